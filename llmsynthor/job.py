@@ -1,0 +1,282 @@
+"""The model of a job: every key that a job file may have, with its meaning and default.
+
+The JSON Schema, the documentation and the error messages all come from the descriptions here.
+Keys exist only when the program honours them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+PROVIDERS_WITHOUT_CALLS = ("none", "replay")
+
+
+class JobModel(BaseModel):
+    """Base of all parts of a job: unknown keys are errors, values are taken as written."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class CategoryVariable(JobModel):
+    """A variable with a list of categories."""
+
+    type: Literal["category"] = Field(description="A list of categories.")
+    values: list[str] = Field(min_length=1, description="The categories; quote numbers and yes/no.")
+    ordered: bool = Field(False, description="Whether the order of `values` means something.")
+    description: str = Field("", description="What it means; goes into the prompt.")
+
+    @model_validator(mode="after")
+    def _distinct(self) -> CategoryVariable:
+        repeated = sorted({value for value in self.values if self.values.count(value) > 1})
+        if repeated:
+            raise ValueError(f"the category `{repeated[0]}` is given twice")
+        return self
+
+
+class _Limits(JobModel):
+    unit: str = Field("", description="Unit, for example `years`; goes into the prompt.")
+    description: str = Field("", description="What it means; goes into the prompt.")
+
+
+class IntegerVariable(_Limits):
+    """A variable with whole numbers; its bins come from the tables."""
+
+    type: Literal["integer"] = Field(description="Whole numbers from `min` to `max`.")
+    min: int = Field(description="Smallest value.")
+    max: int = Field(description="Largest value; open bins such as `65+` end here.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> IntegerVariable:
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}")
+        return self
+
+
+class NumberVariable(_Limits):
+    """A variable with real numbers; its bins come from the tables."""
+
+    type: Literal["number"] = Field(description="Real numbers from `min` to `max`.")
+    min: float = Field(description="Smallest value.", allow_inf_nan=False)
+    max: float = Field(description="Largest value; open bins end here.", allow_inf_nan=False)
+    decimals: int = Field(2, ge=0, le=12, description="Digits after the point in the records.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> NumberVariable:
+        if self.min >= self.max:
+            raise ValueError(f"min {self.min} is not below max {self.max}")
+        return self
+
+
+VariableSpec = Annotated[
+    CategoryVariable | IntegerVariable | NumberVariable, Field(discriminator="type")
+]
+
+
+class TableSpec(JobModel):
+    """One target table and how to read it."""
+
+    file: str = Field(description="CSV or parquet file, relative to the job file.")
+    name: str | None = Field(None, min_length=1, description="Name in reports; default: the file's.")
+    role: Literal["control", "validate"] = Field(
+        "control", description="`control` is met; `validate` is only scored, never used."
+    )
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="Column of the file -> variable, `count` or `share`."
+    )
+    values: dict[str, dict[str, str]] = Field(
+        default_factory=dict, description="Variable -> (label in the file -> category or bin)."
+    )
+
+
+class RuleSpec(JobModel):
+    """A validity rule: a Polars SQL expression over the variables."""
+
+    name: str = Field(min_length=1, description="Name in messages and reports.")
+    forbid: str | None = Field(None, description="No record may satisfy this.")
+    require: str | None = Field(None, description="Every record must satisfy this.")
+
+    @model_validator(mode="after")
+    def _one(self) -> RuleSpec:
+        if (self.forbid is None) == (self.require is None):
+            raise ValueError("give exactly one of `forbid` and `require`")
+        return self
+
+
+class Price(JobModel):
+    """What a million tokens cost, in US dollars."""
+
+    input: float = Field(ge=0, description="Per million prompt tokens.")
+    output: float = Field(ge=0, description="Per million completion tokens.")
+
+
+class ProviderSpec(JobModel):
+    """Who proposes: a language model, recorded replies, or nobody."""
+
+    model: str = Field(
+        min_length=1,
+        description="A litellm model such as `openai/gpt-4.1-nano`; `replay` for recorded replies; "
+        "`none` for the background only.",
+    )
+    replies: str | None = Field(
+        None, description="Recorded replies (JSON lines) for `model: replay`; else not read."
+    )
+    api_key_env: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="NAME of the environment variable that holds the key; never the key.",
+    )
+    api_base: str | None = Field(
+        None, pattern=r"^https?://", description="Address of an OpenAI-compatible server."
+    )
+    temperature: float = Field(0.8, ge=0, le=2, description="Sampling temperature.")
+    max_output_tokens: int = Field(4096, ge=64, description="Longest reply, in tokens.")
+    structured: Literal["auto", "schema", "json", "text"] = Field(
+        "auto",
+        description="How the reply's form is enforced: by JSON Schema, JSON mode, or the prompt "
+        "alone; `auto` uses a schema where litellm knows the model takes one.",
+    )
+    concurrency: int = Field(4, ge=1, le=64, description="Calls at once.")
+    timeout_s: float = Field(120.0, gt=0, description="Longest wait for one reply, in seconds.")
+    retries: int = Field(4, ge=0, le=20, description="Further tries after a failure that may pass.")
+    price_per_mtok: Price | None = Field(
+        None, description="US dollars per million tokens, where litellm does not know the price."
+    )
+
+    @model_validator(mode="after")
+    def _replay_needs_replies(self) -> ProviderSpec:
+        if self.model == "replay" and self.replies is None:
+            raise ValueError("`model: replay` needs `replies`, the file of recorded replies")
+        return self
+
+
+class Budget(JobModel):
+    """Limits on what a run may use; each is checked before a call with the most it can use."""
+
+    calls: int | None = Field(None, ge=0, description="Model calls, retries not counted.")
+    tokens: int | None = Field(None, ge=0, description="Prompt and completion tokens together.")
+    cost_usd: float | None = Field(None, ge=0, description="US dollars; needs a known price.")
+    minutes: float | None = Field(None, gt=0, description="Minutes of asking, over all attempts.")
+
+
+class EngineSpec(JobModel):
+    """How records are made."""
+
+    method: Literal["calibrated", "append"] = Field(
+        "calibrated", description="`calibrated`, or `append`: the loop as the paper publishes it."
+    )
+    iterations: int = Field(12, ge=1, description="Rounds of asking, at most.")
+    calls_per_iteration: int = Field(4, ge=1, le=64, description="Model calls in one iteration.")
+    proposals_per_call: int = Field(8, ge=1, le=50, description="Proposals asked for in a call.")
+    background: Literal["auto"] | Annotated[float, Field(ge=0, le=1)] = Field(
+        "auto", description="Share of the prior that needs no model."
+    )
+    candidates: Literal["auto"] | Annotated[int, Field(ge=1000, le=20_000_000)] = Field(
+        "auto", description="Candidate records that calibration chooses from; bounds the memory."
+    )
+    pilot_share: float = Field(
+        0.005, ge=0, le=0.2, description="Share of the records that each iteration's batch makes."
+    )
+    patience: int = Field(
+        3, ge=1, description="Stop asking after so many iterations that bring the prior no nearer."
+    )
+    tolerance: float = Field(
+        0.002, ge=0, le=1, description="Largest total variation distance of a control table."
+    )
+
+
+class OutputSpec(JobModel):
+    """How records are stored."""
+
+    format: Literal["parquet"] = Field("parquet", description="File format.")
+    row_group: int = Field(250_000, ge=1000, description="Records in one file of `data/`.")
+
+
+class Job(JobModel):
+    """A job: which records are wanted, which tables they must meet, and who proposes them."""
+
+    version: Literal[1] = Field(description="Version of the job format.")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Names the run directory.")
+    description: str = Field("", description="What a record is; goes into the prompt.")
+    records: int = Field(ge=1, description="How many records to make.")
+    seed: int = Field(0, ge=0, description="Root of all random numbers.")
+    scenario: str | None = Field(None, description="One sentence of what-if, added to the prompt.")
+    variables: dict[str, VariableSpec] = Field(min_length=1, description="Name -> variable.")
+    tables: list[TableSpec] = Field(min_length=1, description="The target tables.")
+    rules: list[RuleSpec] = Field(default_factory=list, description="Validity rules.")
+    dependencies: Literal["infer", "off"] | list[list[str]] = Field(
+        "infer",
+        description="Groups of variables that depend on each other: `infer` asks the model once, "
+        "`off` names none, or a list of groups.",
+    )
+    prompts: str | None = Field(
+        None, description="Folder with templates that replace the built-in ones of the same name."
+    )
+    provider: ProviderSpec = Field(description="Who proposes.")
+    budget: Budget = Field(default_factory=Budget, description="Limits.")  # type: ignore[arg-type]
+    engine: EngineSpec = Field(default_factory=EngineSpec, description="How records are made.")  # type: ignore[arg-type]
+    output: OutputSpec = Field(default_factory=OutputSpec, description="How records are stored.")  # type: ignore[arg-type]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Job:
+        problems = [*self._bad_names(), *self._bad_groups()]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _bad_names(self) -> list[str]:
+        reserved = sorted({"count", "share"} & set(self.variables))
+        found = [f"`{name}` cannot name a variable: tables use it" for name in reserved]
+        names = [rule.name for rule in self.rules]
+        found += [f"two rules are named `{name}`" for name in sorted({n for n in names if names.count(n) > 1})]
+        if all(table.role == "validate" for table in self.tables):
+            found.append("no table has `role: control`, so nothing would be met")
+        return found
+
+    def _bad_groups(self) -> list[str]:
+        if isinstance(self.dependencies, str):
+            return []
+        return [
+            f"`dependencies` names `{name}`, which is no variable"
+            for group in self.dependencies
+            for name in group
+            if name not in self.variables
+        ]
+
+
+UNFINGERPRINTED: dict[str, str] = {
+    "budget": "a limit stops a run; it does not change what a reply turns into",
+    "provider.concurrency": "replies are used in the order of asking, not of arrival",
+    "provider.timeout_s": "waiting longer does not change a reply",
+    "provider.retries": "trying again does not change a reply",
+    "provider.api_key_env": "another key buys the same reply",
+    "provider.price_per_mtok": "what a call costs does not change its reply",
+}
+"""Keys that may change between attempts of one run, each with the reason."""
+
+
+def fingerprinted(job: Job) -> dict[str, Any]:
+    """Return the job as flat `dotted.key -> value`, without the keys in `UNFINGERPRINTED`."""
+    flat: dict[str, Any] = {}
+    _flatten("", job.model_dump(mode="json"), flat)
+    excluded = tuple(UNFINGERPRINTED)
+    return {
+        key: value
+        for key, value in flat.items()
+        if not any(key == name or key.startswith(f"{name}.") for name in excluded)
+    }
+
+
+def _flatten(prefix: str, value: Any, into: dict[str, Any]) -> None:  # noqa: ANN401 - any JSON value
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            _flatten(f"{prefix}.{key}" if prefix else str(key), inner, into)
+    else:
+        into[prefix] = value
+
+
+def job_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a job file, for editors."""
+    schema = Job.model_json_schema()
+    return {"$schema": "http://json-schema.org/draft-07/schema#", "title": "llmsynthor job", **schema}

@@ -1,0 +1,1 @@
+"""Who proposes: the provider contract and what stands behind it."""

@@ -1,0 +1,83 @@
+"""The contract between the engine and whoever answers its requests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol
+
+REQUEST_VERSION = 1
+"""Goes up when a request's hash is made differently; old reply logs then do not match."""
+
+Purpose = Literal["plan", "repair", "dependencies"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question to a model; equal requests have equal hashes on every machine.
+
+    Attributes:
+        purpose: What the reply is for.
+        sequence: Position among the run's requests of this purpose, from 0; keeps equal prompts
+            of one iteration apart and gives recorded replies their order.
+        system: System message.
+        prompt: User message.
+        schema: JSON Schema of the reply, or None.
+        model: Model asked for.
+        temperature: Sampling temperature.
+        max_output_tokens: Longest reply.
+    """
+
+    purpose: Purpose
+    sequence: int
+    system: str
+    prompt: str
+    schema: dict[str, Any] | None
+    model: str
+    temperature: float
+    max_output_tokens: int
+
+    def key(self) -> str:
+        """Return the hash under which the reply is logged."""
+        text = json.dumps([REQUEST_VERSION, asdict(self)], sort_keys=True, separators=(",", ":"))
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back, with what it cost.
+
+    Attributes:
+        text: The model's words.
+        model: The model that answered.
+        prompt_tokens: Tokens read, 0 when not told.
+        completion_tokens: Tokens written, 0 when not told.
+        cost_usd: US dollars, or None when the price is unknown.
+        truncated: Whether the reply was cut at its longest length.
+    """
+
+    text: str
+    model: str
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float | None = None
+    truncated: bool = False
+
+
+class Provider(Protocol):
+    """Answers requests; called from several threads at once."""
+
+    def complete(self, request: Request) -> Reply:
+        """Return the reply to `request`.
+
+        Raises:
+            ProviderRefusedError: It refuses and would again.
+            ProviderUnavailableError: It did not answer in spite of retries.
+            OutOfRepliesError: A recording has no more replies; asking ends, the run goes on.
+        """
+        ...
+
+
+class OutOfRepliesError(Exception):
+    """A recording has no more replies: asking ends and the run goes on with what it has."""
