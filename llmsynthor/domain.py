@@ -42,6 +42,7 @@ class Variable:
         ordered: Whether the order of the labels means something.
         description: For people and for the prompt.
         unit: Unit of a numeric variable.
+        decimals: Digits after the point that a number keeps in the records.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Variable:
     ordered: bool = False
     description: str = ""
     unit: str = ""
+    decimals: int = 0
 
     @property
     def size(self) -> int:

@@ -1,0 +1,160 @@
+"""What a proposal says of one variable: a category, a set, weights or a range, as shares of codes."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llmsynthor.domain import Interval, Variable, format_number, parse_bin
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class BoxError(ValueError):
+    """The value cannot be used; the message is for the model that wrote it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Box:
+    """One side of a proposal.
+
+    Attributes:
+        share: Probability of each code, shape `(size,)`, sum 1.
+        limits: For a numeric range the interval that values stay in, else None.
+    """
+
+    share: np.ndarray
+    limits: Interval | None = None
+
+
+def read_box(variable: Variable, value: Any, marginal: np.ndarray) -> tuple[Box, int]:  # noqa: ANN401
+    """Return the box that `value` stands for and how many slips were mended on the way.
+
+    Args:
+        variable: The variable.
+        value: A category, a list of categories, an object of weights; for numbers `[low, high]`,
+            one number, or bins by their labels.
+        marginal: Target share of each code; sets and ranges are drawn in proportion to it.
+
+    Raises:
+        BoxError: Says what is wrong with the value.
+    """
+    if variable.is_numeric and _is_range(value):
+        return _range(variable, value, marginal)
+    if isinstance(value, dict):
+        return _weights(variable, value, marginal)
+    labels = value if isinstance(value, list) else [value]
+    if not labels:
+        raise BoxError("the list is empty")
+    share = np.zeros(variable.size)
+    mended = 0
+    for label in labels:
+        inside, slips = _members(variable, label)
+        share = np.maximum(share, inside)
+        mended += slips
+    return Box(_in_proportion(variable, share, marginal)), mended
+
+
+def _is_range(value: Any) -> bool:  # noqa: ANN401
+    ends = value if isinstance(value, list) else [value]
+    return 1 <= len(ends) <= 2 and all(_is_number(end) for end in ends)
+
+
+def _is_number(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _range(variable: Variable, value: Any, marginal: np.ndarray) -> tuple[Box, int]:  # noqa: ANN401
+    ends = value if isinstance(value, list) else [value]
+    low, high = float(ends[0]), float(ends[-1])
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise BoxError("the range is not finite")
+    mended = int(low > high)
+    low, high = min(low, high), max(low, high)
+    if low < variable.low or high > variable.high:
+        raise BoxError(
+            f"the range {format_number(low)} to {format_number(high)} reaches outside "
+            f"{format_number(variable.low)} to {format_number(variable.high)}"
+        )
+    if variable.kind == "integer":
+        limits = Interval(math.ceil(low), math.floor(high) + 1.0)
+    else:
+        limits = Interval(low, high if high > low else _just_above(variable, low))
+    if not limits.low < limits.high:
+        raise BoxError(f"the range {low} to {high} holds no whole number")
+    if limits.low >= variable.edges[-1]:
+        limits = Interval(variable.edges[-2], variable.edges[-1])
+    return Box(_in_proportion(variable, variable.overlap(limits), marginal), limits), mended
+
+
+def _just_above(variable: Variable, low: float) -> float:
+    """Return an upper end that makes a single number a thin range inside the limits."""
+    return min(variable.edges[-1], low + 10.0**-variable.decimals)
+
+
+def _weights(
+    variable: Variable, value: dict[Any, Any], marginal: np.ndarray
+) -> tuple[Box, int]:
+    share = np.zeros(variable.size)
+    mended = 0
+    for label, weight in value.items():
+        if not _is_number(weight) or not math.isfinite(weight) or weight < 0:
+            raise BoxError(f"the weight of `{str(label)[:40]}` must be a number of 0 or more")
+        inside, slips = _members(variable, label)
+        mended += slips
+        if weight > 0:
+            share += weight * _in_proportion(variable, inside, marginal)
+    if not share.sum() > 0:
+        raise BoxError("every weight is 0")
+    return Box(share / share.sum()), mended
+
+
+def _members(variable: Variable, label: Any) -> tuple[np.ndarray, int]:  # noqa: ANN401
+    """Return which share of each code `label` takes in, and 1 if its spelling was mended."""
+    if not isinstance(label, str):
+        raise BoxError(f"{str(label)[:40]!r} must be a text in quotes, one of {_listed(variable)}")
+    inside = np.zeros(variable.size)
+    if label in variable.codes:
+        inside[variable.codes[label]] = 1.0
+        return inside, 0
+    if variable.is_numeric:
+        try:
+            interval = parse_bin(label, variable.kind, variable.low, variable.high)
+        except ValueError as error:
+            raise BoxError(str(error)) from None
+        return variable.overlap(interval), 0
+    same = [name for name in variable.labels if _plain(name) == _plain(label)]
+    if len(same) != 1:
+        raise BoxError(f"`{label[:60]}` is no category{_suggestion(variable, label)}")
+    inside[variable.codes[same[0]]] = 1.0
+    return inside, 1
+
+
+def _plain(label: str) -> str:
+    """Return the label without what a model slips on: case, spaces, dashes, underscores."""
+    return re.sub(r"[\s_\-\u2013\u2014]+", "", label).casefold()
+
+
+def _suggestion(variable: Variable, label: str) -> str:
+    near = get_close_matches(label, variable.labels, n=1, cutoff=0.6)
+    return f"; did you mean `{near[0]}`?" if near else f"; use one of {_listed(variable)}"
+
+
+def _listed(variable: Variable) -> str:
+    shown = ", ".join(variable.labels[:12])
+    return shown + (", ..." if variable.size > 12 else "")
+
+
+def _in_proportion(variable: Variable, inside: np.ndarray, marginal: np.ndarray) -> np.ndarray:
+    share = inside * marginal
+    total = share.sum()
+    if not total > 0:
+        names: Sequence[str] = [variable.labels[i] for i in np.flatnonzero(inside)[:3]]
+        raise BoxError(f"the tables have nobody with {', '.join(names) or 'this value'}")
+    return np.asarray(share / total)

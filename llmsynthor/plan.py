@@ -1,0 +1,235 @@
+"""Proposals and plans: the wire format's JSON Schema, parsing with repair, and checking."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import json_repair
+
+from llmsynthor.boxes import Box, BoxError, read_box
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
+    from llmsynthor.domain import Domain, Variable
+
+_REASON_LENGTH = 400
+_MOST_PROPOSALS = 200
+_ENUM_LIMIT = 1000
+_FENCE = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """A kind of record that a model says exists.
+
+    Attributes:
+        id: Position among all proposals of the run, rejected ones included, from 0.
+        iteration: When it was proposed, from 1.
+        reason: The model's words.
+        count: How many records the model says there are; only its ratio to others matters.
+        boxes: Per variable of the domain, what the proposal allows.
+        values: As the model wrote them.
+    """
+
+    id: int
+    iteration: int
+    reason: str
+    count: int
+    boxes: tuple[Box, ...]
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A proposal that cannot be used, with the reason in words that a model can act on."""
+
+    id: int
+    iteration: int
+    reason: str
+    problem: str
+    raw: Any
+
+
+@dataclass
+class Plan:
+    """One reply, read.
+
+    Attributes:
+        proposals: What can be used.
+        rejections: What cannot.
+        mended: How many small slips were put right (swapped ends, spelling of categories, counts).
+        problem: Why nothing at all could be read, or None.
+    """
+
+    proposals: list[Proposal] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
+    mended: int = 0
+    problem: str | None = None
+
+
+def plan_schema(domain: Domain) -> dict[str, Any]:
+    """Return the JSON Schema of a plan over `domain`, for providers that enforce one."""
+    values = {
+        "type": "object",
+        "properties": {variable.name: _value_schema(variable) for variable in domain.variables},
+        "required": list(domain.names),
+        "additionalProperties": False,
+    }
+    proposal = {
+        "type": "object",
+        "properties": {
+            "reason": {"type": "string"},
+            "count": {"type": "integer", "minimum": 1},
+            "values": values,
+        },
+        "required": ["reason", "count", "values"],
+        "additionalProperties": False,
+    }
+    return {
+        "type": "object",
+        "properties": {"proposals": {"type": "array", "items": proposal}},
+        "required": ["proposals"],
+        "additionalProperties": False,
+    }
+
+
+def _value_schema(variable: Variable) -> dict[str, Any]:
+    label: dict[str, Any] = {"type": "string"}
+    weights: dict[str, Any] = {"type": "object", "minProperties": 1}
+    if variable.size <= _ENUM_LIMIT:
+        label["enum"] = list(variable.labels)
+        weights["properties"] = {name: {"type": "number", "minimum": 0} for name in variable.labels}
+        weights["additionalProperties"] = False
+    else:
+        weights["additionalProperties"] = {"type": "number", "minimum": 0}
+    if variable.is_numeric:
+        ends = {"type": "number", "minimum": variable.low, "maximum": variable.high}
+        return {"anyOf": [{"type": "array", "items": ends, "minItems": 2, "maxItems": 2}, weights]}
+    return {"anyOf": [label, {"type": "array", "items": label, "minItems": 1}, weights]}
+
+
+def parse_plan(
+    text: str,
+    domain: Domain,
+    marginals: Mapping[str, np.ndarray],
+    *,
+    iteration: int,
+    first_id: int,
+    most_count: int,
+) -> Plan:
+    """Read a reply: JSON, or what can be repaired into it, then each proposal by itself.
+
+    Args:
+        text: The model's words.
+        domain: What a proposal may say.
+        marginals: Target share of each category or bin by variable; a set of values is drawn in
+            proportion to it.
+        iteration: Kept with each proposal.
+        first_id: Id of the reply's first proposal.
+        most_count: Larger counts are capped to this.
+    """
+    entries = _entries(text)
+    if not entries:
+        return Plan(problem="the reply holds no JSON object with a list `proposals`")
+    plan = Plan()
+    for offset, entry in enumerate(entries[:_MOST_PROPOSALS]):
+        reader = _Reader(domain, marginals, most_count)
+        proposal_id = first_id + offset
+        reason = _reason(entry)
+        boxes, count = reader.read(entry)
+        if reader.problems:
+            problem = "; ".join(reader.problems)
+            plan.rejections.append(Rejection(proposal_id, iteration, reason, problem, entry))
+            continue
+        plan.mended += reader.mended
+        plan.proposals.append(Proposal(proposal_id, iteration, reason, count, boxes, entry["values"]))
+    return plan
+
+
+def _entries(text: str) -> list[Any]:
+    """Return the raw proposals of a reply, or nothing."""
+    fenced = _FENCE.search(text)
+    body = (fenced[1] if fenced else text).strip()
+    try:
+        content = json.loads(body)
+    except (json.JSONDecodeError, RecursionError):
+        content = _repaired(body)
+    if isinstance(content, dict) and isinstance(content.get("proposals"), list):
+        return list(content["proposals"])
+    if isinstance(content, dict) and "values" in content:
+        return [content]
+    if isinstance(content, list):
+        nested = [c for c in content if isinstance(c, dict) and isinstance(c.get("proposals"), list)]
+        if nested:
+            return [entry for c in nested for entry in c["proposals"]]
+        return [entry for entry in content if isinstance(entry, dict) and "values" in entry]
+    return []
+
+
+def _repaired(body: str) -> Any:  # noqa: ANN401 - whatever JSON holds
+    start = min((i for i in (body.find("{"), body.find("[")) if i >= 0), default=-1)
+    if start < 0:
+        return None
+    try:
+        return json_repair.loads(body[start:])
+    except (ValueError, RecursionError, IndexError):
+        return None
+
+
+def _reason(entry: Any) -> str:  # noqa: ANN401 - whatever the model wrote
+    reason = entry.get("reason") if isinstance(entry, dict) else None
+    return reason[:_REASON_LENGTH] if isinstance(reason, str) else ""
+
+
+class _Reader:
+    """Reads one raw proposal, gathering every problem."""
+
+    def __init__(
+        self, domain: Domain, marginals: Mapping[str, np.ndarray], most_count: int
+    ) -> None:
+        self.domain = domain
+        self.marginals = marginals
+        self.most_count = most_count
+        self.problems: list[str] = []
+        self.mended = 0
+
+    def read(self, entry: Any) -> tuple[tuple[Box, ...], int]:  # noqa: ANN401
+        if not isinstance(entry, dict) or not isinstance(entry.get("values"), dict):
+            self.problems.append("a proposal needs `reason`, `count` and an object `values`")
+            return (), 0
+        values = entry["values"]
+        count = self._count(entry.get("count"))
+        unknown = [str(name)[:40] for name in values if name not in self.domain.positions]
+        if unknown:
+            self.problems.append(f"`{unknown[0]}` is no variable")
+        missing = [name for name in self.domain.names if name not in values]
+        if missing:
+            self.problems.append("no value for " + ", ".join(f"`{name}`" for name in missing))
+        boxes = []
+        for variable in self.domain.variables:
+            if variable.name not in values:
+                continue
+            try:
+                box, mended = read_box(variable, values[variable.name], self.marginals[variable.name])
+            except BoxError as error:
+                self.problems.append(f"{variable.name}: {error}")
+            else:
+                boxes.append(box)
+                self.mended += mended
+        return tuple(boxes), count
+
+    def _count(self, given: Any) -> int:  # noqa: ANN401
+        if isinstance(given, str) and given.strip().replace(".", "", 1).isdigit():
+            given, self.mended = float(given), self.mended + 1
+        if isinstance(given, bool) or not isinstance(given, (int, float)) or not given > 0:
+            self.problems.append("`count` must be a whole number above 0")
+            return 0
+        if given > self.most_count:
+            self.mended += 1
+        return int(max(1, min(round(min(given, self.most_count)), self.most_count)))

@@ -1,0 +1,116 @@
+"""Checks before anything is spent: do the control tables agree with each other?"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from llmsynthor.domain import cell_label
+from llmsynthor.errors import TableError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmsynthor.domain import Variable
+    from llmsynthor.tables import Table, TableSet
+
+_MOST_PER_PAIR = 5
+_FLOAT_NOISE = 1e-9
+
+
+def check_agreement(tables: TableSet) -> None:
+    """Refuse control tables that differ in totals or in margins by more than rounding.
+
+    Totals are compared where both tables give counts; margins of the variables that two tables
+    share are compared as shares, on the finest bins that both can be summed to.
+
+    Raises:
+        TableError: Names files, cells and both numbers of every disagreement.
+    """
+    problems = _different_totals(tables.control)
+    for first, second in combinations(tables.control, 2):
+        problems += _different_margins(tables, first, second)
+    if problems:
+        raise TableError(
+            "\n".join(problems),
+            hint="tables that are met must agree; correct them, or give one `role: validate`",
+        )
+
+
+def _different_totals(tables: Sequence[Table]) -> list[str]:
+    counted = [table for table in tables if table.rounding == 0]
+    if not counted:
+        return []
+    first = counted[0]
+    return [
+        f"totals differ: {first.file} has {_figure(first.total)}, {other.file} has {_figure(other.total)}"
+        for other in counted[1:]
+        if abs(other.total - first.total) > 1e-6 * max(1.0, first.total)
+    ]
+
+
+def _different_margins(tables: TableSet, first: Table, second: Table) -> list[str]:
+    shared = [name for name in first.scope if name in second.scope]
+    if not shared:
+        return []
+    if first.rounding == second.rounding == 0 and abs(first.total - second.total) > 1e-6 * first.total:
+        return []  # the totals are named already; every margin would differ for that reason alone
+    common = [_common_groups(tables.domain[n], _group(first, n), _group(second, n)) for n in shared]
+    margins = [_margin(table, shared, common) for table in (first, second)]
+    allowed = sum(
+        table.rounding / table.total * table.cells / margin.size
+        for table, margin in zip((first, second), margins, strict=True)
+    )
+    apart = np.argwhere(np.abs(margins[0] - margins[1]) > allowed + _FLOAT_NOISE)
+    lines = []
+    for cell in apart[:_MOST_PER_PAIR]:
+        labels = [groups[1][int(position)] for groups, position in zip(common, cell, strict=True)]
+        a, b = (
+            _figure(margin[tuple(cell)] * (table.total if table.rounding == 0 else 1.0))
+            for table, margin in zip((first, second), margins, strict=True)
+        )
+        lines.append(f"{first.file} and {second.file} disagree on {cell_label(shared, labels)}: {a} and {b}")
+    if len(apart) > _MOST_PER_PAIR:
+        lines.append(f"{first.file} and {second.file} disagree on {len(apart) - _MOST_PER_PAIR} more cells")
+    return lines
+
+
+def _group(table: Table, name: str) -> np.ndarray:
+    return table.groups[table.scope.index(name)]
+
+
+def _common_groups(
+    variable: Variable, first: np.ndarray, second: np.ndarray
+) -> tuple[np.ndarray, list[str]]:
+    """Return domain code -> cell of the finest partition that both tables can be summed to."""
+    if not variable.is_numeric:
+        return np.arange(variable.size), list(variable.labels)
+    new = np.ones(variable.size, dtype=bool)
+    new[1:] = (np.diff(first) != 0) & (np.diff(second) != 0)
+    group = np.cumsum(new) - 1
+    labels = []
+    for code in range(int(group[-1]) + 1):
+        inside = [label for label, g in zip(variable.labels, group, strict=True) if g == code]
+        labels.append(inside[0] if len(inside) == 1 else f"{inside[0]} to {inside[-1]}")
+    return group, labels
+
+
+def _margin(
+    table: Table, shared: Sequence[str], common: Sequence[tuple[np.ndarray, list[str]]]
+) -> np.ndarray:
+    kept = [table.scope.index(name) for name in shared]
+    margin = table.share.sum(axis=tuple(i for i in range(table.share.ndim) if i not in kept))
+    margin = np.moveaxis(margin, np.argsort(np.argsort(kept)), range(len(kept)))
+    for axis, (name, (groups, labels)) in enumerate(zip(shared, common, strict=True)):
+        coarse = np.zeros(table.share.shape[table.scope.index(name)], dtype=np.int64)
+        coarse[_group(table, name)] = groups  # every table bin lies in one common group
+        summed = np.zeros((len(labels), *np.delete(margin.shape, axis)))
+        np.add.at(summed, coarse, np.moveaxis(margin, axis, 0))
+        margin = np.moveaxis(summed, 0, axis)
+    return margin
+
+
+def _figure(value: float) -> str:
+    return f"{value:.0f}" if abs(value - round(value)) < 1e-6 and value >= 1 else f"{value:.6g}"

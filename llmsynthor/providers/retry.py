@@ -1,0 +1,190 @@
+"""Trying again: which failures may pass, how long to wait, and how often."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, TypeVar
+
+import tenacity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+MAX_BACKOFF_S = 60.0
+MAX_RETRY_AFTER_S = 300.0
+"""A server that asks for more is not waited for longer: a run that stops can be resumed."""
+
+_MAY_PASS_BELOW_500 = frozenset({408, 409, 425, 429})
+_REPEATS_ABOVE_499 = frozenset({501, 505})
+_REPEATS = re.compile(r"insufficient_quota|Request too large")
+"""Sent by OpenAI as 429, which elsewhere asks for patience."""
+_MAY_PASS = re.compile(r"json_validate_failed|failed_generation")
+"""Groq answers 400 when the model, not the request, broke the form: the next try may pass."""
+
+_WRAPPING = re.compile(r"^(?:\s*(?:litellm\.)?(?:\w*(?:Error|Exception)|Timeout)(?::| -)\s)+")
+_NO_USE_TO_A_READER = re.compile(r"Traceback \(most recent|This looks like a bug in LiteLLM")
+_LONGEST_REASON = 300
+
+
+class RetryableError(Exception):
+    """A failure that may pass.
+
+    Attributes:
+        retry_after_s: What the server asked to wait, or None.
+    """
+
+    def __init__(self, reason: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+
+
+def with_retries(
+    call: Callable[[], T],
+    *,
+    retries: int,
+    sleep: Callable[[float], None],
+    backoff_s: float = 1.0,
+    on_retry: Callable[[int, float, str], None] | None = None,
+) -> T:
+    """Return what `call` returns, after at most `retries` further tries.
+
+    Args:
+        call: Raises `RetryableError` when trying again may help; other errors pass through.
+        retries: Further tries after the first.
+        sleep: Waits for so many seconds; what it raises ends the trying.
+        backoff_s: First wait, which doubles with every try.
+        on_retry: Told before each wait: the try that failed (from 1), the wait, the reason.
+
+    Raises:
+        RetryableError: That of the last try.
+    """
+
+    def tell(state: tenacity.RetryCallState) -> None:
+        if on_retry is not None and state.next_action is not None:
+            on_retry(state.attempt_number, state.next_action.sleep, str(_error_of(state)))
+
+    retrying = tenacity.Retrying(
+        stop=tenacity.stop_after_attempt(retries + 1),
+        wait=_Wait(backoff_s),
+        retry=tenacity.retry_if_exception_type(RetryableError),
+        sleep=sleep,
+        before_sleep=tell,
+        reraise=True,
+    )
+    return retrying(call)
+
+
+class _Wait(tenacity.wait.wait_base):
+    """Exponential back-off, half of it random, and never less than the server asked for.
+
+    The random half, also added to what the server asked for, keeps workers that were refused
+    together from returning together.
+    """
+
+    def __init__(self, backoff_s: float) -> None:
+        half, longest = backoff_s / 2, MAX_BACKOFF_S / 2
+        self._backoff = tenacity.wait_exponential(half, longest) + tenacity.wait_random_exponential(
+            half, longest
+        )
+        self._jitter = tenacity.wait_random(0, backoff_s)
+
+    def __call__(self, retry_state: tenacity.RetryCallState) -> float:
+        wait_s = self._backoff(retry_state)
+        asked_s = getattr(_error_of(retry_state), "retry_after_s", None)
+        if asked_s is None:
+            return wait_s
+        return max(wait_s, min(asked_s, MAX_RETRY_AFTER_S) + self._jitter(retry_state))
+
+
+def _error_of(state: tenacity.RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome is not None else None
+
+
+def parse_retry_after(value: str | None, *, now: datetime | None = None) -> float | None:
+    """Return the seconds that a `Retry-After` header asks to wait, or None when it says nothing.
+
+    Example:
+        >>> parse_retry_after("2.5"), parse_retry_after("soon")
+        (2.5, None)
+        >>> now = datetime(2015, 10, 21, 7, 27, 50, tzinfo=UTC)
+        >>> parse_retry_after("Wed, 21 Oct 2015 07:28:00 GMT", now=now)
+        10.0
+    """
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            until = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        # A date without a zone is in universal time: HTTP knows no other.
+        until = until if until.tzinfo is not None else until.replace(tzinfo=UTC)
+        seconds = (until - (now or datetime.now(UTC))).total_seconds()
+    return max(seconds, 0.0) if math.isfinite(seconds) else None
+
+
+def may_pass(status: int | None, told: str) -> bool:
+    """Return whether the same request may succeed later.
+
+    Args:
+        status: HTTP status, or what stands for it when there was no answer; None repeats.
+        told: All that the server said.
+    """
+    if _MAY_PASS.search(told):
+        return True
+    if status is None or _REPEATS.search(told):
+        return False
+    return status in _MAY_PASS_BELOW_500 or (status >= 500 and status not in _REPEATS_ABOVE_499)
+
+
+def causes(error: BaseException) -> list[BaseException]:
+    """Return `error` and what led to it, the first cause last."""
+    found: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in found:
+        found.append(current)
+        current = current.__cause__ or current.__context__
+    return found
+
+
+def http_status(error: BaseException) -> int | None:
+    """Return the status that the server really sent, or None when there was no answer.
+
+    litellm's own `status_code` is also set (500, 408) when nothing answered, and is 429 for any
+    error that speaks of a rate limit; the client's error, among the causes, has the true one.
+    """
+    for cause in causes(error):
+        if type(cause).__name__ == "HTTPStatusError":
+            status = getattr(getattr(cause, "response", None), "status_code", None)
+            return status if isinstance(status, int) else None
+    return None
+
+
+def asked_wait_s(error: BaseException) -> float | None:
+    """Return how long the server asks to wait, or None; litellm hides it in several places."""
+    for cause in causes(error):
+        for place in (cause, getattr(cause, "response", None)):
+            for name in ("litellm_response_headers", "headers"):
+                headers = getattr(place, name, None) or {}
+                wait_s = parse_retry_after(headers.get("retry-after"))
+                if wait_s is not None:
+                    return wait_s
+    return None
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what went wrong in one line, without the wrapping of litellm's errors."""
+    text = _NO_USE_TO_A_READER.split(str(getattr(error, "message", error)))[0]
+    text = _WRAPPING.sub("", " ".join(text.split()))
+    status = http_status(error)
+    if status is not None:
+        return f"HTTP {status}: {text}"[:_LONGEST_REASON]
+    root = " ".join(str(causes(error)[-1]).split())  # litellm says only `Connection error.`
+    return (text if not root or root in text else root)[:_LONGEST_REASON]

@@ -1,0 +1,238 @@
+"""Target tables: what a table is, and building domain and tables from a job's files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from llmsynthor.domain import Domain, Interval, Variable, cell_label, format_number, parse_bin, refine
+from llmsynthor.errors import TableError
+from llmsynthor.tablefile import RawTable, read_raw_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from llmsynthor.job import VariableSpec
+    from llmsynthor.jobfile import LoadedJob
+
+Role = Literal["control", "validate"]
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """One macro-statistic: shares of all records over the cells of its scope.
+
+    Attributes:
+        name: Unique in the job.
+        file: As written in the job.
+        role: `control` or `validate`.
+        scope: Its variables, in the file's order.
+        labels: Per variable the table's own categories or bins.
+        groups: Per variable the table's code of each of the domain's codes, int32.
+        share: Target shares, shape = number of labels of each variable, sum 1.
+        total: Sum of the published figures (1 or near it where shares were published).
+        rounding: Largest rounding error of one published figure, in the figures' unit.
+    """
+
+    name: str
+    file: str
+    role: Role
+    scope: tuple[str, ...]
+    labels: tuple[tuple[str, ...], ...]
+    groups: tuple[np.ndarray, ...]
+    share: np.ndarray
+    total: float
+    rounding: float = 0.0
+
+    @property
+    def cells(self) -> int:
+        """Return the number of cells."""
+        return int(self.share.size)
+
+    @cached_property
+    def flat_share(self) -> np.ndarray:
+        """Return the target shares in cell order, shape `(cells,)`."""
+        return self.share.ravel()
+
+    def cell_index(self, codes: np.ndarray, domain: Domain) -> np.ndarray:
+        """Return the cell of each row of `codes` (rows x domain variables), int64."""
+        index = np.zeros(len(codes), dtype=np.int64)
+        for name, group, size in zip(self.scope, self.groups, self.share.shape, strict=True):
+            index = index * size + group[codes[:, domain.positions[name]]]
+        return index
+
+    def cell_name(self, cell: int) -> str:
+        """Return a cell's name for people."""
+        position = np.unravel_index(cell, self.share.shape)
+        return cell_label(
+            self.scope, [names[int(p)] for names, p in zip(self.labels, position, strict=True)]
+        )
+
+
+@dataclass(frozen=True)
+class TableSet:
+    """The tables of a job over their common domain."""
+
+    domain: Domain
+    tables: tuple[Table, ...]
+
+    @cached_property
+    def control(self) -> tuple[Table, ...]:
+        """Return the tables to be met."""
+        return tuple(table for table in self.tables if table.role == "control")
+
+    @cached_property
+    def validate(self) -> tuple[Table, ...]:
+        """Return the tables that are only scored."""
+        return tuple(table for table in self.tables if table.role == "validate")
+
+    def marginal(self, name: str) -> np.ndarray:
+        """Return the target share of each category or bin of a variable, shape `(size,)`.
+
+        It comes from the control table that cuts the variable finest; what no table splits is
+        split evenly over a bin's width (or over the categories).
+        """
+        variable = self.domain[name]
+        tables = [table for table in self.control if name in table.scope]
+        width = np.diff(variable.edges) if variable.is_numeric else np.ones(variable.size)
+        if not tables:
+            return np.asarray(width / width.sum())
+        best = max(tables, key=lambda t: (t.share.shape[t.scope.index(name)], -len(t.scope)))
+        axis = best.scope.index(name)
+        coarse = best.share.sum(axis=tuple(i for i in range(best.share.ndim) if i != axis))
+        group = best.groups[axis]
+        inside = np.bincount(group, weights=width, minlength=len(coarse))
+        return np.asarray(coarse[group] * width / inside[group])
+
+    def uncovered_pairs(self) -> list[tuple[str, str]]:
+        """Return the pairs of variables that no control table has together, in domain order."""
+        covered = {frozenset((a, b)) for t in self.control for a in t.scope for b in t.scope}
+        names = self.domain.names
+        return [
+            (a, b)
+            for i, a in enumerate(names)
+            for b in names[i + 1 :]
+            if frozenset((a, b)) not in covered
+        ]
+
+
+def load_tables(loaded: LoadedJob) -> TableSet:
+    """Read every table of the job and build the domain that they share.
+
+    Raises:
+        TableError: With every problem of every file.
+    """
+    specs, problems, raws = loaded.job.tables, [], []
+    for spec in specs:
+        try:
+            raws.append(read_raw_table(spec, loaded.resolve(spec.file), loaded.job.variables))
+        except TableError as error:
+            problems.append(str(error))
+    names = [raw.name for raw in raws]
+    problems += [
+        f"two tables are named `{name}`; give one of them a `name`"
+        for name in sorted({n for n in names if names.count(n) > 1})
+    ]
+    if problems:
+        raise TableError("\n".join(problems))
+    bins = _published_bins(raws, loaded.job.variables)
+    domain = Domain(
+        tuple(_variable(name, spec, bins.get(name, {})) for name, spec in loaded.job.variables.items())
+    )
+    return TableSet(domain, tuple(_build(raw, domain) for raw in raws))
+
+
+def _published_bins(
+    raws: Sequence[RawTable], specs: Mapping[str, VariableSpec]
+) -> dict[str, dict[str, Interval]]:
+    bins: dict[str, dict[str, Interval]] = {}
+    problems: list[str] = []
+    for raw in raws:
+        for position, name in enumerate(raw.scope):
+            spec = specs[name]
+            if spec.type == "category":
+                continue
+            own: dict[str, Interval] = {}
+            for line, key in zip(raw.lines, raw.keys, strict=True):
+                label = key[position]
+                if label in own:
+                    continue
+                try:
+                    own[label] = parse_bin(label, spec.type, spec.min, spec.max)
+                except ValueError as error:
+                    problems.append(f"{raw.file}:{line}: {name}: {error}")
+            problems += _overlaps(raw.file, name, own)
+            bins.setdefault(name, {}).update(own)
+    if problems:
+        raise TableError("\n".join(problems))
+    return bins
+
+
+def _overlaps(file: str, name: str, own: Mapping[str, Interval]) -> list[str]:
+    ordered = sorted(own.items(), key=lambda item: (item[1].low, item[1].high))
+    return [
+        f"{file}: {name}: the bins `{a}` and `{b}` overlap; leave subtotals out"
+        for (a, first), (b, second) in zip(ordered, ordered[1:], strict=False)
+        if second.low < first.high
+    ]
+
+
+def _variable(name: str, spec: VariableSpec, bins: Mapping[str, Interval]) -> Variable:
+    if spec.type == "category":
+        return Variable(
+            name, "category", tuple(spec.values), ordered=spec.ordered, description=spec.description
+        )
+    edges, labels = refine(spec.type, spec.min, spec.max, bins)
+    decimals = spec.decimals if spec.type == "number" else 0
+    return Variable(name, spec.type, labels, edges, True, spec.description, spec.unit, decimals)
+
+
+def _build(raw: RawTable, domain: Domain) -> Table:
+    axes = [_axis(domain[name], [key[i] for key in raw.keys]) for i, name in enumerate(raw.scope)]
+    figures = np.zeros([len(labels) for labels, _, _ in axes])
+    for key, figure in zip(raw.keys, raw.figures, strict=True):
+        figures[tuple(axis[1][label] for axis, label in zip(axes, key, strict=True))] = figure
+    total = float(figures.sum())
+    return Table(
+        name=raw.name,
+        file=raw.file,
+        role=raw.role,
+        scope=raw.scope,
+        labels=tuple(labels for labels, _, _ in axes),
+        groups=tuple(group for _, _, group in axes),
+        share=figures / total,
+        total=total,
+        rounding=raw.rounding,
+    )
+
+
+def _axis(
+    variable: Variable, published: Iterable[str]
+) -> tuple[tuple[str, ...], dict[str, int], np.ndarray]:
+    """Return the table's labels, label -> position, and domain code -> position."""
+    if not variable.is_numeric:
+        return variable.labels, dict(variable.codes), np.arange(variable.size, dtype=np.int32)
+    low, high = variable.low, variable.high
+    own = {label: parse_bin(label, variable.kind, low, high) for label in dict.fromkeys(published)}
+    # a gap between published bins is a bin with nobody in it
+    start, intervals = variable.edges[0], []
+    for label, interval in sorted(own.items(), key=lambda item: item[1].low):
+        if interval.low > start:
+            intervals.append((_gap_label(variable, start, interval.low), Interval(start, interval.low)))
+        intervals.append((label, interval))
+        start = interval.high
+    if start < variable.edges[-1]:
+        top = variable.edges[-1]
+        intervals.append((_gap_label(variable, start, top), Interval(start, top)))
+    lows = np.array([interval.low for _, interval in intervals])
+    group = np.searchsorted(lows, np.asarray(variable.edges[:-1]), side="right") - 1
+    labels = tuple(label for label, _ in intervals)
+    return labels, {label: i for i, label in enumerate(labels)}, group.astype(np.int32)
+
+
+def _gap_label(variable: Variable, low: float, high: float) -> str:
+    last = high - 1 if variable.kind == "integer" else high
+    return f"{format_number(low)}-{format_number(last)}"
