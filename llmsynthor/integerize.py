@@ -1,7 +1,8 @@
 """Integers: whole counts of candidates whose table errors are as near to 0 as can be.
 
 Never independent draws: systematic rounding on an order that follows the tables leaves small
-errors; exchanges of one record for another remove most; a small integer program removes the rest.
+errors; exchanges of one record for another, with kicks out of dead ends, remove nearly all; a small integer
+program removes what is left.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
 
 _POOL = 256
 _GREEDY_ROUNDS = 400
-_NEIGHBOUR_ROUNDS = 300
-_STALE_ROUNDS = 40
+_KICKS = 100
+_KICK_CANDIDATES = 40_000
 _PROGRAM_COLUMNS = 3000
-_PROGRAM_TRIES = 4
+_PROGRAM_TRIES = 2
 _PROGRAM_NODES = 200
 _EXTRA_COPIES = 1
 """How many copies more than its weight, rounded up, an exchange may give a candidate."""
@@ -53,7 +54,7 @@ def integerize(
     share = weights[live] * (records / weights[live].sum())
     rounding = _Rounding(controls.take(live), share, records, random)
     rounding.exchange_pools(check)
-    rounding.exchange_neighbours(check)
+    rounding.kick(check)
     rounding.solve_rest(check)
     counts[live] = rounding.counts
     return counts
@@ -100,26 +101,30 @@ class _Rounding:
         """Return whether no cell is a whole record away from its target."""
         return bool((np.abs(self.error) < 1 - 1e-6).all())
 
-    def _score(self, rows: np.ndarray | slice) -> np.ndarray:
-        return np.asarray(self.error[self.cell[rows]].sum(axis=1))
-
     def _apply(self, out: int, into: int) -> None:
         self.counts[out] -= 1
         self.counts[into] += 1
         self.error[self.cell[out]] -= 1
         self.error[self.cell[into]] += 1
 
-    def exchange_pools(self, check: Callable[[], None]) -> None:
-        """Exchange records in over-full cells for candidates in cells that lack some."""
+    def exchange_pools(self, check: Callable[[], None], among: np.ndarray | None = None) -> None:
+        """Exchange records in over-full cells for candidates in cells that lack some.
+
+        Args:
+            check: Called between rounds.
+            among: Candidates to look at; all where None.
+        """
+        rows = np.arange(len(self.counts)) if among is None else among
+        cell, share, most = self.cell[rows], self.share[rows], self.most[rows]
         for _ in range(_GREEDY_ROUNDS):
             if self.done:
                 return
             check()
-            score = self._score(slice(None)) + self.random.random(len(self.counts)) * 0.5
-            outs = _largest(np.where(self.counts > 0, score, -np.inf), _POOL)
-            room = self.counts < self.most
-            preference = score - np.clip(self.share - self.counts, -1.0, 1.0)
-            pool = _largest(np.where(room, -preference, -np.inf), _POOL)
+            counts = self.counts[rows]
+            score = self.error[cell].sum(axis=1) + self.random.random(len(rows)) * 0.5
+            outs = rows[_largest(np.where(counts > 0, score, -np.inf), _POOL)]
+            preference = score - np.clip(share - counts, -1.0, 1.0)
+            pool = rows[_largest(np.where(counts < most, -preference, -np.inf), _POOL)]
             if not self._exchange_between(outs, pool):
                 return
 
@@ -140,38 +145,30 @@ class _Rounding:
                 moved = True
         return moved
 
-    def exchange_neighbours(self, check: Callable[[], None]) -> None:
-        """Exchange records for candidates that differ in few tables, in random table orders.
+    def kick(self, check: Callable[[], None]) -> None:
+        """Get out of a dead end: disturb a few records near the errors, mend again, keep the better.
 
-        Such an exchange moves an error by one step inside a table and leaves the others alone;
-        steps that only move it are taken too, so that errors wander until they cancel.
+        An equally good outcome is kept too, so that errors wander until they cancel.
         """
-        stale, best = 0, np.inf
-        for _ in range(_NEIGHBOUR_ROUNDS):
-            if self.done or stale >= _STALE_ROUNDS:
+        for _ in range(_KICKS):
+            if self.done:
                 return
-            check()
-            self._neighbour_round()
-            square = float((self.error**2).sum())
-            stale, best = (0, square) if square < best - 1e-9 else (stale + 1, best)
+            before = self.counts.copy(), self.error.copy()
+            rows = self._near_errors()
+            outs = self._some(rows[self.counts[rows] > 0])
+            into = self._some(rows[self.counts[rows] < self.most[rows]])
+            for out, to in zip(outs, into, strict=False):
+                self._apply(int(out), int(to))
+            self.exchange_pools(check, self._some(np.arange(len(self.counts)), _KICK_CANDIDATES))
+            if (self.error**2).sum() > (before[1] ** 2).sum() + 1e-9:
+                self.counts, self.error = before
 
-    def _neighbour_round(self) -> None:
-        tables = self.random.permutation(self.tables)
-        order = np.lexsort((self.random.random(len(self.counts)), *self.cell.T[tables[::-1]]))
-        offset = int(self.random.integers(1, 9)) * (1 if self.random.random() < 0.5 else -1)
-        into = np.empty(len(order), dtype=np.int64)
-        into[order] = np.roll(order, offset)
-        outs = np.flatnonzero((self.counts > 0) & (self.counts[into] < self.most[into]))
-        outs = outs[(self.error[self.cell[outs]] > 0).any(axis=1)]
-        same = (self.cell[outs] == self.cell[into[outs]]).sum(axis=1)
-        gain = self._score(into[outs]) - self._score(outs) + self.tables - same
-        useful = np.flatnonzero((gain < 1e-9) & (same < self.tables))
-        for row in useful[np.argsort(gain[useful] + self.random.random(len(useful)) * 1e-3)][:2 * _POOL]:
-            out, to = int(outs[row]), int(into[outs[row]])
-            own, other = self.cell[out], self.cell[to]
-            now = self.error[other].sum() - self.error[own].sum() + self.tables - same[row]
-            if now < 1e-9 and self.counts[out] > 0 and self.counts[to] < self.most[to]:
-                self._apply(out, to)
+    def _near_errors(self) -> np.ndarray:
+        wrong = np.abs(self.error) >= 1 - 1e-6
+        return np.flatnonzero(wrong[self.cell].any(axis=1))
+
+    def _some(self, rows: np.ndarray, most: int = 8) -> np.ndarray:
+        return self.random.choice(rows, min(most, len(rows)), replace=False)
 
     def solve_rest(self, check: Callable[[], None]) -> None:
         """Remove what is left by integer programs over some of the candidates."""
@@ -219,11 +216,11 @@ class _Rounding:
 
     def _program_pool(self, columns: int) -> np.ndarray:
         """Return candidates near the errors, and some at random."""
-        score = self._score(slice(None))
-        near = np.abs(self.error)[self.cell].sum(axis=1) + self.random.random(len(score)) * 0.5
+        near = np.abs(self.error)[self.cell].sum(axis=1)
+        near = near + self.random.random(len(near)) * 0.5
         held = _largest(np.where(self.counts > 0, near, -np.inf), columns // 3)
         others = _largest(near, columns // 3)
-        some = self.random.choice(len(score), size=min(columns // 3, len(score)), replace=False)
+        some = self._some(np.arange(len(near)), columns // 3)
         return np.unique(np.concatenate([held, others, some]))
 
 

@@ -180,7 +180,7 @@ def _make_handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
                 time.monotonic(),
             )
             step = server.next_step(request)
-            if self.path != COMPLETIONS_PATH:
+            if "choices" in step.body and self.path != COMPLETIONS_PATH:
                 step = error(404, message=f"no such path: {self.path}")
             if step.kind == "hang":
                 server.wait(step.seconds)
@@ -203,7 +203,7 @@ def _make_handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
             except OSError:
                 pass  # the client has given up, as a test of time-outs wants
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's name
+        def log_message(self, format: str, *args: Any) -> None:
             """Say nothing: stderr belongs to the test."""
 
     return ScriptedHandler

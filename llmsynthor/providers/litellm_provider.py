@@ -11,7 +11,7 @@ import re
 import threading
 import time
 import warnings
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from llmsynthor.errors import InputError, ProviderRefusedError, ProviderUnavailableError
@@ -54,6 +54,7 @@ _OPTIONAL_SETTINGS = frozenset(
 )
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD", re.I)
 _SHORTEST_SECRET = 8
+_LONGEST_REASON = 300
 
 _litellm_lock = threading.Lock()
 _litellm: Any = None
@@ -65,7 +66,7 @@ def load_litellm() -> Any:  # noqa: ANN401 - typing litellm would make mypy read
     The import takes seconds; without these settings it also fetches a price map, reads `.env` and
     prints to stdout.
     """
-    global _litellm  # noqa: PLW0603 - one import for the process
+    global _litellm
     with _litellm_lock:
         if _litellm is None:
             os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
@@ -128,22 +129,10 @@ class LitellmProvider:
             InputError: litellm does not know the provider, or the key is not set.
         """
         model = self._routed(self._spec.model)
-        try:
-            load_litellm().get_llm_provider(model=model)
-        except Exception:  # noqa: BLE001 - whatever it raises means that no provider was found
-            raise InputError(
-                f"litellm knows no provider for the model `{self._spec.model}`",
-                hint="write `provider/model`, such as `openai/gpt-4.1-nano`, or set "
-                "`provider.api_base` for a server of your own",
-            ) from None
+        _provider_of(model)
         missing = self._missing_settings(model)
         if missing:
-            names = " and ".join(f"`{name}`" for name in missing)
-            raise InputError(
-                f"the model `{self._spec.model}` needs {names} in the environment",
-                hint=f"`export {missing[0]}=...`, or name another variable in "
-                "`provider.api_key_env`",
-            )
+            raise self._lacking(missing)
         key = self._key()
         if key is not None and not re.fullmatch(r"[!-~]+", key):
             raise InputError(
@@ -176,7 +165,7 @@ class LitellmProvider:
             )
         except RetryableError as error:
             last = error
-        self._give_up(last)
+        raise self._unavailable(last)
 
     def price(self, model: str) -> tuple[float, float] | None:
         """Return US dollars per prompt token and per completion token, or None when unknown."""
@@ -185,7 +174,7 @@ class LitellmProvider:
             return given.input / 1e6, given.output / 1e6
         litellm, name = load_litellm(), self._routed(model)
         try:
-            bare, provider = litellm.get_llm_provider(model=name)[:2]
+            bare, provider = _provider_of(name)
             keys = {name, bare, f"{provider}/{bare}"} & litellm.model_cost.keys()
             if provider.startswith("ollama") and not keys:
                 return None  # litellm would ask the server, and then say 0
@@ -219,8 +208,9 @@ class LitellmProvider:
         litellm = load_litellm()
         while True:
             form = self.structured_used
+            arguments = self._arguments(request, form)
             try:
-                response = litellm.completion(**self._arguments(request, form))
+                response = litellm.completion(**arguments)
             except Exception as error:  # noqa: BLE001 - litellm passes on its clients' own classes
                 failure = self._failure(error, request, form)
             else:
@@ -231,6 +221,9 @@ class LitellmProvider:
                 raise failure
 
     def _arguments(self, request: Request, form: Structured) -> dict[str, Any]:
+        key, named = self._key(), self._spec.api_key_env
+        if key is None and named is not None:
+            raise self._lacking([named])  # else litellm would send a key that was not named
         model = self._routed(request.model)
         arguments: dict[str, Any] = {
             "model": model,
@@ -242,7 +235,7 @@ class LitellmProvider:
             "max_tokens": request.max_output_tokens,
             "timeout": self._spec.timeout_s,
             "api_base": self._spec.api_base,
-            "api_key": self._key(),
+            "api_key": key,
             "drop_params": True,
             "num_retries": 0,
             "max_retries": 0,
@@ -291,7 +284,7 @@ class LitellmProvider:
         litellm = load_litellm()
         status = http_status(error) or getattr(error, "status_code", None)
         told = f"{error} {getattr(error, 'body', '')}"
-        reason = self._scrub(reason_of(error))
+        reason = self._scrub(reason_of(error))[:_LONGEST_REASON]  # a cut key would not be found
         if isinstance(error, litellm.Timeout) and http_status(error) is None:
             reason = f"no reply within {self._spec.timeout_s:g} s"
         too_long = isinstance(error, litellm.ContextWindowExceededError)
@@ -324,9 +317,9 @@ class LitellmProvider:
             hint=hints.get(status or 0, "it would refuse the same request again"),
         )
 
-    def _give_up(self, last: RetryableError) -> NoReturn:
+    def _unavailable(self, last: RetryableError) -> ProviderUnavailableError:
         tries = self._spec.retries + 1
-        raise ProviderUnavailableError(
+        return ProviderUnavailableError(
             f"{self._where()} did not answer in {tries} {'try' if tries == 1 else 'tries'}; "
             f"the last: {last}",
             hint="run the same command again later"
@@ -343,12 +336,13 @@ class LitellmProvider:
     def _scrub(self, text: str) -> str:
         """Return `text` without the value of any key that may have been sent."""
         named = self._spec.api_key_env
-        for name, value in os.environ.items():
-            secret = value.strip()
-            if secret and (
-                name == named or (len(secret) >= _SHORTEST_SECRET and _SECRET_NAME.search(name))
-            ):
-                text = text.replace(secret, "***")
+        secrets = {
+            value.strip()
+            for name, value in os.environ.items()
+            if name == named or (len(value) >= _SHORTEST_SECRET and _SECRET_NAME.search(name))
+        } - {""}
+        for secret in sorted(secrets, key=len, reverse=True):  # one may begin with another
+            text = text.replace(secret, "***")
         return text
 
     def _step_down(self, refused: Structured, reason: str) -> None:
@@ -384,7 +378,9 @@ class LitellmProvider:
         return "json" if self._takes_response_format(model) else "text"
 
     def _takes_response_format(self, model: str) -> bool:
-        return "response_format" in (load_litellm().get_supported_openai_params(model=model) or ())
+        bare, provider = _provider_of(model)
+        taken = load_litellm().get_supported_openai_params(model=bare, custom_llm_provider=provider)
+        return "response_format" in (taken or ())
 
     def _key(self) -> str | None:
         """Return the key to send, or None to let litellm look for the provider's own variable."""
@@ -399,7 +395,36 @@ class LitellmProvider:
         if self._spec.api_base is not None:
             return []
         missing = load_litellm().validate_environment(model=model)["missing_keys"]
+        own = f"{_provider_of(model)[1].upper()}_API_KEY"
+        if own not in missing and os.environ.get(own, "set").strip() == "":
+            missing = [own]  # to litellm an empty key is a key
         return [name for name in missing if name not in _OPTIONAL_SETTINGS]
+
+    def _lacking(self, names: list[str]) -> InputError:
+        # Several keys are the alternatives of one provider (Gemini); Azure needs all it lists.
+        joint = " or " if all(name.endswith("_API_KEY") for name in names) else " and "
+        listed = joint.join(f"`{name}`" for name in names)
+        return InputError(
+            f"the model `{self._spec.model}` needs {listed} in the environment",
+            hint=f"`export {names[0]}=...`, or name another variable in `provider.api_key_env`",
+        )
+
+
+def _provider_of(model: str) -> tuple[str, str]:
+    """Return the name that the provider has for `model`, and litellm's name of the provider.
+
+    Raises:
+        InputError: litellm does not know the provider.
+    """
+    try:
+        bare, provider = load_litellm().get_llm_provider(model=model)[:2]
+    except Exception:  # noqa: BLE001 - whatever it raises means that no provider was found
+        raise InputError(
+            f"litellm knows no provider for the model `{model}`",
+            hint="write `provider/model`, such as `openai/gpt-4.1-nano`, or set "
+            "`provider.api_base` for a server of your own",
+        ) from None
+    return bare, provider
 
 
 def _response_format(request: Request, form: Structured) -> dict[str, Any] | None:

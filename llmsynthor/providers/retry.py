@@ -28,7 +28,6 @@ _MAY_PASS = re.compile(r"json_validate_failed|failed_generation")
 
 _WRAPPING = re.compile(r"^(?:\s*(?:litellm\.)?(?:\w*(?:Error|Exception)|Timeout)(?::| -)\s)+")
 _NO_USE_TO_A_READER = re.compile(r"Traceback \(most recent|This looks like a bug in LiteLLM")
-_LONGEST_REASON = 300
 
 
 class RetryableError(Exception):
@@ -95,10 +94,10 @@ class _Wait(tenacity.wait.wait_base):
 
     def __call__(self, retry_state: tenacity.RetryCallState) -> float:
         wait_s = self._backoff(retry_state)
-        asked_s = getattr(_error_of(retry_state), "retry_after_s", None)
-        if asked_s is None:
+        error = _error_of(retry_state)
+        if not isinstance(error, RetryableError) or error.retry_after_s is None:
             return wait_s
-        return max(wait_s, min(asked_s, MAX_RETRY_AFTER_S) + self._jitter(retry_state))
+        return max(wait_s, min(error.retry_after_s, MAX_RETRY_AFTER_S) + self._jitter(retry_state))
 
 
 def _error_of(state: tenacity.RetryCallState) -> BaseException | None:
@@ -161,7 +160,8 @@ def http_status(error: BaseException) -> int | None:
     error that speaks of a rate limit; the client's error, among the causes, has the true one.
     """
     for cause in causes(error):
-        if type(cause).__name__ == "HTTPStatusError":
+        # By name, as httpx is litellm's dependency and not ours.
+        if any(base.__name__ == "HTTPStatusError" for base in type(cause).__mro__):
             status = getattr(getattr(cause, "response", None), "status_code", None)
             return status if isinstance(status, int) else None
     return None
@@ -185,6 +185,6 @@ def reason_of(error: BaseException) -> str:
     text = _WRAPPING.sub("", " ".join(text.split()))
     status = http_status(error)
     if status is not None:
-        return f"HTTP {status}: {text}"[:_LONGEST_REASON]
+        return f"HTTP {status}: {text}"
     root = " ".join(str(causes(error)[-1]).split())  # litellm says only `Connection error.`
-    return (text if not root or root in text else root)[:_LONGEST_REASON]
+    return text if not root or root in text else root

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup, escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +27,6 @@ LARGEST_SHOWN_WHOLE = 400
 """Cells; a larger table is read by its worst cells, and would make the page too heavy."""
 WORST_CELLS = 20
 PROPOSALS_SHOWN = 25
-LONGEST_LABEL = 160
 HEAT_SHARE = 0.5
 """Opacity of the hottest cell: more would take the contrast from the figures in it."""
 
@@ -66,7 +64,7 @@ class TableView:
 
 @dataclass(frozen=True)
 class _Cell:
-    """One cell in figures; shares in percent, differences are synthetic minus target."""
+    """One cell; shares in percent, differences are synthetic minus target."""
 
     labels: tuple[str, ...]
     target: float
@@ -124,22 +122,19 @@ def render_page(
     control, validate = (_scored(report, role) for role in ("control", "validate"))
     blocks = _blocks(views, [*control, *validate])
     accepted = [entry for entry in proposals if entry["accepted"]]
-    used = [entry for entry in accepted if entry["records"]]
+    most_records = sorted(accepted, key=lambda entry: -entry["records"])[:PROPOSALS_SHOWN]
     page = _template().render(
         report=report,
-        missed=[row for row in control if row["pass"] is False],
-        broken=[rule for rule in report["rules"] if rule["violations"]],
         control=control,
         validate=validate,
         anchors={(block.view.role, block.view.name): block.anchor for block in blocks},
-        control_blocks=[block for block in blocks if block.view.role == "control"],
-        validate_blocks=[block for block in blocks if block.view.role != "control"],
+        blocks=blocks,
         iterations=iterations,
         largest_tvd=_largest(
             entry[key] for entry in iterations for key in ("prior_tvd", "data_tvd")
         ),
-        made=sorted(used, key=lambda entry: -entry["records"])[:PROPOSALS_SHOWN],
-        rejected=[entry for entry in proposals if not entry["accepted"]],
+        made=[entry for entry in most_records if entry["records"]],
+        proposals=proposals,
         accepted=len(accepted),
         calibration=report["calibration"] or {},
         open_tables=OPEN_TABLES,
@@ -160,7 +155,7 @@ def _template() -> Template:
         "money": _money,
         "duration": _duration,
         "label": _label,
-        "breakable": _breakable,
+        "parts": _parts,
         "plural": _plural,
         "csp_hash": _csp_hash,
     }
@@ -280,15 +275,15 @@ def _duration(seconds: float | None) -> str:
     )
 
 
-def _label(text: object, longest: int = LONGEST_LABEL) -> str:
+def _label(text: object, longest: int = 160) -> str:
     """Return a label as people can see it: never empty, never a page long."""
     shown = str(text).strip() or "(blank)"
     return shown if len(shown) <= longest else f"{shown[:longest].rstrip()}…"
 
 
-def _breakable(text: object) -> Markup:
-    """Return a label, escaped, that a narrow column can break after `/` and `_`."""
-    return Markup(re.sub(r"([/_]+)(?=[^/_])", r"\1<wbr>", str(escape(_label(text)))))  # noqa: S704
+def _parts(text: object) -> list[str]:
+    """Return a label in the pieces between which a line may break."""
+    return re.findall(r"[^/_]+[/_]*|[/_]+", _label(text))
 
 
 def _plural(count: int, noun: str) -> str:

@@ -1,0 +1,390 @@
+"""The page `report.html`: whole, escaped, readable, small, and honest about what is unknown."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import time
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pytest
+
+from llmsynthor.report.page import TableView, render_page
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "{{ 7*7 }}",
+    '"><img src=x>',
+    "' onload='alert(1)",
+    "</style>",
+)
+VOID = {"meta", "wbr"}
+INLINE = {"a", "b", "code", "span", "strong", "wbr"}
+MINUS = "\N{MINUS SIGN}"
+
+
+class Outline(HTMLParser):
+    """The elements, attributes and text of a page; fails where tags do not nest."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in INLINE:
+            self.text += " "
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not {"style", "script"} & set(self.open):
+            self.text += data
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.elements)
+
+
+def make_view(
+    name: str = "mode", role: str = "control", shape: tuple[int, ...] = (3,)
+) -> TableView:
+    target = np.arange(float(np.prod(shape))).reshape(shape) * 10
+    labels = tuple(
+        tuple(f"label {axis}.{code}" for code in range(n)) for axis, n in enumerate(shape)
+    )
+    scope = tuple(f"variable {axis}" for axis in range(len(shape)))
+    return TableView(name, role, scope, labels, target, target[..., ::-1])
+
+
+def make_row(view: TableView, **changes: Any) -> dict[str, Any]:
+    control = view.role == "control"
+    return {
+        "name": view.name,
+        "role": view.role,
+        "scope": list(view.scope),
+        "cells": view.target.size,
+        "tvd": 0.0012,
+        "srmse": 0.004,
+        "tae": 24.0,
+        "max_abs_share": 0.0007,
+        "noise_floor_tvd": 0.006,
+        "tolerance": 0.002 if control else None,
+        "pass": True if control else None,
+        "baseline": {"independent": 0.11, "maxent": 0.05},
+        "prior_tvd": 0.08,
+        **changes,
+    }
+
+
+def make_report(rows: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
+    return {
+        "version": 1,
+        "status": "complete",
+        "stop_reason": "the prior stopped improving",
+        "records": {"asked": 30000, "made": 30000},
+        "pass": all(row["pass"] is not False for row in rows),
+        "tables": rows,
+        "rules": [{"name": "no driving children", "expression": "age < 15", "violations": 0}],
+        "llm": {
+            "model": "openai/gpt-4.1-nano",
+            "calls": 36,
+            "failed_calls": 1,
+            "prompt_tokens": 148220,
+            "completion_tokens": 61034,
+            "cost_usd": 0.0392,
+            "proposals": {"accepted": 30, "rejected": 10},
+        },
+        "calibration": {
+            "kl": 0.18,
+            "effective_sample_size": 88213.2,
+            "max_copies": 4,
+            "background_share": 0.083,
+            "candidates": 240000,
+            "converged": True,
+        },
+        "seconds": {"asking": 141.2, "calibrating": 22.7, "writing": 3.1, "total": 4000.0},
+        "inputs": {"tables/mode.csv": "a3f1" * 16},
+        "name": "us-trips",
+        "description": "Trips on one day.",
+        "version_llmsynthor": "0.1.0",
+        "created": "2026-11-23T13:28:22+00:00",
+        "dependencies": [["mode", "purpose"], ["age"]],
+        "uncovered_pairs": 50,
+        "summary": {
+            "control_tvd_max": 0.0012,
+            "control_tvd_mean": 0.0011,
+            "validate_tvd_mean": 0.0231,
+            "validate_maxent_mean": 0.0512,
+            "validate_ratio": 0.45,
+        },
+        "seed": 7,
+        "notes": ["A table was scaled."],
+        "job_fingerprint": "5e0c7c1d9a4f",
+        **changes,
+    }
+
+
+def make_iteration(number: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "iteration": number,
+        "calls": 4,
+        "proposals_accepted": 20,
+        "proposals_rejected": 2,
+        "library": 20 * number,
+        "prior_tvd": 0.2 / number,
+        "data_tvd": 0.001,
+        "records": 150 * number,
+        "cost_usd": 0.25,
+        "seconds": 14.2,
+        **changes,
+    }
+
+
+def make_proposal(number: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "id": number,
+        "iteration": 1,
+        "reason": f"reason {number}",
+        "count": 50,
+        "accepted": True,
+        "problem": None,
+        "records": 10 * number,
+        **changes,
+    }
+
+
+@pytest.fixture
+def page() -> str:
+    views = [
+        make_view(),
+        make_view("pairs", shape=(3, 4)),
+        make_view("held", "validate", (2, 3, 4)),
+    ]
+    proposals = [make_proposal(n) for n in range(30)]
+    proposals += [make_proposal(n, accepted=False, problem=f"problem {n}") for n in range(30, 60)]
+    report = make_report([make_row(view) for view in views])
+    return render_page(report, views, [make_iteration(1), make_iteration(2)], proposals)
+
+
+def text_of(page: str) -> str:
+    return re.sub(r"\s+", " ", Outline(page).text)
+
+
+def test_has_all_sections_in_order_and_every_link_leads_somewhere(page: str) -> None:
+    outline = Outline(page)
+    ids = [str(attributes["id"]) for _, attributes in outline.elements if "id" in attributes]
+    links = {str(attributes["href"])[1:] for tag, attributes in outline.elements if tag == "a"}
+    assert [name for name in ids if not name.startswith("table-")] == [
+        "verdict", "scorecard", "control", "held-out", "convergence", "proposals", "rules", "provenance",
+    ]  # fmt: skip
+    assert links == set(ids)
+    assert len(ids) == len(set(ids))
+
+
+def test_tables_can_be_read_aloud(page: str) -> None:
+    outline = Outline(page)
+    assert outline.count("table") == outline.count("caption") > 8
+    assert all("scope" in attributes for tag, attributes in outline.elements if tag == "th")
+
+
+def test_fetches_nothing(page: str) -> None:
+    outline = Outline(page)
+    assert not re.search(r"https?://|@import|url\(", page)
+    assert not {"link", "img", "iframe", "object"} & {tag for tag, _ in outline.elements}
+    assert not any("src" in attributes for _, attributes in outline.elements)
+    assert "default-src 'none'" in page
+
+
+def test_hostile_text_stays_text() -> None:
+    scope = HOSTILE[:2]
+    target = np.ones((5, 5))
+    views = [
+        TableView(name, role, scope, (HOSTILE, HOSTILE), target, target)
+        for name in HOSTILE
+        for role in ("control", "validate")
+    ]
+    hostile = " ".join(HOSTILE)
+    report = make_report([make_row(view) for view in views])
+    report |= dict.fromkeys(("name", "description", "stop_reason", "job_fingerprint"), hostile)
+    report |= {"notes": [hostile], "dependencies": [list(HOSTILE)], "inputs": {hostile: hostile}}
+    report["rules"] = [{"name": hostile, "expression": hostile, "violations": 1}]
+    report["llm"]["model"] = hostile
+    proposals = [
+        make_proposal(1, reason=hostile),
+        make_proposal(2, accepted=False, problem=hostile),
+    ]
+    page = render_page(report, views, [make_iteration(1)], proposals)
+
+    outline = Outline(page)
+    assert outline.count("script") == outline.count("style") == 1
+    assert outline.count("img") == 0
+    assert not any("onload" in attributes for _, attributes in outline.elements)
+    for text in HOSTILE:
+        assert text in outline.text
+    assert "49" not in outline.text
+
+
+def test_half_a_surrogate_pair_can_be_written() -> None:
+    page = render_page(make_report([]), [], [], [make_proposal(1, reason="half \ud83d pair")])
+    assert "half ? pair" in page.encode("utf-8").decode("utf-8")
+
+
+def test_unknown_values_are_said_in_words() -> None:
+    views = [make_view(), make_view("held", "validate")]
+    nothing = {"baseline": {"independent": None, "maxent": None}, "prior_tvd": None}
+    rows = [make_row(view, **nothing, srmse=float("nan"), tolerance=None) for view in views]
+    report = make_report(rows, created=None, notes=[], rules=[], dependencies=[])
+    report["summary"] |= dict.fromkeys(("validate_maxent_mean", "validate_ratio"))
+    report["llm"]["cost_usd"] = None
+    report["calibration"] = dict.fromkeys(report["calibration"])
+    iterations = [make_iteration(1), make_iteration(2, cost_usd=None, prior_tvd=None)]
+    proposals = [make_proposal(1, reason=None, count=None), make_proposal(2, accepted=False)]
+    page = render_page(report, views, iterations, proposals)
+
+    assert not re.search(r"\bNone\b|\bnan\b|\binf\b", page)
+    text = text_of(page)
+    assert "Cost unknown the model\N{RIGHT SINGLE QUOTATION MARK}s price is not known" in text
+    assert "there is no maximum-entropy baseline to compare it with" in text
+    assert "The job names no rules." in text
+
+
+def test_run_without_model_iterations_or_held_out_tables() -> None:
+    view = make_view()
+    report = make_report([make_row(view)], calibration=None)
+    report["summary"] |= dict.fromkeys(
+        ("validate_tvd_mean", "validate_maxent_mean", "validate_ratio")
+    )
+    report["llm"] |= {"model": "none", "calls": 0, "cost_usd": None}
+    text = text_of(render_page(report, [view], [], []))
+
+    assert "None" not in text.replace("None: ", "")
+    assert "No table was held out" in text
+    assert "the job names no model, so nobody was asked" in text
+    assert "Cost none no model was called" in text
+    assert "The records were not calibrated." in text
+
+
+def test_verdict_names_the_tables_that_miss_worst_first() -> None:
+    views = [make_view("near"), make_view("fine"), make_view("far")]
+    rows = [
+        make_row(views[0], tvd=0.003, **{"pass": False}),
+        make_row(views[1]),
+        make_row(views[2], tvd=0.03, **{"pass": False}),
+    ]
+    report = make_report(rows, status="partial", records={"asked": 30000, "made": 1200})
+    report["rules"][0]["violations"] = 2
+    verdict = (
+        text_of(render_page(report, views, [], [])).split("Verdict ")[-1].split("Records made")[0]
+    )
+
+    assert verdict.startswith(
+        "Fail. 2 of 3 control tables miss their tolerance: "
+        "far: TVD 0.0300, tolerance 0.0020 near: TVD 0.0030, tolerance 0.0020 "
+        "2 records break the rule “no driving children”. "
+        "The run stopped early; this page shows what there is so far. "
+        "1,200 of 30,000 records were made. "
+    )
+    assert "fine" not in verdict
+
+
+def test_verdict_of_a_pass(page: str) -> None:
+    text = text_of(page)
+    assert "Pass. All 2 control tables are within tolerance and no record breaks a rule." in text
+    assert "On the held-out table the TVD is 0.0231: 0.45 times that of maximum entropy" in text
+    assert "Time 1 h 06 min" in text
+
+
+def test_one_way_table_shows_bars_counts_and_signed_differences() -> None:
+    view = TableView(
+        "m", "control", ("v",), (("a", "b"),), np.array([3.0, 1.0]), np.array([2.0, 2.0])
+    )
+    page = render_page(make_report([make_row(view)]), [view], [], [])
+    assert "--target:100.0%;--share:66.7%" in page
+    assert f" a 75.00 50.00 {MINUS}25.00 3 2 {MINUS}1 " in text_of(page)
+    assert " b 25.00 50.00 +25.00 1 2 +1 " in text_of(page)
+
+
+def test_two_way_table_is_longer_than_wide_and_outlines_its_largest_difference() -> None:
+    target = np.array([[4.0, 0.0, 2.0], [2.0, 0.0, 2.0]])
+    synthetic = np.array([[4.0, 0.0, 1.0], [3.0, 0.0, 2.0]])
+    view = TableView(
+        "m", "control", ("wide", "tall"), (("a", "b"), ("c", "d", "e")), target, synthetic
+    )
+    page = render_page(make_report([make_row(view)]), [view], [], [])
+    rows = (
+        "wide tall a b c 40.00 0.00 30.00 +10.00 d 0.00 0.00 0.00 0.00 "
+        f"e 10.00 {MINUS}10.00 20.00 0.00"
+    )
+    assert rows in text_of(page)
+    assert page.count('class="worst"') == 1
+
+
+@pytest.mark.parametrize("shape", [(401,), (41, 10), (5, 5, 5)])
+def test_large_and_many_way_tables_show_their_worst_cells(shape: tuple[int, ...]) -> None:
+    view = make_view("big", shape=shape)
+    page = render_page(make_report([make_row(view)]), [view], [], [])
+    assert page.count('class="pair"') == 20
+    assert f"The 20 of {view.target.size} cells with the largest difference" in page
+
+
+def test_tables_without_records_have_shares_of_zero() -> None:
+    for shape in ((2,), (2, 2), (2, 2, 2), (0,)):
+        view = TableView("m", "control", ("v",) * len(shape), (("a", "b")[: shape[0]],) * len(shape),
+                         np.zeros(shape), np.zeros(shape))  # fmt: skip
+        page = render_page(make_report([make_row(view)]), [view], [], [])
+        assert not re.search(r"\bnan\b|nan%", page)
+
+
+def test_proposals_that_made_most_come_first_and_rejected_ones_say_why(page: str) -> None:
+    text = text_of(page)
+    assert "The 25 of 30 accepted proposals that made most records" in text
+    assert text.index("reason 29 ") < text.index("reason 28 ") < text.index("reason 5 ")
+    assert "reason 4 " not in text
+    assert "The first 25 of 30 rejected proposals" in text
+    assert "problem 54" in text
+    assert "problem 55" not in text
+
+
+def test_convergence_adds_up_the_cost(page: str) -> None:
+    assert "$0.2500 $0.5000" in text_of(page)
+
+
+def test_shape_of_a_view_is_checked() -> None:
+    with pytest.raises(ValueError, match="table `m`: labels"):
+        TableView("m", "control", ("v",), (("a", "b"),), np.zeros(2), np.zeros(3))
+
+
+def test_a_hundred_tables_stay_small_fast_and_folded() -> None:
+    views = [
+        make_view(f"table {n}", "control" if n < 80 else "validate", (10, 10)) for n in range(100)
+    ]
+    report = make_report([make_row(view) for view in views])
+    started = time.perf_counter()
+    page = render_page(report, views, [], [])
+    assert time.perf_counter() - started < 3
+    assert len(page.encode()) < 5_000_000
+    assert page.count("<details open>") == 6
+    assert page.count("<details>") == 94
+
+
+def test_the_same_report_gives_the_same_bytes() -> None:
+    views = [make_view("b"), make_view("a")]
+    rows = [make_row(view) for view in views]
+    pages = {render_page(make_report(order), views, [], []) for order in (rows, rows[::-1])}
+    assert len(pages) == 1
+
+
+def test_content_policy_lets_only_our_script_run(page: str) -> None:
+    script = page.split("<script>")[1].split("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page
