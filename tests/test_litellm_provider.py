@@ -418,7 +418,7 @@ def test_prices():
     for unknown in (
         "openai/qwen2.5",
         "ollama/qwen2.5:7b",
-        "cohere/command-a-plus-05-2026",
+        "bedrock/us-east-1/1-month-commitment/anthropic.claude-v2:1",  # billed by the second
         "foo/bar",
     ):
         assert make_provider(None, model=unknown).price(unknown) is None

@@ -1,0 +1,66 @@
+"""Measures of how far records are from a table, and what chance alone would give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import xlogy
+from scipy.stats import binom
+
+
+@dataclass(frozen=True)
+class Discrepancy:
+    """Distances between a target and what is there.
+
+    Attributes:
+        tvd: Total variation distance of the shares: half the sum of absolute differences.
+        srmse: Root mean squared error over the mean target cell.
+        tae: Total absolute error in records.
+        max_abs_share: Largest absolute difference of a cell's share.
+    """
+
+    tvd: float
+    srmse: float
+    tae: float
+    max_abs_share: float
+
+
+def tvd(target: np.ndarray, held: np.ndarray) -> float:
+    """Return the total variation distance of two arrays of shares of the same shape."""
+    return float(np.abs(target - held).sum() / 2)
+
+
+def discrepancy(target: np.ndarray, counts: np.ndarray) -> Discrepancy:
+    """Return the measures of `counts` against target shares.
+
+    Args:
+        target: Shares, sum 1, any shape.
+        counts: Records in each cell, same shape; may be all 0.
+    """
+    records = float(counts.sum())
+    held = counts / records if records else np.zeros_like(target)
+    apart = held - target
+    return Discrepancy(
+        tvd=tvd(target, held),
+        srmse=float(np.sqrt(np.mean(apart**2)) / np.mean(target)),
+        tae=float(np.abs(apart).sum() * records) if records else 0.0,
+        max_abs_share=float(np.abs(apart).max()),
+    )
+
+
+def noise_floor_tvd(target: np.ndarray, records: int) -> float:
+    """Return the expected TVD of a true random sample of `records` records from `target`.
+
+    Half the sum of the cells' mean absolute deviations, by De Moivre's closed form for the
+    binomial: E|X - np| = 2 m (1 - p) P(X = m) with m = floor(np) + 1 (Diaconis & Zabell 1991).
+    """
+    share = target.ravel()
+    m = np.floor(records * share) + 1
+    deviation = 2 * m * (1 - share) * binom.pmf(m, records, share)
+    return float(deviation.sum() / records / 2)
+
+
+def entropy(share: np.ndarray) -> float:
+    """Return the entropy of an array of shares, in nats."""
+    return float(-xlogy(share, share).sum())

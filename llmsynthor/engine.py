@@ -1,0 +1,405 @@
+"""The loop: ask for proposals, calibrate candidates to the tables, write batches, materialize."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from llmsynthor.calibration import Calibration, Controls, binding_tables, calibrate, controls_for
+from llmsynthor.discrepancy import tvd
+from llmsynthor.integerize import integerize
+from llmsynthor.materialize import Materializer, deal, encode_frame, provenance_frame
+from llmsynthor.plan import Proposal, Rejection
+from llmsynthor.rundir import DamagedBatchError, RunDirectory
+from llmsynthor.seeds import generator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from llmsynthor.asking import Asker, Round
+    from llmsynthor.job import Job
+    from llmsynthor.sampling import Candidates, Sampler
+
+ITERATIONS = "iterations.jsonl"
+PROPOSALS = "proposals.jsonl"
+_PILOT_CANDIDATES = 60_000
+_LEAST_GAIN = 0.01
+"""The prior must come this much nearer (relative) to count as improving."""
+
+
+class Listener(Protocol):
+    """Is told what happens; shows it to a person."""
+
+    def iteration(self, line: dict[str, Any]) -> None:
+        """Hear of a finished iteration."""
+
+    def progress(self, stage: str, done: int, whole: int) -> None:
+        """Hear how far a stage is."""
+
+    def warn(self, text: str) -> None:
+        """Hear of something odd that does not stop the run."""
+
+
+@dataclass
+class State:
+    """What the iterations have gathered so far.
+
+    Attributes:
+        library: Accepted proposals.
+        rejections: Refused ones.
+        groups: Variables that depend on each other.
+        counts: Records written so far, by control table and cell.
+        records: Records written so far.
+        batches: Batches written so far.
+        priors: Mean TVD of the library to the control tables, after each iteration.
+        stop_reason: Why asking ended.
+        refused: What was refused in the last iteration, in words.
+        notes: What the report must mention.
+    """
+
+    library: list[Proposal] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
+    groups: list[list[str]] = field(default_factory=list)
+    counts: list[np.ndarray] = field(default_factory=list)
+    records: int = 0
+    batches: int = 0
+    priors: list[float] = field(default_factory=list)
+    stop_reason: str = ""
+    refused: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def next_id(self) -> int:
+        """Return the id of the next proposal."""
+        return len(self.library) + len(self.rejections)
+
+
+class Engine:
+    """Runs one job into one run directory; asks through `asker`, or not at all."""
+
+    def __init__(
+        self,
+        job: Job,
+        sampler: Sampler,
+        run: RunDirectory,
+        listener: Listener,
+        clock: Callable[[], float],
+        asker: Asker | None,
+    ) -> None:
+        self.job = job
+        self.sampler = sampler
+        self.tables = sampler.tables
+        self.run = run
+        self.listener = listener
+        self.clock = clock
+        self.asker = asker
+        self.state = State(counts=[np.zeros(table.cells) for table in self.tables.control])
+        self.lines = {line["iteration"]: line for line in run.lines(ITERATIONS)}
+        self._binding = binding_tables(self.tables.control)
+
+    def execute(self) -> State:
+        """Run to the end; what exists in the run directory is not made again."""
+        if self.asker is not None:
+            self._infer_groups(self.asker)
+            for iteration in range(1, self.job.engine.iterations + 1):
+                if not self._iterate(self.asker, iteration):
+                    break
+            self.state.stop_reason = self.state.stop_reason or "all iterations done"
+        else:
+            self.state.stop_reason = "no model is asked"
+        self._materialize()
+        self._write_proposals(with_records=True)
+        return self.state
+
+    def _infer_groups(self, asker: Asker) -> None:
+        given = self.job.dependencies
+        if isinstance(given, list):
+            self.state.groups = [list(group) for group in given]
+        elif given == "infer":
+            from llmsynthor.dependencies import read_groups
+
+            words, _ = asker.ask_groups()
+            self.state.groups = read_groups(words or "", self.tables.domain)
+
+    def _iterate(self, asker: Asker, iteration: int) -> bool:
+        """Do one iteration; return whether to go on."""
+        state, started = self.state, self.clock()
+        context = asker.prompts.plan_context(
+            prior=self.prior_shares() if state.library else None,
+            library_size=len(state.library),
+            groups=state.groups,
+            rejected=state.refused,
+            call=1,
+        )
+        found = asker.ask_plans(iteration, context, state.next_id)
+        if found.stop and not found.plans:
+            state.stop_reason = found.stop
+            return False
+        state.library += found.proposals
+        state.rejections += found.rejections
+        state.refused = [rejection.problem for rejection in found.rejections]
+        state.refused += [plan.problem for plan in found.plans if plan.problem]
+        asked = self.clock()
+        self._pilot(iteration)
+        state.priors.append(self._prior_tvd())
+        self._note_iteration(iteration, found, asked - started, self.clock() - started)
+        self._write_proposals(with_records=False)
+        state.stop_reason = found.stop or self._levelled_off() or ""
+        return not state.stop_reason
+
+    def _levelled_off(self) -> str | None:
+        priors, patience = self.state.priors, self.job.engine.patience
+        if len(priors) <= patience:
+            return None
+        before, lately = min(priors[:-patience]), min(priors[-patience:])
+        if lately > before * (1 - _LEAST_GAIN):
+            return f"the prior came no nearer to the tables in {patience} iterations"
+        return None
+
+    def prior_shares(self) -> list[np.ndarray]:
+        """Return the library's share of each cell, by control table, before calibration.
+
+        A proposal's variables are independent, so this needs no draws.
+        """
+        library = self.state.library
+        mass = np.array([proposal.count for proposal in library], dtype=float)
+        mass /= mass.sum()
+        shares = []
+        for table in self.tables.control:
+            operands: list[Any] = [mass, [0]]
+            for axis, name in enumerate(table.scope, start=1):
+                column = self.tables.domain.positions[name]
+                fine = np.stack([proposal.boxes[column].share for proposal in library])
+                coarse = np.zeros((len(library), table.share.shape[axis - 1]))
+                np.add.at(coarse.T, table.groups[axis - 1], fine.T)
+                operands += [coarse, [0, axis]]
+            shares.append(
+                np.einsum(*operands, list(range(1, len(table.scope) + 1)), optimize="greedy")
+            )
+        return shares
+
+    def _prior_tvd(self) -> float:
+        if not self.state.library:
+            return 1.0
+        shares = self.prior_shares()
+        return float(np.mean([tvd(t.share, s) for t, s in zip(self.tables.control, shares, strict=True)]))
+
+    def background_share(self) -> float:
+        """Return the share of the prior that is background.
+
+        `auto` is twice the library's own mean TVD to the tables: a library that covers them needs
+        little help. It never sees a table that is held out.
+        """
+        given = self.job.engine.background
+        return float(np.clip(2 * self._prior_tvd(), 0.03, 0.5)) if given == "auto" else float(given)
+
+    def candidate_count(self, records: int) -> int:
+        """Return how many candidates to draw for a batch of `records`."""
+        given = self.job.engine.candidates
+        return int(np.clip(6 * records, 50_000, 400_000)) if given == "auto" else given
+
+    def _check(self) -> None:
+        """Give a signal that arrived in a long computation its turn."""
+
+    def residual(self, records: int) -> list[np.ndarray]:
+        """Return per binding table the records that each cell of the next batch should get."""
+        left = self.job.records - self.state.records
+        positions = {table.name: i for i, table in enumerate(self.tables.control)}
+        targets = []
+        for table in self._binding:
+            wanted = table.flat_share * self.job.records - self.state.counts[positions[table.name]]
+            wanted = np.clip(wanted, 0.0, None)
+            targets.append(wanted * (records / left) * (left / max(wanted.sum(), 1e-300)))
+        return targets
+
+    def _pilot(self, iteration: int) -> None:
+        """Write the small aligned batch of one iteration."""
+        records = min(
+            round(self.job.records * self.job.engine.pilot_share),
+            self.job.records - self.state.records,
+        )
+        if records <= 0 or self._count_existing(self.state.batches, records):
+            return
+        size = min(self.candidate_count(records), _PILOT_CANDIDATES)
+        candidates, _, counts = self._choose(records, size, iteration)
+        self._write_batch(candidates, deal(counts, 0, 1), iteration)
+
+    def _choose(
+        self, records: int, size: int, iteration: int
+    ) -> tuple[Candidates, Calibration, np.ndarray]:
+        """Return candidates, their calibration, and whole counts for `records` records."""
+        candidates, empty = self.sampler.candidates(
+            self.state.library, self.background_share(), size, iteration
+        )
+        for cell in empty:
+            self._note(
+                f"no record can be in {cell.table.cell_name(cell.cell)} ({cell.table.file}), which wants "
+                f"{cell.table.flat_share[cell.cell] * self.job.records:.0f} records"
+            )
+        controls = controls_for(
+            self._binding, self.residual(records), candidates.codes, self.tables.domain
+        )
+        calibration = calibrate(controls, candidates.prior)
+        random = generator(self.job.seed, "integers", iteration)
+        counts = integerize(calibration.weights, _whole(controls, records), records, random)
+        return candidates, calibration, counts
+
+    def _materialize(self) -> None:
+        """Write what is missing to N from the final prior, file by file."""
+        started = self.clock()
+        left = self.job.records - self.state.records
+        if left <= 0:
+            return
+        candidates, calibration, counts = self._choose(left, self.candidate_count(left), 0)
+        if not calibration.converged:
+            self._note(
+                f"calibration stopped {calibration.error:.2g} of all records away from a table: the tables "
+                "and rules may not all be met by any records"
+            )
+        calibrated = self.clock()
+        groups = -(-left // self.job.output.row_group)
+        materializer = Materializer(self.sampler, candidates, {p.id: p for p in self.state.library})
+        for group in range(groups):
+            rows = deal(counts, group, groups)
+            self.listener.progress("writing", self.state.records, self.job.records)
+            if not self._count_existing(self.state.batches, len(rows)):
+                self._write_batch(candidates, rows, 0, materializer)
+        line = {
+            "iteration": 0,
+            "kl": calibration.kl,
+            "effective_sample_size": calibration.effective_sample_size,
+            "candidates": len(candidates),
+            "converged": calibration.converged,
+            "error": calibration.error,
+            "max_copies": int(counts.max()),
+            "background_prior": candidates.share_background,
+            "stop_reason": self.state.stop_reason,
+            "groups": self.state.groups,
+            "notes": self.state.notes,
+            "seconds_calibrating": round(calibrated - started, 3),
+            "seconds_writing": round(self.clock() - calibrated, 3),
+        }
+        if 0 not in self.lines:
+            self.run.append(ITERATIONS, line)
+
+    def _write_batch(
+        self,
+        candidates: Candidates,
+        rows: np.ndarray,
+        iteration: int,
+        materializer: Materializer | None = None,
+    ) -> None:
+        index = self.state.batches
+        random = generator(self.job.seed, "records", index)
+        if materializer is None:
+            library = {p.id: p for p in self.state.library}
+            materializer = Materializer(self.sampler, candidates, library)
+        frame, source = materializer.records(rows, random)
+        self.run.write_batch(index, frame, provenance_frame(iteration, source))
+        self._count(candidates.codes[rows])
+
+    def _count_existing(self, index: int, records: int) -> bool:
+        """Count a batch that is already there; return whether it was."""
+        try:
+            found = self.run.read_batch(index)
+        except DamagedBatchError as error:
+            self.listener.warn(f"{error}; it is made again from the recorded replies")
+            return False
+        if found is None or found[0].height != records:
+            return False
+        self._count(encode_frame(found[0], self.sampler))
+        return True
+
+    def _count(self, codes: np.ndarray) -> None:
+        for counts, table in zip(self.state.counts, self.tables.control, strict=True):
+            counts += np.bincount(table.cell_index(codes, self.tables.domain), minlength=table.cells)
+        self.state.records += len(codes)
+        self.state.batches += 1
+
+    def data_tvd(self) -> float | None:
+        """Return the mean TVD of the records so far to the control tables."""
+        if not self.state.records:
+            return None
+        pairs = zip(self.tables.control, self.state.counts, strict=True)
+        return float(np.mean([tvd(t.flat_share, c / c.sum()) for t, c in pairs]))
+
+    def _note(self, text: str) -> None:
+        if text not in self.state.notes:
+            self.state.notes.append(text)
+            self.listener.warn(text)
+
+    def _note_iteration(self, iteration: int, found: Round, asking: float, seconds: float) -> None:
+        line = self.lines.get(iteration)
+        if line is None:
+            line = {
+                "iteration": iteration,
+                "calls": found.calls,
+                "failed_calls": found.failed_calls,
+                "unread_replies": found.unread,
+                "proposals_accepted": len(found.proposals),
+                "proposals_rejected": len(found.rejections),
+                "mended": sum(plan.mended for plan in found.plans),
+                "library": len(self.state.library),
+                "prior_tvd": self.state.priors[-1],
+                "data_tvd": self.data_tvd(),
+                "records": self.state.records,
+                "prompt_tokens": found.prompt_tokens,
+                "completion_tokens": found.completion_tokens,
+                "cost_usd": found.cost_usd,
+                "seconds_asking": round(asking, 3),
+                "seconds": round(seconds, 3),
+            }
+            self.run.append(ITERATIONS, line)
+        self.listener.iteration(line)
+
+    def _write_proposals(self, *, with_records: bool) -> None:
+        made = self._records_made() if with_records else {}
+        accepted = [
+            {
+                "id": p.id,
+                "iteration": p.iteration,
+                "reason": p.reason,
+                "count": p.count,
+                "values": p.values,
+                "accepted": True,
+                "problem": None,
+                "records": made.get(p.id, 0),
+            }
+            for p in self.state.library
+        ]
+        refused = [
+            {
+                "id": r.id,
+                "iteration": r.iteration,
+                "reason": r.reason,
+                "count": r.raw.get("count") if isinstance(r.raw, dict) else None,
+                "values": r.raw.get("values") if isinstance(r.raw, dict) else r.raw,
+                "accepted": False,
+                "problem": r.problem,
+                "records": 0,
+            }
+            for r in self.state.rejections
+        ]
+        self.run.write_lines(PROPOSALS, sorted([*accepted, *refused], key=lambda line: line["id"]))
+
+    def _records_made(self) -> dict[int, int]:
+        made: dict[int, int] = {}
+        for index in range(self.state.batches):
+            batch = self.run.read_batch(index)
+            if batch is None:
+                continue
+            ids = batch[1]["proposal"].drop_nulls().to_numpy()
+            for number, count in zip(*np.unique(ids, return_counts=True), strict=True):
+                made[int(number)] = made.get(int(number), 0) + int(count)
+        return made
+
+
+def _whole(controls: Controls, records: int) -> Controls:
+    """Return the controls with near-whole targets made whole, so that rounding can meet them."""
+    targets: Sequence[np.ndarray] = [
+        np.where(np.abs(t - np.round(t)) < 1e-6 * max(records, 1) ** 0.5, np.round(t), t)
+        for t in controls.target
+    ]
+    return Controls(controls.index, tuple(targets))

@@ -1,0 +1,134 @@
+"""Materialize: counts of candidates become records, file by file, in memory that N does not grow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from llmsynthor.domain import BACKGROUND
+from llmsynthor.rules import broken_mask
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llmsynthor.plan import Proposal
+    from llmsynthor.sampling import Candidates, Sampler
+
+_REDRAWS = 16
+
+
+def deal(counts: np.ndarray, group: int, groups: int) -> np.ndarray:
+    """Return which candidates make the records of one of `groups` equal groups.
+
+    Record k of the run, counted through the candidates in their order, goes to group k mod
+    `groups`: every group is a systematic sample of all, so that each file is aligned by itself.
+
+    Args:
+        counts: Records of each candidate, shape `(candidates,)`.
+        group: From 0.
+        groups: How many groups there are.
+
+    Returns:
+        Candidate of each record of the group, shape `(records of the group,)`.
+    """
+    ends = np.cumsum(counts)
+    return np.searchsorted(ends, np.arange(group, int(ends[-1]), groups), side="right")
+
+
+class Materializer:
+    """Turns candidates into records with values, sources and kept rules."""
+
+    def __init__(
+        self, sampler: Sampler, candidates: Candidates, library: Mapping[int, Proposal]
+    ) -> None:
+        self._sampler = sampler
+        self._candidates = candidates
+        self._numeric = bool(sampler.curves)
+        names = {v.name for v in sampler.domain.variables if v.is_numeric}
+        self._rules = [rule for rule in sampler.rules if names & set(rule.scope)]
+        most = max(library, default=BACKGROUND)
+        limits = [sampler.limits(library.get(number)) for number in range(BACKGROUND, most + 1)]
+        self._limits = np.stack(limits)  # row 0 is the background
+
+    def records(
+        self, rows: np.ndarray, random: np.random.Generator
+    ) -> tuple[pl.DataFrame, np.ndarray]:
+        """Return records in random order, and the proposal that each came from.
+
+        Args:
+            rows: Candidate of each record.
+            random: Source of randomness.
+
+        Returns:
+            Columns in domain order, and proposal ids (`BACKGROUND` for none), int32.
+        """
+        rows = random.permutation(rows)
+        source = self._sources(rows, random)
+        codes = self._candidates.codes[rows]
+        if not self._numeric:
+            return self._sampler.frame(codes, np.empty((len(rows), 0))), source
+        limits = self._limits[source - BACKGROUND]
+        low, high = limits[:, 0], limits[:, 1]
+        position = self._sampler.draw_positions(codes, low, high, random)
+        frame = self._sampler.frame(codes, position)
+        wrong = np.flatnonzero(broken_mask(self._rules, frame))
+        if not len(wrong):
+            return frame, source
+        self._redraw(rows, codes, low, high, position, wrong, random)
+        return self._sampler.frame(codes, position), source
+
+    def _redraw(
+        self,
+        rows: np.ndarray,
+        codes: np.ndarray,
+        low: np.ndarray,
+        high: np.ndarray,
+        position: np.ndarray,
+        wrong: np.ndarray,
+        random: np.random.Generator,
+    ) -> None:
+        """Draw values anew where they break a rule; at last take the candidate's own, which keep all."""
+        for _ in range(_REDRAWS):
+            position[wrong] = self._sampler.draw_positions(codes[wrong], low[wrong], high[wrong], random)
+            frame = self._sampler.frame(codes[wrong], position[wrong])
+            wrong = wrong[broken_mask(self._rules, frame)]
+            if not len(wrong):
+                return
+        position[wrong] = self._candidates.position[rows[wrong]]
+
+    def _sources(self, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Return a source for each record, in proportion to the sources' prior probabilities."""
+        candidates = self._candidates
+        first, last = candidates.start[rows], candidates.start[rows + 1] - 1
+        single = first == last
+        if single.all():
+            return candidates.source[first]
+        ends = candidates.source_end
+        bottom = np.where(first > 0, ends[np.maximum(first - 1, 0)], 0.0)
+        level = bottom + random.random(len(rows)) * (ends[last] - bottom)
+        found = np.searchsorted(ends, level, side="right")
+        return candidates.source[np.clip(found, first, last)]
+
+
+def provenance_frame(iteration: int, source: np.ndarray) -> pl.DataFrame:
+    """Return the provenance of a batch: its iteration, and the proposal (null for background)."""
+    ids = pl.Series("proposal", source, dtype=pl.Int32)
+    return pl.DataFrame({"proposal": ids}).select(
+        pl.lit(iteration, dtype=pl.Int32).alias("iteration"),
+        pl.when(pl.col("proposal") == BACKGROUND).then(None).otherwise(pl.col("proposal")).alias("proposal"),
+    )
+
+
+def encode_frame(frame: pl.DataFrame, sampler: Sampler) -> np.ndarray:
+    """Return the codes of records read back from a file, int32, shape `(rows, variables)`."""
+    codes = np.empty((frame.height, len(sampler.domain.names)), dtype=np.int32)
+    for i, variable in enumerate(sampler.domain.variables):
+        column = frame[variable.name]
+        if variable.is_numeric:
+            codes[:, i] = variable.encode_values(column.to_numpy())
+        else:
+            known = pl.Enum(variable.labels)
+            codes[:, i] = column.cast(pl.String).cast(known).to_physical().to_numpy()
+    return codes

@@ -1,0 +1,159 @@
+"""The exact maximum-entropy distribution given tables and rules: the baseline without a model.
+
+The distribution is a product of one factor per table (and per rule), found by iterative
+proportional fitting; margins come from variable elimination, so that no joint array over all
+variables is ever made. Where the tables are too entangled for that, `TooLargeError` says so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from llmsynthor.calibration import binding_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from llmsynthor.domain import Domain
+    from llmsynthor.tables import Table, TableSet
+
+_LARGEST = 4_000_000
+_SWEEPS = 200
+_PRECISION = 1e-9
+
+Factor = tuple[tuple[str, ...], np.ndarray]
+"""Variables and an array over their codes."""
+
+
+class TooLargeError(Exception):
+    """An intermediate array would be too large; use a sample instead."""
+
+
+class MaximumEntropy:
+    """The fitted distribution; `margin` gives its share of each cell of a table."""
+
+    def __init__(
+        self,
+        tables: TableSet,
+        rule_factors: Sequence[Factor] = (),
+        *,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Fit the factors.
+
+        Args:
+            tables: Control tables and domain.
+            rule_factors: Share of each cell that the rules allow, over the rules' scopes.
+            check: Called between sweeps; may raise to stop.
+
+        Raises:
+            TooLargeError: The tables are too entangled.
+        """
+        self.domain: Domain = tables.domain
+        self._fixed: list[Factor] = [
+            *(((name,), tables.marginal(name)) for name in self.domain.names),
+            *rule_factors,
+        ]
+        self._tables = binding_tables(tables.control)
+        self._factors = [np.ones_like(table.share) for table in self._tables]
+        self._fit(check)
+
+    def margin(self, table: Table) -> np.ndarray:
+        """Return the distribution's share of each cell of `table`, in the table's shape."""
+        fine = eliminate(self._all_factors(table.scope), table.scope)
+        return _coarsen(fine / fine.sum(), table)
+
+    def _fit(self, check: Callable[[], None]) -> None:
+        for _ in range(_SWEEPS):
+            worst = 0.0
+            for number, table in enumerate(self._tables):
+                check()
+                held = self.margin(table)
+                worst = max(worst, float(np.abs(held - table.share).max()))
+                self._factors[number] *= np.divide(
+                    table.share, held, out=np.zeros_like(held), where=held > 0
+                )
+            if worst < _PRECISION:
+                return
+
+    def _all_factors(self, scope: tuple[str, ...]) -> list[Factor]:
+        """Return the factors of every component that the scope touches."""
+        loose = [
+            *self._fixed,
+            *(
+                (table.scope, _refine(factor, table))
+                for table, factor in zip(self._tables, self._factors, strict=True)
+            ),
+        ]
+        reached, taken = set(scope), []
+        while True:
+            near = [factor for factor in loose if reached & set(factor[0])]
+            if not near:
+                return taken
+            taken += near
+            loose = [factor for factor in loose if not reached & set(factor[0])]
+            reached |= {name for names, _ in near for name in names}
+
+
+def independent_share(table: Table, marginals: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return each cell's share if all variables were independent, in the table's shape."""
+    fine = np.ones(())
+    for name in table.scope:
+        fine = np.multiply.outer(fine, marginals[name])
+    return _coarsen(fine, table)
+
+
+def eliminate(factors: Sequence[Factor], keep: tuple[str, ...]) -> np.ndarray:
+    """Return the product of `factors` summed over all variables but `keep`, in that order.
+
+    Variables go in the order of the smallest array that their elimination makes (min-size).
+
+    Raises:
+        TooLargeError: Even so an array would be too large.
+    """
+    left = list(factors)
+    sizes = {name: size for names, array in left for name, size in zip(names, array.shape, strict=True)}
+    loose = set(sizes) - set(keep)
+    while loose:
+        name = min(sorted(loose), key=lambda n: _made_size(n, left, sizes))
+        if _made_size(name, left, sizes) > _LARGEST:
+            raise TooLargeError
+        near = [factor for factor in left if name in factor[0]]
+        names = tuple(sorted({n for scope, _ in near for n in scope} - {name}))
+        left = [factor for factor in left if name not in factor[0]]
+        left.append((names, _product(near, names)))
+        loose.discard(name)
+    if float(np.prod([float(sizes[n]) for n in keep])) > _LARGEST:
+        raise TooLargeError
+    return _product(left, keep)
+
+
+def _made_size(name: str, factors: Sequence[Factor], sizes: Mapping[str, int]) -> float:
+    together = {n for scope, _ in factors if name in scope for n in scope}
+    return float(np.prod([float(sizes[n]) for n in together]))
+
+
+def _product(factors: Sequence[Factor], keep: Sequence[str]) -> np.ndarray:
+    letters: dict[str, int] = {}
+    operands: list[object] = []
+    for names, array in factors:
+        operands += [array, [letters.setdefault(name, len(letters)) for name in names]]
+    result = np.einsum(*operands, [letters[name] for name in keep], optimize="greedy")  # type: ignore[call-overload]
+    return np.asarray(result)
+
+
+def _refine(coarse: np.ndarray, table: Table) -> np.ndarray:
+    return np.asarray(coarse[np.ix_(*table.groups)])
+
+
+def _coarsen(fine: np.ndarray, table: Table) -> np.ndarray:
+    """Sum an array over the domain's codes to the table's bins."""
+    for axis, group in enumerate(table.groups):
+        if len(group) == table.share.shape[axis]:
+            continue
+        summed = np.zeros((table.share.shape[axis], *np.delete(fine.shape, axis)))
+        np.add.at(summed, group, np.moveaxis(fine, axis, 0))
+        fine = np.moveaxis(summed, 0, axis)
+    return fine

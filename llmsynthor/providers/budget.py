@@ -1,0 +1,122 @@
+"""What a run has used and may still use; a limit is checked before a call, with its worst case."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from llmsynthor.errors import JobError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from llmsynthor.job import Budget
+    from llmsynthor.providers.base import Reply, Request
+
+
+@dataclass
+class Usage:
+    """Totals over all attempts of a run.
+
+    Attributes:
+        calls: Replies received.
+        prompt_tokens: Tokens read.
+        completion_tokens: Tokens written.
+        cost_usd: US dollars of the replies whose price is known.
+        unpriced: Replies whose price is unknown.
+    """
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float = 0.0
+    unpriced: int = 0
+
+    def add(self, reply: Reply) -> None:
+        """Count one reply."""
+        self.calls += 1
+        self.prompt_tokens += reply.prompt_tokens
+        self.completion_tokens += reply.completion_tokens
+        if reply.cost_usd is None:
+            self.unpriced += 1
+        else:
+            self.cost_usd += reply.cost_usd
+
+    @property
+    def known_cost_usd(self) -> float | None:
+        """Return the cost, or None where some of it is unknown."""
+        return None if self.unpriced else self.cost_usd
+
+
+def total_usage(replies: Iterable[Reply]) -> Usage:
+    """Return the totals of some replies."""
+    usage = Usage()
+    for reply in replies:
+        usage.add(reply)
+    return usage
+
+
+@dataclass
+class BudgetKeeper:
+    """Says which requests of a batch still fit the limits.
+
+    Attributes:
+        limits: The job's limits.
+        count_tokens: Upper estimate of a request's prompt tokens.
+        price: US dollars per prompt and per completion token, or None where unknown.
+        seconds_before: Seconds that earlier attempts took.
+        usage: Totals so far.
+    """
+
+    limits: Budget
+    count_tokens: Callable[[Request], int]
+    price: tuple[float, float] | None
+    seconds_before: float = 0.0
+    usage: Usage = field(default_factory=Usage)
+
+    def check_price(self) -> None:
+        """Refuse a cost limit that cannot be kept.
+
+        Raises:
+            JobError: There is a cost limit and no price.
+        """
+        if self.limits.cost_usd is not None and self.price is None:
+            raise JobError(
+                "budget.cost_usd: the price of this model is unknown, so the limit could not be kept",
+                hint="give `provider.price_per_mtok: {input: ..., output: ...}`, or remove the limit",
+            )
+
+    def affordable(self, requests: list[Request], seconds: float) -> tuple[int, str | None]:
+        """Return how many of the requests fit, in order, and which limit stops the next.
+
+        Args:
+            requests: What would be asked at once; each is taken at the most it can use.
+            seconds: Seconds since this attempt began.
+        """
+        usage = self.usage
+        calls, tokens, cost = usage.calls, usage.prompt_tokens + usage.completion_tokens, usage.cost_usd
+        if self.limits.minutes is not None and self.seconds_before + seconds >= 60 * self.limits.minutes:
+            return 0, f"budget.minutes {self.limits.minutes:g}"
+        for number, request in enumerate(requests):
+            prompt = self.count_tokens(request) if self._needs_tokens else 0
+            calls += 1
+            tokens += prompt + request.max_output_tokens
+            if self.price is not None:
+                cost += prompt * self.price[0] + request.max_output_tokens * self.price[1]
+            limit = self._crossed(calls, tokens, cost)
+            if limit is not None:
+                return number, limit
+        return len(requests), None
+
+    @property
+    def _needs_tokens(self) -> bool:
+        return self.limits.tokens is not None or self.limits.cost_usd is not None
+
+    def _crossed(self, calls: int, tokens: int, cost: float) -> str | None:
+        if self.limits.calls is not None and calls > self.limits.calls:
+            return f"budget.calls {self.limits.calls}"
+        if self.limits.tokens is not None and tokens > self.limits.tokens:
+            return f"budget.tokens {self.limits.tokens}"
+        if self.limits.cost_usd is not None and cost > self.limits.cost_usd:
+            return f"budget.cost_usd {self.limits.cost_usd:g}"
+        return None

@@ -1,0 +1,129 @@
+"""Recorded replies: by request hash where the recording has it, else in the order of asking."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any
+
+from llmsynthor.errors import ReplayError
+from llmsynthor.providers.base import OutOfRepliesError, Provider, Reply, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+REPLY_LOG = "replies.jsonl"
+_REPLY_FIELDS = {field.name for field in fields(Reply)}
+
+
+def reply_record(request: Request, reply: Reply) -> dict[str, Any]:
+    """Return the line of a reply log."""
+    return {
+        "key": request.key(),
+        "purpose": request.purpose,
+        "sequence": request.sequence,
+        "reply": asdict(reply),
+    }
+
+
+def _reply(record: dict[str, Any]) -> Reply:
+    return Reply(**{k: v for k, v in record["reply"].items() if k in _REPLY_FIELDS})
+
+
+class ReplayProvider:
+    """Answers from a recording: a run's `replies.jsonl`, or plans written down in order."""
+
+    def __init__(self, path: Path, shown: str) -> None:
+        """Read the recording.
+
+        Args:
+            path: The file.
+            shown: Its name as written in the job.
+
+        Raises:
+            ReplayError: It is missing or damaged.
+        """
+        self._by_key: dict[str, Reply] = {}
+        self._by_order: dict[tuple[str, int], Reply] = {}
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise ReplayError(f"{shown}: no such file (looked for {path})") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ReplayError(f"{shown}: cannot be read ({error})") from None
+        for number, line in enumerate(text.split("\n"), start=1):
+            if line.strip():
+                self._add(shown, number, line)
+        if not self._by_order:
+            raise ReplayError(f"{shown}: the recording holds no replies")
+
+    def _add(self, shown: str, number: int, line: str) -> None:
+        try:
+            record = json.loads(line)
+            reply = _reply(record)
+            place = (str(record["purpose"]), int(record["sequence"]))
+            key = record.get("key")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise ReplayError(
+                f"{shown}:{number}: not a recorded reply; a line is an object with `purpose`, "
+                "`sequence` and `reply`"
+            ) from None
+        self._by_order.setdefault(place, reply)
+        if isinstance(key, str):
+            self._by_key[key] = reply
+
+    def complete(self, request: Request) -> Reply:
+        """Return the recorded reply to `request`; see `Provider.complete`."""
+        reply = self._by_key.get(request.key()) or self._by_order.get(
+            (request.purpose, request.sequence)
+        )
+        if reply is None:
+            raise OutOfRepliesError
+        return reply
+
+
+class LoggedProvider:
+    """Answers from the run's own reply log; what is not there is asked for and logged at once.
+
+    The log is written by the thread that received the reply, before anybody uses it, so that no
+    paid reply is lost whenever the process is killed.
+    """
+
+    def __init__(
+        self,
+        inner: Provider | None,
+        records: Sequence[dict[str, Any]],
+        append: Callable[[dict[str, Any]], None],
+    ) -> None:
+        """Wrap a provider.
+
+        Args:
+            inner: Who is asked; None where only the log may answer (`--replay`).
+            records: Lines of the log so far.
+            append: Writes a line.
+        """
+        self._inner = inner
+        self._append = append
+        self._known = {record["key"]: _reply(record) for record in records}
+
+    def knows(self, request: Request) -> bool:
+        """Return whether the log has the reply."""
+        return request.key() in self._known
+
+    def complete(self, request: Request) -> Reply:
+        """Return the reply to `request`; see `Provider.complete`."""
+        known = self._known.get(request.key())
+        if known is not None:
+            return known
+        if self._inner is None and request.purpose == "plan" and request.sequence == 0:
+            raise ReplayError(
+                "`--replay`: the reply log has no reply to the first request of this job",
+                hint="run without `--replay` to ask for it",
+            )
+        if self._inner is None:
+            raise OutOfRepliesError
+        reply = self._inner.complete(request)
+        self._append(reply_record(request, reply))
+        self._known[request.key()] = reply
+        return reply

@@ -1,0 +1,278 @@
+"""The run directory: what exists in it is complete, and it says how far a run is.
+
+Files are written under another name, synced and renamed; lines are appended and synced. A kill at
+any moment leaves at most one half line at the end of a log, which is cut off before the next.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import socket
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from llmsynthor.errors import DiskError, RunDirectoryError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_TEMPORARY = ".part"
+
+
+class RunDirectory:
+    """One run's files; see DESIGN of the formats in `docs/run-directory.md`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._append_lock = Lock()
+
+    def create(self) -> None:
+        """Make the folders.
+
+        Raises:
+            RunDirectoryError: The place cannot be written to.
+        """
+        try:
+            for name in ("data", "provenance"):
+                (self.path / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunDirectoryError(
+                f"{self.path}: cannot make the run directory ({error.strerror})",
+                hint="`--out DIR` names another place",
+            ) from None
+
+    @contextmanager
+    def locked(self, started: str) -> Iterator[None]:
+        """Hold the directory's lock.
+
+        Raises:
+            RunDirectoryError: Another process holds it.
+        """
+        holder = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
+            "started": started,
+        }
+        lock = self.path / "lock"
+        self._take_lock(lock, json.dumps(holder))
+        try:
+            self._remove_leftovers()
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+    def _take_lock(self, lock: Path, text: str) -> None:
+        for _ in range(2):
+            try:
+                descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+            except FileExistsError:
+                self._break_stale_lock(lock)
+            except OSError as error:
+                raise RunDirectoryError(
+                    f"{self.path}: cannot be written to ({error.strerror})",
+                    hint="`--out DIR` names another place",
+                ) from None
+            else:
+                with os.fdopen(descriptor, "w") as file:
+                    file.write(text)
+                return
+        raise RunDirectoryError(f"{lock}: another process took the lock just now")
+
+    def _break_stale_lock(self, lock: Path) -> None:
+        """Remove a lock whose process on this machine is gone; else refuse."""
+        try:
+            holder = json.loads(lock.read_text())
+            host, pid = str(holder["host"]), int(holder["pid"])
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError):
+            host, pid = "", 0  # a kill between making and writing it
+        if host in ("", socket.gethostname()) and not _alive(pid):
+            lock.unlink(missing_ok=True)
+            return
+        raise RunDirectoryError(
+            f"{self.path}: another run works here (process {pid} on {host})",
+            hint=f"wait for it, or if it is surely gone remove `{lock}`",
+        )
+
+    def _remove_leftovers(self) -> None:
+        for leftover in self.path.rglob(f"*{_TEMPORARY}"):
+            leftover.unlink(missing_ok=True)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a whole text file so that it is there either old or new, never half."""
+        self._write(self.path / name, text.encode("utf-8", "backslashreplace"))
+
+    def write_json(self, name: str, content: Any) -> None:  # noqa: ANN401 - any JSON value
+        """Write a JSON file with sorted keys; see `write_text`."""
+        self.write_text(name, json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+    def write_lines(self, name: str, records: list[dict[str, Any]]) -> None:
+        """Write a whole JSON-lines file; see `write_text`."""
+        self.write_text(name, "".join(_line(record) for record in records))
+
+    def _write(self, path: Path, content: bytes) -> None:
+        temporary = path.with_name(path.name + _TEMPORARY)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError as error:
+            raise _disk_error(path, error) from None
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def append(self, name: str, record: dict[str, Any]) -> None:
+        """Append one line to a JSON-lines file and sync it; safe to call from several threads."""
+        path = self.path / name
+        with self._append_lock:
+            try:
+                with path.open("a+b") as file:
+                    _cut_half_line(file)
+                    file.write(_line(record).encode("utf-8", "backslashreplace"))
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                raise _disk_error(path, error) from None
+
+    def lines(self, name: str) -> list[dict[str, Any]]:
+        """Return the records of a JSON-lines file, without a half line at its end."""
+        path = self.path / name
+        if not path.exists():
+            return []
+        content = path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1].decode("utf-8", "replace")
+        try:
+            return [json.loads(line) for line in whole.split("\n") if line.strip()]
+        except ValueError as error:
+            raise RunDirectoryError(f"{path}: a line is damaged ({error})") from None
+
+    def read_json(self, name: str) -> Any:  # noqa: ANN401 - any JSON value
+        """Return a JSON file's content, or None where there is none.
+
+        Raises:
+            RunDirectoryError: It is damaged.
+        """
+        path = self.path / name
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise RunDirectoryError(
+                f"{path}: cannot be read ({error})", hint="`--overwrite` starts the run anew"
+            ) from None
+
+    def clear(self) -> None:
+        """Remove what a run wrote, and nothing else."""
+        names = (
+            "manifest.json", "job.resolved.yaml", "proposals.jsonl", "replies.jsonl",
+            "iterations.jsonl", "report.json", "report.html", "run.log",
+        )  # fmt: skip
+        for name in names:
+            (self.path / name).unlink(missing_ok=True)
+        for folder in ("data", "provenance", "tables_used"):
+            for file in (self.path / folder).glob("*"):
+                file.unlink()
+
+    def batch_path(self, index: int) -> Path:
+        """Return the data file of a batch."""
+        return self.path / "data" / f"{index:05d}.parquet"
+
+    def provenance_path(self, index: int) -> Path:
+        """Return the provenance file of a batch."""
+        return self.path / "provenance" / f"{index:05d}.parquet"
+
+    def write_batch(self, index: int, records: pl.DataFrame, provenance: pl.DataFrame) -> None:
+        """Write a batch; once its data file is there, both its files are there."""
+        self._write(self.provenance_path(index), _parquet(provenance))
+        self._write(self.batch_path(index), _parquet(records))
+
+    def batch_files(self) -> list[Path]:
+        """Return the data files in order."""
+        return sorted((self.path / "data").glob("[0-9]*.parquet"))
+
+    def read_batch(self, index: int) -> tuple[pl.DataFrame, pl.DataFrame] | None:
+        """Return a batch's records and provenance, or None where there is none.
+
+        Raises:
+            DamagedBatchError: A file of it cannot be read.
+        """
+        if not self.batch_path(index).exists():
+            return None
+        frames = []
+        for path in (self.batch_path(index), self.provenance_path(index)):
+            try:
+                frames.append(pl.read_parquet(path))
+            except (pl.exceptions.PolarsError, OSError) as error:
+                raise DamagedBatchError(path, str(error).splitlines()[0][:120]) from None
+        if frames[0].height != frames[1].height:
+            raise DamagedBatchError(self.provenance_path(index), "not as many rows as the data")
+        return frames[0], frames[1]
+
+
+class DamagedBatchError(RunDirectoryError):
+    """A parquet file of the run cannot be read."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(
+            f"{path}: damaged ({reason})",
+            hint="`llmsynthor run JOB --resume` makes it again from the recorded replies",
+        )
+        self.path = path
+
+
+def _alive(pid: int) -> bool:
+    if pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _cut_half_line(file: io.BufferedRandom) -> None:
+    """Truncate an appended file after its last whole line."""
+    end = file.seek(0, os.SEEK_END)
+    position = end
+    while position > 0:
+        start = max(0, position - 65536)
+        file.seek(start)
+        newline = file.read(position - start).rfind(b"\n")
+        if newline >= 0:
+            position = start + newline + 1
+            break
+        position = start
+    if position < end:
+        file.truncate(position)
+    file.seek(0, os.SEEK_END)
+
+
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(record, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _parquet(frame: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd", compression_level=1)
+    return buffer.getvalue()
+
+
+def _disk_error(path: Path, error: OSError) -> DiskError:
+    return DiskError(
+        f"{path}: cannot be written ({error.strerror or error}); what was written before is whole",
+        hint="make room, then run the same command with `--resume`",
+    )
