@@ -10,6 +10,7 @@ import numpy as np
 from llmsynthor.calibration import Calibration, Controls, binding_tables, calibrate, controls_for
 from llmsynthor.discrepancy import tvd
 from llmsynthor.integerize import integerize
+from llmsynthor.library import library_share, library_tvd, proposal_line
 from llmsynthor.materialize import Materializer, deal, encode_frame, provenance_frame
 from llmsynthor.plan import Proposal, Rejection
 from llmsynthor.rundir import DamagedBatchError, RunDirectory
@@ -127,27 +128,38 @@ class Engine:
         """Do one iteration; return whether to go on."""
         state, started = self.state, self.clock()
         context = asker.prompts.plan_context(
-            prior=self.prior_shares() if state.library else None,
             library_size=len(state.library),
             groups=state.groups,
             rejected=state.refused,
-            call=1,
+            **self._guidance(),
         )
         found = asker.ask_plans(iteration, context, state.next_id)
         if found.stop and not found.plans:
             state.stop_reason = found.stop
             return False
-        state.library += found.proposals
-        state.rejections += found.rejections
-        state.refused = [rejection.problem for rejection in found.rejections]
-        state.refused += [plan.problem for plan in found.plans if plan.problem]
+        self._admit(found)
         asked = self.clock()
         self._pilot(iteration)
-        state.priors.append(self._prior_tvd())
+        state.priors.append(library_tvd(state.library, self.tables))
         self._note_iteration(iteration, found, asked - started, self.clock() - started)
         self._write_proposals(with_records=False)
         state.stop_reason = found.stop or self._levelled_off() or ""
         return not state.stop_reason
+
+    def _guidance(self) -> dict[str, Any]:
+        """Return what the model is shown of its own proposals: their shares, not the records'."""
+        library = self.state.library
+        if not library:
+            return {"prior": None}
+        return {"prior": [library_share(library, t, self.tables) for t in self.tables.control]}
+
+    def _admit(self, found: Round) -> None:
+        """Take what was found into the library; keep why the rest was refused."""
+        state = self.state
+        state.library += found.proposals
+        state.rejections += found.rejections
+        state.refused = [rejection.problem for rejection in found.rejections]
+        state.refused += [plan.problem for plan in found.plans if plan.problem]
 
     def _levelled_off(self) -> str | None:
         priors, patience = self.state.priors, self.job.engine.patience
@@ -158,34 +170,6 @@ class Engine:
             return f"the prior came no nearer to the tables in {patience} iterations"
         return None
 
-    def prior_shares(self) -> list[np.ndarray]:
-        """Return the library's share of each cell, by control table, before calibration.
-
-        A proposal's variables are independent, so this needs no draws.
-        """
-        library = self.state.library
-        mass = np.array([proposal.count for proposal in library], dtype=float)
-        mass /= mass.sum()
-        shares = []
-        for table in self.tables.control:
-            operands: list[Any] = [mass, [0]]
-            for axis, name in enumerate(table.scope, start=1):
-                column = self.tables.domain.positions[name]
-                fine = np.stack([proposal.boxes[column].share for proposal in library])
-                coarse = np.zeros((len(library), table.share.shape[axis - 1]))
-                np.add.at(coarse.T, table.groups[axis - 1], fine.T)
-                operands += [coarse, [0, axis]]
-            shares.append(
-                np.einsum(*operands, list(range(1, len(table.scope) + 1)), optimize="greedy")
-            )
-        return shares
-
-    def _prior_tvd(self) -> float:
-        if not self.state.library:
-            return 1.0
-        shares = self.prior_shares()
-        return float(np.mean([tvd(t.share, s) for t, s in zip(self.tables.control, shares, strict=True)]))
-
     def background_share(self) -> float:
         """Return the share of the prior that is background.
 
@@ -193,15 +177,12 @@ class Engine:
         little help. It never sees a table that is held out.
         """
         given = self.job.engine.background
-        return float(np.clip(2 * self._prior_tvd(), 0.03, 0.5)) if given == "auto" else float(given)
+        return float(np.clip(2 * library_tvd(self.state.library, self.tables), 0.03, 0.5)) if given == "auto" else float(given)
 
     def candidate_count(self, records: int) -> int:
         """Return how many candidates to draw for a batch of `records`."""
         given = self.job.engine.candidates
         return int(np.clip(6 * records, 50_000, 400_000)) if given == "auto" else given
-
-    def _check(self) -> None:
-        """Give a signal that arrived in a long computation its turn."""
 
     def residual(self, records: int) -> list[np.ndarray]:
         """Return per binding table the records that each cell of the next batch should get."""
@@ -356,19 +337,7 @@ class Engine:
 
     def _write_proposals(self, *, with_records: bool) -> None:
         made = self._records_made() if with_records else {}
-        accepted = [
-            {
-                "id": p.id,
-                "iteration": p.iteration,
-                "reason": p.reason,
-                "count": p.count,
-                "values": p.values,
-                "accepted": True,
-                "problem": None,
-                "records": made.get(p.id, 0),
-            }
-            for p in self.state.library
-        ]
+        accepted = [proposal_line(p, made.get(p.id, 0)) for p in self.state.library]
         refused = [
             {
                 "id": r.id,

@@ -154,12 +154,7 @@ def parse_plan(
 
 def _entries(text: str) -> list[Any]:
     """Return the raw proposals of a reply, or nothing."""
-    fenced = _FENCE.search(text)
-    body = (fenced[1] if fenced else text).strip()
-    try:
-        content = json.loads(body)
-    except (json.JSONDecodeError, RecursionError):
-        content = _repaired(body)
+    content = read_json(text)
     if isinstance(content, dict) and isinstance(content.get("proposals"), list):
         return list(content["proposals"])
     if isinstance(content, dict) and "values" in content:
@@ -170,6 +165,16 @@ def _entries(text: str) -> list[Any]:
             return [entry for c in nested for entry in c["proposals"]]
         return [entry for entry in content if isinstance(entry, dict) and "values" in entry]
     return []
+
+
+def read_json(text: str) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """Return the JSON in a model's words, repaired where it must be, or None."""
+    fenced = _FENCE.search(text)
+    body = (fenced[1] if fenced else text).strip()
+    try:
+        return json.loads(body)
+    except (json.JSONDecodeError, RecursionError):
+        return _repaired(body)
 
 
 def _repaired(body: str) -> Any:  # noqa: ANN401 - whatever JSON holds

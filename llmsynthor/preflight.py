@@ -40,7 +40,7 @@ def check_agreement(tables: TableSet) -> None:
 
 
 def _different_totals(tables: Sequence[Table]) -> list[str]:
-    counted = [table for table in tables if table.rounding == 0]
+    counted = [table for table in tables if table.measure == "count"]
     if not counted:
         return []
     first = counted[0]
@@ -55,7 +55,7 @@ def _different_margins(tables: TableSet, first: Table, second: Table) -> list[st
     shared = [name for name in first.scope if name in second.scope]
     if not shared:
         return []
-    if first.rounding == second.rounding == 0 and abs(first.total - second.total) > 1e-6 * first.total:
+    if first.measure == second.measure == "count" and abs(first.total - second.total) > 1e-6 * first.total:
         return []  # the totals are named already; every margin would differ for that reason alone
     common = [_common_groups(tables.domain[n], _group(first, n), _group(second, n)) for n in shared]
     margins = [_margin(table, shared, common) for table in (first, second)]
@@ -68,7 +68,7 @@ def _different_margins(tables: TableSet, first: Table, second: Table) -> list[st
     for cell in apart[:_MOST_PER_PAIR]:
         labels = [groups[1][int(position)] for groups, position in zip(common, cell, strict=True)]
         a, b = (
-            _figure(margin[tuple(cell)] * (table.total if table.rounding == 0 else 1.0))
+            _figure(margin[tuple(cell)] * (table.total if table.measure == "count" else 1.0))
             for table, margin in zip((first, second), margins, strict=True)
         )
         lines.append(f"{first.file} and {second.file} disagree on {cell_label(shared, labels)}: {a} and {b}")

@@ -157,7 +157,7 @@ class PlanPrompt:
         library_size: int,
         groups: Sequence[Sequence[str]],
         rejected: Sequence[str],
-        call: int,
+        positive_only: bool = False,
     ) -> dict[str, Any]:
         """Return what the plan template is given.
 
@@ -166,7 +166,7 @@ class PlanPrompt:
             library_size: Accepted proposals so far.
             groups: Variables that depend on each other.
             rejected: Why proposals were refused last time.
-            call: Position among the calls of this iteration, from 1.
+            positive_only: Leave out what is already too frequent.
         """
         lacking, too_many = self._gaps(prior)
         pairs = _grouped_first(self.tables.uncovered_pairs(), groups)
@@ -177,9 +177,9 @@ class PlanPrompt:
             "uncovered_more": max(0, len(pairs) - _MOST_UNCOVERED),
             "library_size": library_size,
             "gaps": lacking,
-            "too_many": too_many,
+            "too_many": [] if positive_only else too_many,
             "rejected": [clean(text, 240) for text in list(dict.fromkeys(rejected))[:_MOST_REJECTED]],
-            "call": call,
+            "call": 1,
         }
 
     def dependency_context(self) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class RawTable:
         scope: Variables, in the file's column order.
         keys: Per row the labels of the scope's variables.
         figures: Per row the count or share.
+        measure: Which of the two.
         lines: Per row its line in the file (parquet: its row).
         rounding: Largest rounding error of a figure.
     """
@@ -42,6 +43,7 @@ class RawTable:
     scope: tuple[str, ...]
     keys: list[tuple[str, ...]]
     figures: list[float]
+    measure: Literal["count", "share"]
     lines: list[int]
     rounding: float
 
@@ -78,7 +80,17 @@ def read_raw_table(spec: TableSpec, path: Path, variables: Mapping[str, Variable
         more = [f"{spec.file}: and {len(problems) - _MOST_PROBLEMS} more"] if len(problems) > _MOST_PROBLEMS else []
         raise TableError("\n".join([*problems[:_MOST_PROBLEMS], *more]))
     rounding = _rounding(frame[figure]) if figure == "share" else 0.0
-    return RawTable(spec.name or path.stem, spec.file, spec.role, scope, keys, figures, lines, rounding)
+    return RawTable(
+        name=spec.name or path.stem,
+        file=spec.file,
+        role=spec.role,
+        scope=scope,
+        keys=keys,
+        figures=figures,
+        measure="share" if figure == "share" else "count",
+        lines=lines,
+        rounding=rounding,
+    )
 
 
 def _read(file: str, path: Path) -> pl.DataFrame:

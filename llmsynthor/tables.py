@@ -32,8 +32,8 @@ class Table:
         scope: Its variables, in the file's order.
         labels: Per variable the table's own categories or bins.
         groups: Per variable the table's code of each of the domain's codes, int32.
-        share: Target shares, shape = number of labels of each variable, sum 1.
-        total: Sum of the published figures (1 or near it where shares were published).
+        figures: Counts or shares as published, shape = number of labels of each variable.
+        measure: `count` or `share`.
         rounding: Largest rounding error of one published figure, in the figures' unit.
     """
 
@@ -43,14 +43,24 @@ class Table:
     scope: tuple[str, ...]
     labels: tuple[tuple[str, ...], ...]
     groups: tuple[np.ndarray, ...]
-    share: np.ndarray
-    total: float
+    figures: np.ndarray
+    measure: Literal["count", "share"]
     rounding: float = 0.0
+
+    @cached_property
+    def total(self) -> float:
+        """Return the sum of the published figures (about 1 where they are shares)."""
+        return float(self.figures.sum())
+
+    @cached_property
+    def share(self) -> np.ndarray:
+        """Return the target shares, sum 1, in the shape of `figures`."""
+        return self.figures / self.total
 
     @property
     def cells(self) -> int:
         """Return the number of cells."""
-        return int(self.share.size)
+        return int(self.figures.size)
 
     @cached_property
     def flat_share(self) -> np.ndarray:
@@ -195,7 +205,6 @@ def _build(raw: RawTable, domain: Domain) -> Table:
     figures = np.zeros([len(labels) for labels, _, _ in axes])
     for key, figure in zip(raw.keys, raw.figures, strict=True):
         figures[tuple(axis[1][label] for axis, label in zip(axes, key, strict=True))] = figure
-    total = float(figures.sum())
     return Table(
         name=raw.name,
         file=raw.file,
@@ -203,8 +212,8 @@ def _build(raw: RawTable, domain: Domain) -> Table:
         scope=raw.scope,
         labels=tuple(labels for labels, _, _ in axes),
         groups=tuple(group for _, _, group in axes),
-        share=figures / total,
-        total=total,
+        figures=figures,
+        measure=raw.measure,
         rounding=raw.rounding,
     )
 
