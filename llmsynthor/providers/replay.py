@@ -27,7 +27,8 @@ def reply_record(request: Request, reply: Reply) -> dict[str, Any]:
     }
 
 
-def _reply(record: dict[str, Any]) -> Reply:
+def reply_of(record: dict[str, Any]) -> Reply:
+    """Return the reply in a line of a reply log."""
     return Reply(**{k: v for k, v in record["reply"].items() if k in _REPLY_FIELDS})
 
 
@@ -61,7 +62,7 @@ class ReplayProvider:
     def _add(self, shown: str, number: int, line: str) -> None:
         try:
             record = json.loads(line)
-            reply = _reply(record)
+            reply = reply_of(record)
             place = (str(record["purpose"]), int(record["sequence"]))
             key = record.get("key")
         except (ValueError, KeyError, TypeError, AttributeError):
@@ -105,7 +106,7 @@ class LoggedProvider:
         """
         self._inner = inner
         self._append = append
-        self._known = {record["key"]: _reply(record) for record in records}
+        self._known = {record["key"]: reply_of(record) for record in records}
 
     def knows(self, request: Request) -> bool:
         """Return whether the log has the reply."""

@@ -1,0 +1,195 @@
+"""The command line: typer signatures, and `main`, the only map from errors to exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmsynthor import __version__
+from llmsynthor.errors import ExitCode, LLMSynthorError, StopRequestedError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Turn published aggregate tables into individual records whose aggregates equal the tables.",
+)
+
+JobPath = Annotated[Path, typer.Argument(metavar="JOB", help="The job, a YAML file.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the job; repeatable.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Write the result as JSON to stdout.")]
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's form of a callback
+    if wanted:
+        sys.stdout.write(f"llmsynthor {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[  # noqa: ARG001 - the callback acts on it
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(rich_help_panel="Run")
+def run(
+    job: JobPath,
+    out: Annotated[Path | None, typer.Option(help="Run directory; default: runs/JOB.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Throw away the run that is there.")] = False,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Make the data again from the run's replies; never call.")
+    ] = False,
+    set_: Overrides = None,
+    as_json: AsJson = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings and errors.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="More of the story.")] = False,
+) -> None:
+    """Make records that meet the job's tables.
+
+    Example: llmsynthor run configs/trips.yaml
+    """
+    from llmsynthor.console import ConsoleListener, out as write_out, print_json, print_summary
+    from llmsynthor.errors import JobError
+    from llmsynthor.runner import RunOptions, prepare, run_job
+
+    if overwrite and (resume or replay):
+        raise JobError("`--overwrite` throws away what `--resume` and `--replay` need; give one of them")
+    prepared = prepare(job, set_ or [])
+    folder = out or Path("runs") / job.stem
+    engine = prepared.job.engine
+    listener = ConsoleListener(
+        quiet=quiet, verbose=verbose, log=folder / "run.log", records=prepared.job.records,
+        iterations=engine.iterations * (engine.calls_per_iteration if engine.method == "append" else 1),
+    )  # fmt: skip
+    code, report = run_job(prepared, RunOptions(folder, resume, overwrite, replay), listener)
+    if not quiet:
+        print_summary(report, folder)
+    if as_json:
+        print_json(report)
+    else:
+        write_out(str(folder))
+    raise typer.Exit(int(code))
+
+
+@app.command(rich_help_panel="Check")
+def validate(job: JobPath, set_: Overrides = None, as_json: AsJson = False) -> None:
+    """Check a job, its tables, rules and templates; make no model call.
+
+    Example: llmsynthor validate configs/trips.yaml
+    """
+    from llmsynthor.console import out as write_out, print_json
+    from llmsynthor.runner import prepare
+
+    prepared = prepare(job, set_ or [])
+    tables = prepared.sampler.tables
+    key = prepared.job.provider.api_key_env
+    found = {
+        "job": str(job),
+        "valid": True,
+        "variables": len(tables.domain.names),
+        "control_tables": len(tables.control),
+        "validate_tables": len(tables.validate),
+        "uncovered_pairs": len(tables.uncovered_pairs()),
+        "rules": len(prepared.sampler.rules),
+        "records": prepared.job.records,
+        "model": prepared.job.provider.model,
+        "key_set": None if key is None else bool(os.environ.get(key)),
+    }
+    if as_json:
+        print_json(found)
+        return
+    write_out(
+        f"{job}: valid ({found['variables']} variables, {found['control_tables']} control tables, "
+        f"{found['validate_tables']} validate tables, {found['rules']} rules, {found['records']} records)"
+    )
+    if key is not None and not found["key_set"]:
+        write_out(f"the environment variable {key} is not set; `run` will need it")
+
+
+@app.command(rich_help_panel="Results")
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")], as_json: AsJson = False
+) -> None:
+    """Write the report of a run again, from its records.
+
+    Example: llmsynthor report runs/trips
+    """
+    from llmsynthor.console import out as write_out, print_json, print_summary
+    from llmsynthor.report.build import write_report
+    from llmsynthor.rundir import RunDirectory
+
+    content = write_report(RunDirectory(folder))
+    print_summary(content, folder)
+    if as_json:
+        print_json(content)
+    else:
+        write_out(str(folder / "report.html"))
+
+
+@app.command(rich_help_panel="Check")
+def schema() -> None:
+    """Write the JSON Schema of a job file, for editors.
+
+    Example: llmsynthor schema > job.schema.json
+    """
+    from llmsynthor.console import print_json
+    from llmsynthor.job import job_schema
+
+    print_json(job_schema())
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    for caught in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(caught, signal.SIG_IGN)  # the first signal stops; a second must not cut the tidying
+    raise StopRequestedError(signal.Signals(number).name)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit code: the one place that maps errors to codes."""
+    import threading
+
+    old = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            old[number] = signal.signal(number, _stop)
+    try:
+        app(args=argv, prog_name="llmsynthor")
+    except SystemExit as exit_:  # typer always leaves this way: usage errors, --help, typer.Exit
+        return exit_.code if isinstance(exit_.code, int) else 1
+    except StopRequestedError as stop:
+        from llmsynthor.console import say
+
+        say(f"\nstopped by {stop.signal_name}; what was made is kept: add `--resume` to the same command to go on")
+        return int(stop.exit_code)
+    except LLMSynthorError as error:
+        from llmsynthor.console import print_error
+
+        print_error(error)
+        return int(error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitCode.DONE)
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+    return 0
+
+
+def run_and_exit() -> None:
+    """Run the command line and leave the process with its exit code."""
+    sys.exit(main())

@@ -1,0 +1,279 @@
+"""Building `report.json`: every figure of the records is recounted from the parquet files."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llmsynthor import __version__
+from llmsynthor.calibration import binding_tables, calibrate, controls_for
+from llmsynthor.discrepancy import Discrepancy, discrepancy, noise_floor_tvd, tvd
+from llmsynthor.errors import RunDirectoryError
+from llmsynthor.jobfile import LoadedJob, parse_job
+from llmsynthor.library import library_share, read_library
+from llmsynthor.materialize import encode_frame
+from llmsynthor.maxent import Factor, MaximumEntropy, TooLargeError, independent_share
+from llmsynthor.providers.budget import total_usage
+from llmsynthor.providers.replay import REPLY_LOG, reply_of
+from llmsynthor.report.page import TableView, render_page
+from llmsynthor.rules import allowed_share, compile_rules, violations
+from llmsynthor.sampling import Sampler
+from llmsynthor.tables import load_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmsynthor.job import Job
+    from llmsynthor.rundir import RunDirectory
+    from llmsynthor.tables import Table, TableSet
+
+TABLES_USED = "tables_used"
+_SAMPLE = 300_000
+
+
+def write_report(run: RunDirectory) -> dict[str, Any]:
+    """Write `report.html`, then `report.json`; return the latter's content.
+
+    Raises:
+        RunDirectoryError: The directory holds no run, or a file of it is damaged.
+    """
+    report, views, iterations, proposals = build_report(run)
+    run.write_text("report.html", render_page(report, views, iterations, proposals))
+    run.write_json("report.json", report)
+    return report
+
+
+def build_report(
+    run: RunDirectory,
+) -> tuple[dict[str, Any], list[TableView], list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the report, the tables' cells, the iterations and the proposals of a run."""
+    manifest = run.read_json("manifest.json")
+    if manifest is None:
+        raise RunDirectoryError(f"{run.path}: holds no run (there is no manifest.json)")
+    job, sampler = load_used(run)
+    lines = run.lines("iterations.jsonl")
+    iterations = [line for line in lines if line["iteration"] > 0]
+    last = next((line for line in lines if line["iteration"] == 0), {})
+    proposals = run.lines("proposals.jsonl")
+    counted = _count(run, sampler)
+    scores = _table_scores(job, sampler, counted.tables, read_library(proposals, sampler.tables))
+    views = [
+        TableView(t.name, t.role, t.scope, t.labels, t.share * max(counted.records, 1), c.reshape(t.share.shape))
+        for t, c in zip(sampler.tables.tables, counted.tables, strict=True)
+    ]
+    complete = manifest["status"] == "complete"
+    report = {
+        "version": 1,
+        "version_llmsynthor": __version__,
+        "name": job.name,
+        "description": job.description,
+        "created": manifest["attempts"][-1]["end"],
+        "status": "complete" if complete else "partial",
+        "stop_reason": last.get("stop_reason") or manifest.get("stop_reason") or "",
+        "records": {"asked": job.records, "made": counted.records},
+        "pass": complete
+        and counted.records == job.records
+        and not any(counted.violations.values())
+        and all(score["pass"] for score in scores if score["role"] == "control"),
+        "tables": scores,
+        "summary": _summary(scores),
+        "rules": [
+            {"name": rule.name, "expression": rule.text, "violations": counted.violations[rule.name]}
+            for rule in sampler.rules
+        ],
+        "dependencies": last.get("groups", []),
+        "uncovered_pairs": len(sampler.tables.uncovered_pairs()),
+        "llm": _llm(run, job, iterations, proposals),
+        "calibration": _calibration(last, counted),
+        "seconds": _seconds(iterations, last),
+        "inputs": manifest["inputs"],
+        "seed": job.seed,
+        "job_fingerprint": manifest["job_fingerprint"],
+        "notes": last.get("notes", []),
+    }
+    return report, views, iterations, proposals
+
+
+def load_used(run: RunDirectory) -> tuple[Job, Sampler]:
+    """Return the job of a run, and a sampler over the tables kept in its directory."""
+    path = run.path / "job.resolved.yaml"
+    try:
+        job = parse_job(path.read_text(encoding="utf-8"), path)
+    except OSError as error:
+        raise RunDirectoryError(f"{path}: cannot be read ({error.strerror})") from None
+    kept = [
+        spec.model_copy(update={"file": used_name(i), "columns": {}, "values": {}, "name": name})
+        for i, (spec, name) in enumerate(zip(job.tables, _used_names(run), strict=True))
+    ]
+    tables = load_tables(LoadedJob(job.model_copy(update={"tables": kept}), path))
+    return job, Sampler(tables, compile_rules(job.rules, tables.domain), job.seed)
+
+
+def used_name(position: int) -> str:
+    """Return where a table that the run used is kept, relative to the run directory."""
+    return f"{TABLES_USED}/{position:03d}.csv"
+
+
+def _used_names(run: RunDirectory) -> list[str]:
+    return list(run.read_json(f"{TABLES_USED}/names.json") or [])
+
+
+def keep_tables(run: RunDirectory, tables: TableSet) -> None:
+    """Write the tables as used into the run directory, so that it can be reported on anywhere."""
+    import polars as pl
+
+    for position, table in enumerate(tables.tables):
+        cells = [np.unravel_index(cell, table.figures.shape) for cell in range(table.cells)]
+        columns = {
+            name: [table.labels[axis][int(cell[axis])] for cell in cells]
+            for axis, name in enumerate(table.scope)
+        }
+        figures = [repr(float(x)) for x in table.figures.ravel()]
+        frame = pl.DataFrame({**columns, table.measure: figures})
+        run.write_text(used_name(position), frame.write_csv())
+    run.write_json(f"{TABLES_USED}/names.json", [table.name for table in tables.tables])
+
+
+class _Counted:
+    """What the parquet files hold."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        self.records = 0
+        self.background = 0
+        self.tables = [np.zeros(table.cells) for table in sampler.tables.tables]
+        self.violations = {rule.name: 0 for rule in sampler.rules}
+
+
+def _count(run: RunDirectory, sampler: Sampler) -> _Counted:
+    counted = _Counted(sampler)
+    domain = sampler.domain
+    for index in range(len(run.batch_files())):
+        batch = run.read_batch(index)
+        if batch is None:
+            raise RunDirectoryError(f"{run.batch_path(index)}: is missing, though later batches exist")
+        records, provenance = batch
+        codes = encode_frame(records, sampler)
+        counted.records += records.height
+        counted.background += provenance["proposal"].null_count()
+        for counts, table in zip(counted.tables, sampler.tables.tables, strict=True):
+            counts += np.bincount(table.cell_index(codes, domain), minlength=table.cells)
+        for name, number in violations(sampler.rules, records).items():
+            counted.violations[name] += number
+    return counted
+
+
+def _table_scores(
+    job: Job, sampler: Sampler, counts: Sequence[np.ndarray], library: Sequence[Any]
+) -> list[dict[str, Any]]:
+    tables = sampler.tables
+    maxent = maxent_shares(sampler)
+    scores = []
+    for table, held, baseline in zip(tables.tables, counts, maxent, strict=True):
+        found: Discrepancy = discrepancy(table.flat_share, held)
+        control = table.role == "control"
+        scores.append(
+            {
+                "name": table.name,
+                "scope": list(table.scope),
+                "role": table.role,
+                "cells": table.cells,
+                **asdict(found),
+                "noise_floor_tvd": noise_floor_tvd(table.share, job.records),
+                "tolerance": job.engine.tolerance if control else None,
+                "pass": bool(found.tvd <= job.engine.tolerance) if control else None,
+                "baseline": {
+                    "independent": tvd(table.share, independent_share(table, sampler.marginals)),
+                    "maxent": tvd(table.share, baseline),
+                },
+                "prior_tvd": tvd(table.share, library_share(library, table, tables)) if library else None,
+            }
+        )
+    return scores
+
+
+def maxent_shares(sampler: Sampler) -> list[np.ndarray]:
+    """Return the maximum-entropy share of each cell, by table, given the control tables and rules.
+
+    Exact where the tables are not too entangled, else from a large calibrated sample.
+    """
+    factors: list[Factor] = []
+    for rule in sampler.rules:
+        allowed = allowed_share(rule, sampler.domain)
+        if allowed is None:
+            return _sampled_maxent(sampler)
+        factors.append((rule.scope, allowed))
+    try:
+        fitted = MaximumEntropy(sampler.tables, factors)
+        return [fitted.margin(table) for table in sampler.tables.tables]
+    except TooLargeError:
+        return _sampled_maxent(sampler)
+
+
+def _sampled_maxent(sampler: Sampler) -> list[np.ndarray]:
+    candidates, _ = sampler.candidates([], 1.0, _SAMPLE, 0)
+    binding = binding_tables(sampler.tables.control)
+    controls = controls_for(binding, [t.flat_share for t in binding], candidates.codes, sampler.domain)
+    weights = calibrate(controls, candidates.prior).weights
+    return [_weighted(table, candidates.codes, weights, sampler) for table in sampler.tables.tables]
+
+
+def _weighted(table: Table, codes: np.ndarray, weights: np.ndarray, sampler: Sampler) -> np.ndarray:
+    held = np.bincount(table.cell_index(codes, sampler.domain), weights, table.cells)
+    return np.asarray((held / held.sum()).reshape(table.share.shape))
+
+
+def _summary(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    control = [s["tvd"] for s in scores if s["role"] == "control"]
+    held_out = [s["tvd"] for s in scores if s["role"] == "validate"]
+    baseline = [s["baseline"]["maxent"] for s in scores if s["role"] == "validate"]
+    ratio = float(np.mean(held_out) / np.mean(baseline)) if held_out and np.mean(baseline) else None
+    return {
+        "control_tvd_max": max(control),
+        "control_tvd_mean": float(np.mean(control)),
+        "validate_tvd_mean": float(np.mean(held_out)) if held_out else None,
+        "validate_maxent_mean": float(np.mean(baseline)) if held_out else None,
+        "validate_ratio": ratio,
+    }
+
+
+def _llm(
+    run: RunDirectory, job: Job, iterations: Sequence[dict[str, Any]], proposals: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    replies = [reply_of(record) for record in run.lines(REPLY_LOG)]
+    usage = total_usage(replies)
+    accepted = sum(bool(line["accepted"]) for line in proposals)
+    return {
+        "model": job.provider.model,
+        "models_answered": sorted({reply.model for reply in replies}),
+        "calls": usage.calls,
+        "failed_calls": sum(line["failed_calls"] for line in iterations),
+        "unread_replies": sum(line["unread_replies"] for line in iterations),
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "cost_usd": 0.0 if job.provider.model in ("none", "replay") else usage.known_cost_usd,
+        "proposals": {"accepted": accepted, "rejected": len(proposals) - accepted},
+    }
+
+
+def _calibration(last: dict[str, Any], counted: _Counted) -> dict[str, Any] | None:
+    if "kl" not in last:
+        return None
+    return {
+        "kl": last["kl"],
+        "effective_sample_size": last["effective_sample_size"],
+        "max_copies": last["max_copies"],
+        "background_share": counted.background / max(counted.records, 1),
+        "candidates": last["candidates"],
+        "converged": last["converged"],
+    }
+
+
+def _seconds(iterations: Sequence[dict[str, Any]], last: dict[str, Any]) -> dict[str, float]:
+    asking = sum(line["seconds_asking"] for line in iterations)
+    pilots = sum(line["seconds"] - line["seconds_asking"] for line in iterations)
+    calibrating = pilots + last.get("seconds_calibrating", 0.0)
+    writing = last.get("seconds_writing", 0.0)
+    parts = {"asking": asking, "calibrating": calibrating, "writing": writing}
+    return {name: round(x, 3) for name, x in {**parts, "total": sum(parts.values())}.items()}

@@ -1,0 +1,333 @@
+"""What `run` does: prepare, open the run directory, let the engine work, report."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmsynthor import __version__
+from llmsynthor.append import AppendEngine, append_job
+from llmsynthor.asking import Asker
+from llmsynthor.engine import ITERATIONS, Engine, Listener
+from llmsynthor.errors import ExitCode, InfeasibleError, LLMSynthorError, ReplayError, RunDirectoryError, StopRequestedError
+from llmsynthor.job import fingerprinted
+from llmsynthor.jobfile import LoadedJob, dump_job, load_job, parse_job
+from llmsynthor.preflight import check_agreement
+from llmsynthor.prompting import PlanPrompt, Templates
+from llmsynthor.providers.budget import BudgetKeeper, total_usage
+from llmsynthor.providers.replay import REPLY_LOG, LoggedProvider, ReplayProvider, reply_of
+from llmsynthor.report.build import keep_tables, write_report
+from llmsynthor.rules import compile_rules
+from llmsynthor.rundir import RunDirectory
+from llmsynthor.sampling import Sampler
+from llmsynthor.tables import load_tables
+
+if TYPE_CHECKING:
+    from llmsynthor.job import Job
+    from llmsynthor.providers.base import Provider
+
+FINGERPRINT_VERSION = 1
+"""Goes up when the same job would give other records; older runs then refuse to resume."""
+
+_FEASIBILITY_DRAWS = 20_000
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A job with everything that can be checked before anything is spent."""
+
+    loaded: LoadedJob
+    sampler: Sampler
+    templates: Templates
+    inputs: dict[str, str]
+
+    @property
+    def job(self) -> Job:
+        """Return the job."""
+        return self.loaded.job
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How `run` treats a run directory that is there."""
+
+    out: Path
+    resume: bool = False
+    overwrite: bool = False
+    replay: bool = False
+
+
+def prepare(path: Path, overrides: list[str]) -> Prepared:
+    """Read and check a job, its tables, rules, templates and recording; spend nothing.
+
+    Raises:
+        InputError: Something must change first.
+    """
+    loaded = load_job(path, overrides)
+    tables = load_tables(loaded)
+    check_agreement(tables)
+    rules = compile_rules(loaded.job.rules, tables.domain)
+    sampler = Sampler(tables, rules, loaded.job.seed)
+    folder = loaded.resolve(loaded.job.prompts) if loaded.job.prompts else None
+    templates = Templates(folder)
+    _check_feasible(sampler, loaded.job.records)
+    files = [spec.file for spec in loaded.job.tables]
+    if loaded.job.provider.model == "replay" and loaded.job.provider.replies:
+        files.append(loaded.job.provider.replies)
+        ReplayProvider(loaded.resolve(loaded.job.provider.replies), loaded.job.provider.replies)
+    inputs = {name: _sha256(loaded.resolve(name)) for name in files}
+    return Prepared(loaded, sampler, templates, inputs)
+
+
+def _check_feasible(sampler: Sampler, records: int) -> None:
+    """Refuse rules that leave a wanted cell without any possible record."""
+    if not sampler.rules:
+        return
+    _, empty = sampler.candidates([], 1.0, _FEASIBILITY_DRAWS, 0)
+    problems = [
+        f"{cell.table.file}: {cell.table.cell_name(cell.cell)} wants "
+        f"{cell.table.flat_share[cell.cell] * records:.0f} of {records} records, and the rules "
+        f"({', '.join(f'`{name}`' for name in cell.broken) or 'together'}) allow 0"
+        for cell in empty
+    ]
+    if problems:
+        raise InfeasibleError("\n".join(problems), hint="change the rule, or correct the table")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def run_job(
+    prepared: Prepared, options: RunOptions, listener: Listener
+) -> tuple[ExitCode, dict[str, Any]]:
+    """Run a job into its directory; return the exit code and the report.
+
+    Raises:
+        LLMSynthorError: The run cannot start or go on; what is on disk is whole.
+        StopRequestedError: A signal stopped it; what is on disk is whole.
+    """
+    run = RunDirectory(options.out)
+    run.create()
+    with run.locked(_now()):
+        manifest = _open(prepared, options, run)
+        if manifest["status"] == "complete" and not options.replay:
+            return _no_op(run, manifest)
+        attempt = _begin(prepared, run, manifest)
+        try:
+            state = _engine(prepared, options, run, listener, manifest).execute()
+        except (LLMSynthorError, StopRequestedError) as error:
+            reason = error.signal_name if isinstance(error, StopRequestedError) else str(error)
+            _end(run, manifest, attempt, "partial", int(error.exit_code), reason)
+            raise
+        _end(run, manifest, attempt, "complete", 0, state.stop_reason)
+        report = write_report(run)
+        code = ExitCode.DONE if report["pass"] else ExitCode.TOLERANCE_MISSED
+        _end(run, manifest, attempt, "complete", int(code), state.stop_reason)
+        return code, report
+
+
+def _no_op(run: RunDirectory, manifest: dict[str, Any]) -> tuple[ExitCode, dict[str, Any]]:
+    """Return the outcome of a finished run; its report is written again, with the same bytes."""
+    report = run.read_json("report.json")
+    if report is None or not (run.path / "report.html").exists():
+        report = write_report(run)
+    else:
+        run.write_json("report.json", report)
+    code = ExitCode.DONE if report["pass"] else ExitCode.TOLERANCE_MISSED
+    if manifest["exit_code"] != int(code):
+        run.write_json("manifest.json", {**manifest, "exit_code": int(code)})
+    return code, report
+
+
+def _open(prepared: Prepared, options: RunOptions, run: RunDirectory) -> dict[str, Any]:
+    """Return the manifest to go on with: an old one that fits, or a new one."""
+    old = run.read_json("manifest.json") if not options.overwrite else None
+    if options.overwrite:
+        run.clear()
+    if old is None:
+        if options.replay:
+            raise ReplayError(f"`--replay`: {run.path} holds no run to replay")
+        _refuse_strangers(run)
+        return _new_manifest(prepared)
+    if not (options.resume or options.replay):
+        raise RunDirectoryError(
+            f"{run.path}: holds a run already ({old['status']})",
+            hint="`--resume` goes on with it, `--overwrite` starts anew, `--out DIR` goes elsewhere",
+        )
+    _refuse_changes(prepared, run, old)
+    if options.replay:
+        _forget_data(run)
+    return dict(old)
+
+
+def _refuse_strangers(run: RunDirectory) -> None:
+    known = {"lock", "data", "provenance"}
+    strangers = sorted(p.name for p in run.path.iterdir() if p.name not in known)
+    if strangers and strangers != ["job.resolved.yaml"] and strangers != ["run.log"]:
+        raise RunDirectoryError(
+            f"{run.path}: is not empty and holds no run (`{strangers[0]}` is there)",
+            hint="`--out DIR` names another place",
+        )
+
+
+def _refuse_changes(prepared: Prepared, run: RunDirectory, old: dict[str, Any]) -> None:
+    path = run.path / "job.resolved.yaml"
+    try:
+        before = fingerprinted(parse_job(path.read_text(encoding="utf-8"), path))
+    except OSError as error:
+        raise RunDirectoryError(f"{path}: cannot be read ({error.strerror})") from None
+    now = fingerprinted(prepared.job)
+    changed = [k for k in sorted({*before, *now}) if before.get(k) != now.get(k)]
+    for what in ("inputs", "templates"):
+        then, here = old[what], prepared.inputs if what == "inputs" else prepared.templates.hashes()
+        changed += [f"{name} (content)" for name in sorted({*then, *here}) if then.get(name) != here.get(name)]
+    if old["fingerprint_version"] != FINGERPRINT_VERSION:
+        changed.append(f"llmsynthor (fingerprint version {old['fingerprint_version']} to {FINGERPRINT_VERSION})")
+    if changed:
+        raise RunDirectoryError(
+            f"{run.path}: the job has changed since this run began: {', '.join(changed)}",
+            hint="`--overwrite` starts anew, `--out DIR` goes elsewhere",
+        )
+
+
+def _forget_data(run: RunDirectory) -> None:
+    """Remove what can be made again from the reply log."""
+    for file in [*(run.path / "data").glob("*"), *(run.path / "provenance").glob("*")]:
+        file.unlink()
+    (run.path / ITERATIONS).unlink(missing_ok=True)
+
+
+def _new_manifest(prepared: Prepared) -> dict[str, Any]:
+    content = [fingerprinted(prepared.job), prepared.inputs, prepared.templates.hashes()]
+    text = json.dumps([FINGERPRINT_VERSION, *content], sort_keys=True)
+    return {
+        "version": 1,
+        "name": prepared.job.name,
+        "status": "partial",
+        "stop_reason": None,
+        "exit_code": None,
+        "job_fingerprint": hashlib.sha256(text.encode()).hexdigest(),
+        "fingerprint_version": FINGERPRINT_VERSION,
+        "inputs": prepared.inputs,
+        "templates": prepared.templates.hashes(),
+        "model": prepared.job.provider.model,
+        "api_base": prepared.job.provider.api_base,
+        "seed": prepared.job.seed,
+        "attempts": [],
+    }
+
+
+def _begin(prepared: Prepared, run: RunDirectory, manifest: dict[str, Any]) -> dict[str, Any]:
+    attempt = {
+        "start": _now(),
+        "end": None,
+        "reason": None,
+        "exit_code": None,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "slurm": {k: v for k, v in sorted(os.environ.items()) if k in _SLURM},
+        "versions": _versions(),
+        "git": _git(prepared.loaded.folder),
+    }
+    manifest["status"] = "partial"
+    manifest["attempts"] = [*manifest["attempts"], attempt]
+    run.write_text("job.resolved.yaml", dump_job(prepared.job))
+    keep_tables(run, prepared.sampler.tables)
+    run.write_json("manifest.json", manifest)
+    return attempt
+
+
+_SLURM = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT")
+
+
+def _end(
+    run: RunDirectory, manifest: dict[str, Any], attempt: dict[str, Any], status: str, code: int, reason: str
+) -> None:
+    attempt.update(end=_now(), reason=reason, exit_code=code)
+    manifest.update(status=status, exit_code=code, stop_reason=reason)
+    run.write_json("manifest.json", manifest)
+
+
+def _engine(
+    prepared: Prepared, options: RunOptions, run: RunDirectory, listener: Listener, manifest: dict[str, Any]
+) -> Engine:
+    job = append_job(prepared.job) if prepared.job.engine.method == "append" else prepared.job
+    kind = AppendEngine if job.engine.method == "append" else Engine
+    asker = None if job.provider.model == "none" else _asker(prepared, job, options, run, manifest)
+    return kind(job, prepared.sampler, run, listener, time.monotonic, asker)
+
+
+def _asker(
+    prepared: Prepared, job: Job, options: RunOptions, run: RunDirectory, manifest: dict[str, Any]
+) -> Asker:
+    records = run.lines(REPLY_LOG)
+    inner: Provider | None = None
+    price, count_tokens = None, _no_tokens
+    if job.provider.model == "replay" and job.provider.replies:
+        inner = ReplayProvider(prepared.loaded.resolve(job.provider.replies), job.provider.replies)
+        price = (0.0, 0.0)
+    elif not options.replay:
+        from llmsynthor.providers.litellm_provider import LitellmProvider
+
+        model = LitellmProvider(job.provider)
+        model.check()
+        inner, count_tokens = model, model.count_tokens
+        price = model.price(job.provider.model) if job.budget.cost_usd is not None else None
+    if options.replay:
+        inner, price = None, (0.0, 0.0)
+    spent = sum(line.get("seconds_asking", 0.0) for line in run.lines(ITERATIONS))
+    budget = BudgetKeeper(job.budget, count_tokens, price, spent)
+    budget.check_price()
+    known = total_usage(reply_of(record) for record in records)
+    manifest["replies_before"] = known.calls
+    provider = LoggedProvider(inner, records, lambda record: run.append(REPLY_LOG, record))
+    prompts = PlanPrompt(job, prepared.sampler.tables, prepared.sampler.rules, prepared.sampler.marginals)
+    return Asker(job, prepared.sampler, prepared.templates, prompts, provider, budget, time.monotonic)
+
+
+def _no_tokens(_: object) -> int:
+    """Return 0: a recording reads no tokens."""
+    return 0
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _versions() -> dict[str, str]:
+    import numpy as np
+    import polars as pl
+    import scipy
+
+    return {
+        "llmsynthor": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "polars": pl.__version__,
+        "scipy": scipy.__version__,
+    }
+
+
+def _git(folder: Path) -> dict[str, Any] | None:
+    """Return the commit of the job's folder and whether anything there is changed, or None."""
+    command = ["git", "-C", str(folder.absolute())]
+    try:
+        commit = subprocess.run(  # noqa: S603 - fixed words
+            [*command, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+        dirty = subprocess.run(  # noqa: S603 - fixed words
+            [*command, "status", "--porcelain", "--", "."], capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit, "dirty": bool(dirty)}
