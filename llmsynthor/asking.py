@@ -229,7 +229,13 @@ class Asker:
         return plan
 
     def _repair(
-        self, request: Request, reply: Reply, plan: Plan, found: Round, iteration: int, first_id: int
+        self,
+        request: Request,
+        reply: Reply,
+        plan: Plan,
+        found: Round,
+        iteration: int,
+        first_id: int,
     ) -> Plan:
         """Ask once more, with what was wrong; keep the first reading where that brings nothing."""
         problems = [plan.problem] if plan.problem else [r.problem for r in plan.rejections]
@@ -252,4 +258,3 @@ class Asker:
             return plan
         mended = self._read(answers[0][1], iteration, first_id)
         return mended if mended.proposals else plan
-

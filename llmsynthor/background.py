@@ -90,10 +90,15 @@ class Background:
         parent = np.zeros(len(codes), dtype=np.int64)
         for name in step.given:
             axis = table.scope.index(name)
-            parent = parent * table.share.shape[axis] + table.groups[axis][codes[:, domain.positions[name]]]
+            parent = (
+                parent * table.share.shape[axis]
+                + table.groups[axis][codes[:, domain.positions[name]]]
+            )
         group = table.groups[table.scope.index(step.name)]
         mass = np.bincount(group, weights=marginal, minlength=conditional.shape[1])
-        inside = np.divide(marginal, mass[group], out=np.zeros_like(marginal), where=mass[group] > 0)
+        inside = np.divide(
+            marginal, mass[group], out=np.zeros_like(marginal), where=mass[group] > 0
+        )
         fine = conditional[:, group] * inside
         empty = fine.sum(axis=1) <= 0  # nobody is there: whatever is drawn gets weight 0 later
         fine[empty] = marginal

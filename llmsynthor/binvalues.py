@@ -39,11 +39,15 @@ class BinCurve:
         for code in range(variable.size):
             x = edges[code] + steps * (edges[code + 1] - edges[code])
             mass = cumulative[code + 1] - cumulative[code]
-            flat = curve is None or mass <= 0
-            self._levels[code] = steps if flat else (curve(x) - cumulative[code]) / mass
+            if curve is None or mass <= 0:
+                self._levels[code] = steps
+            else:
+                self._levels[code] = (curve(x) - cumulative[code]) / mass
         self._levels = np.maximum.accumulate(np.clip(self._levels, 0.0, 1.0), axis=1)
         self._levels[:, 0], self._levels[:, -1] = 0.0, 1.0
-        self._positions = np.stack([np.interp(steps, row + steps * 1e-9, steps) for row in self._levels])
+        self._positions = np.stack(
+            [np.interp(steps, row + steps * 1e-9, steps) for row in self._levels]
+        )
 
     def level(self, codes: np.ndarray, position: np.ndarray) -> np.ndarray:
         """Return the share of the bin's mass below `position`."""
@@ -65,7 +69,11 @@ class BinCurve:
             return np.minimum(np.floor(values), high - 1).astype(np.int64)
         scale = 10.0**self.variable.decimals
         rounded = np.round(np.floor(values * scale) / scale, self.variable.decimals)
-        return np.where((rounded < low) | (rounded >= high), np.minimum(values, np.nextafter(high, low)), rounded)
+        return np.where(
+            (rounded < low) | (rounded >= high),
+            np.minimum(values, np.nextafter(high, low)),
+            rounded,
+        )
 
     def draw(
         self, codes: np.ndarray, random: np.random.Generator, low: np.ndarray, high: np.ndarray

@@ -98,9 +98,7 @@ def _just_above(variable: Variable, low: float) -> float:
     return min(variable.edges[-1], low + 10.0**-variable.decimals)
 
 
-def _weights(
-    variable: Variable, value: dict[Any, Any], marginal: np.ndarray
-) -> tuple[Box, int]:
+def _weights(variable: Variable, value: dict[Any, Any], marginal: np.ndarray) -> tuple[Box, int]:
     share = np.zeros(variable.size)
     mended = 0
     for label, weight in value.items():

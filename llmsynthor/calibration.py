@@ -176,7 +176,9 @@ class _State:
         """Take damped Newton steps on the dual while they lower it."""
         for _ in range(_NEWTON_STEPS):
             check()
-            gradient = np.concatenate(self.controls.sums(self.weights)) - np.concatenate(self.controls.target)
+            gradient = np.concatenate(self.controls.sums(self.weights)) - np.concatenate(
+                self.controls.target
+            )
             step = self._newton_step(gradient)
             moved = self._line_search(step, gradient)
             self.rounds += 1
@@ -189,7 +191,9 @@ class _State:
         hessian = self._hessian()
         diagonal = hessian.diagonal().copy()
         # the tables share their totals and margins, so the Hessian is singular: a slight ridge
-        hessian[np.diag_indices_from(hessian)] += 1e-9 * self.total / len(diagonal) + 1e-11 * diagonal
+        hessian[np.diag_indices_from(hessian)] += (
+            1e-9 * self.total / len(diagonal) + 1e-11 * diagonal
+        )
         return -np.asarray(cho_solve(cho_factor(hessian, overwrite_a=True), gradient))
 
     def _hessian(self) -> np.ndarray:
@@ -204,7 +208,9 @@ class _State:
                     block = np.diag(np.bincount(index_a, self.weights, sizes[a]))
                 else:
                     joint = index_a * sizes[b] + self.controls.index[b]
-                    block = np.bincount(joint, self.weights, sizes[a] * sizes[b]).reshape(sizes[a], sizes[b])
+                    block = np.bincount(joint, self.weights, sizes[a] * sizes[b]).reshape(
+                        sizes[a], sizes[b]
+                    )
                 hessian[rows, columns] = block
                 hessian[columns, rows] = block.T
         return hessian

@@ -19,18 +19,20 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: importing rich costs more than all else of `--help`
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Turn published aggregate tables into individual records whose aggregates equal the tables.",
 )
 
 JobPath = Annotated[Path, typer.Argument(metavar="JOB", help="The job, a YAML file.")]
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the job; repeatable.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the job; repeatable."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Write the result as JSON to stdout.")]
 
 
-def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's form of a callback
+def _version(wanted: bool) -> None:
     if wanted:
         sys.stdout.write(f"llmsynthor {__version__}\n")
         raise typer.Exit
@@ -38,7 +40,7 @@ def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's form of a callback
 
 @app.callback()
 def _root(
-    version: Annotated[  # noqa: ARG001 - the callback acts on it
+    version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
@@ -49,10 +51,15 @@ def _root(
 def run(
     job: JobPath,
     out: Annotated[Path | None, typer.Option(help="Run directory; default: runs/JOB.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that is there.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Throw away the run that is there.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run that is there.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Throw away the run that is there.")
+    ] = False,
     replay: Annotated[
-        bool, typer.Option("--replay", help="Make the data again from the run's replies; never call.")
+        bool,
+        typer.Option("--replay", help="Make the data again from the run's replies; never call."),
     ] = False,
     set_: Overrides = None,
     as_json: AsJson = False,
@@ -63,12 +70,15 @@ def run(
 
     Example: llmsynthor run configs/trips.yaml
     """
-    from llmsynthor.console import ConsoleListener, out as write_out, print_json, print_summary
+    from llmsynthor.console import ConsoleListener, print_json, print_summary
+    from llmsynthor.console import out as write_out
     from llmsynthor.errors import JobError
     from llmsynthor.runner import RunOptions, prepare, run_job
 
     if overwrite and (resume or replay):
-        raise JobError("`--overwrite` throws away what `--resume` and `--replay` need; give one of them")
+        raise JobError(
+            "`--overwrite` throws away what `--resume` and `--replay` need; give one of them"
+        )
     prepared = prepare(job, set_ or [])
     folder = out or Path("runs") / job.stem
     engine = prepared.job.engine
@@ -92,7 +102,8 @@ def validate(job: JobPath, set_: Overrides = None, as_json: AsJson = False) -> N
 
     Example: llmsynthor validate configs/trips.yaml
     """
-    from llmsynthor.console import out as write_out, print_json
+    from llmsynthor.console import out as write_out
+    from llmsynthor.console import print_json
     from llmsynthor.runner import prepare
 
     prepared = prepare(job, set_ or [])
@@ -123,13 +134,15 @@ def validate(job: JobPath, set_: Overrides = None, as_json: AsJson = False) -> N
 
 @app.command(rich_help_panel="Results")
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")], as_json: AsJson = False
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")],
+    as_json: AsJson = False,
 ) -> None:
     """Write the report of a run again, from its records.
 
     Example: llmsynthor report runs/trips
     """
-    from llmsynthor.console import out as write_out, print_json, print_summary
+    from llmsynthor.console import out as write_out
+    from llmsynthor.console import print_json, print_summary
     from llmsynthor.report.build import write_report
     from llmsynthor.rundir import RunDirectory
 
@@ -155,7 +168,9 @@ def schema() -> None:
 
 def _stop(number: int, _frame: FrameType | None) -> None:
     for caught in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(caught, signal.SIG_IGN)  # the first signal stops; a second must not cut the tidying
+        signal.signal(
+            caught, signal.SIG_IGN
+        )  # the first signal stops; a second must not cut the tidying
     raise StopRequestedError(signal.Signals(number).name)
 
 
@@ -174,7 +189,9 @@ def main(argv: list[str] | None = None) -> int:
     except StopRequestedError as stop:
         from llmsynthor.console import say
 
-        say(f"\nstopped by {stop.signal_name}; what was made is kept: add `--resume` to the same command to go on")
+        say(
+            f"\nstopped by {stop.signal_name}; what was made is kept: add `--resume` to the same command to go on"
+        )
         return int(stop.exit_code)
     except LLMSynthorError as error:
         from llmsynthor.console import print_error

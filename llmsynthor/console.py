@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from llmsynthor.errors import LLMSynthorError
 
 
@@ -33,7 +34,9 @@ def print_error(error: LLMSynthorError) -> None:
 class ConsoleListener:
     """Tells the story of a run: a bar on a terminal, else one `key=value` line an iteration."""
 
-    def __init__(self, *, quiet: bool, verbose: bool, log: Path, records: int, iterations: int) -> None:
+    def __init__(
+        self, *, quiet: bool, verbose: bool, log: Path, records: int, iterations: int
+    ) -> None:
         self._quiet = quiet
         self._verbose = verbose
         self._log = log
@@ -47,7 +50,7 @@ class ConsoleListener:
         """Show a finished iteration."""
         self._calls += line["calls"]
         known = self._cost is not None and line["cost_usd"] is not None
-        self._cost = self._cost + line["cost_usd"] if known else None  # type: ignore[operator]
+        self._cost = self._cost + line["cost_usd"] if known else None
         words = (
             f"iteration {line['iteration']} of {self._iterations} "
             f"proposals={line['library']} accepted={line['proposals_accepted']} "
@@ -87,7 +90,10 @@ class ConsoleListener:
 def print_summary(report: dict[str, Any], folder: Path) -> None:
     """Show the scorecard of a run, at most 80 columns wide, with where the report is."""
     say("")
-    for role, title in (("control", "control tables (met)"), ("validate", "validate tables (held out)")):
+    for role, title in (
+        ("control", "control tables (met)"),
+        ("validate", "validate tables (held out)"),
+    ):
         tables = [table for table in report["tables"] if table["role"] == role]
         if tables:
             _scorecard(tables, title, control=role == "control")
@@ -105,7 +111,9 @@ def _scorecard(tables: list[dict[str, Any]], title: str, *, control: bool) -> No
         else:
             end = f"{table['tvd'] / maxent:.2f}" if maxent > 1e-9 else "-"
         name = table["name"] if len(table["name"]) <= 36 else table["name"][:35] + "…"
-        say(f"  {name:<36}{table['tvd']:>9.5f}{maxent:>10.4f}{table['noise_floor_tvd']:>9.4f}{end:>10}")
+        say(
+            f"  {name:<36}{table['tvd']:>9.5f}{maxent:>10.4f}{table['noise_floor_tvd']:>9.4f}{end:>10}"
+        )
     if len(tables) > 12:
         say(f"  and {len(tables) - 12} more, all with a smaller TVD")
     say("")
@@ -119,7 +127,9 @@ def _verdict(report: dict[str, Any]) -> None:
     why = [f"{len(missed)} tables miss the tolerance"] if missed else []
     why += [f"rules broken: {', '.join(broken)}"] if broken else []
     why += ["fewer records than asked"] if records["made"] < records["asked"] else []
-    say(f"{verdict}: {records['made']:,} of {records['asked']:,} records{'; ' + '; '.join(why) if why else ''}")
+    say(
+        f"{verdict}: {records['made']:,} of {records['asked']:,} records{'; ' + '; '.join(why) if why else ''}"
+    )
     if summary["validate_ratio"] is not None:
         say(
             f"held out: mean TVD {summary['validate_tvd_mean']:.4f}, "

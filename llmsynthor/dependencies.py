@@ -24,7 +24,9 @@ def read_groups(text: str, domain: Domain) -> list[list[str]]:
     raw = content.get("groups") if isinstance(content, dict) else content
     groups: list[list[str]] = []
     for entry in raw if isinstance(raw, list) else []:
-        named = {name for name in entry if isinstance(name, str)} if isinstance(entry, list) else set()
+        named = (
+            {name for name in entry if isinstance(name, str)} if isinstance(entry, list) else set()
+        )
         group = [name for name in domain.names if name in named][:_LARGEST_GROUP]
         if len(group) > 1 and group not in groups:
             groups.append(group)

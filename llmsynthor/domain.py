@@ -7,6 +7,7 @@ bins share an edge and refinement is the union of edges.
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -188,9 +189,9 @@ def format_number(value: float) -> str:
     return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
-def refine(kind: Kind, low: float, high: float, published: Mapping[str, Interval]) -> tuple[
-    tuple[float, ...], tuple[str, ...]
-]:
+def refine(
+    kind: Kind, low: float, high: float, published: Mapping[str, Interval]
+) -> tuple[tuple[float, ...], tuple[str, ...]]:
     """Return edges and labels of the coarsest bins of which every published bin is a union.
 
     A bin that was published as such keeps its published label.
@@ -208,15 +209,18 @@ def refine(kind: Kind, low: float, high: float, published: Mapping[str, Interval
     ordered = sorted(edges)
     known = {interval: label for label, interval in sorted(published.items(), reverse=True)}
     labels = tuple(
-        known.get(Interval(a, b)) or _bin_label(kind, a, b)
-        for a, b in zip(ordered[:-1], ordered[1:], strict=True)
+        known.get(Interval(a, b)) or _bin_label(kind, a, b) for a, b in itertools.pairwise(ordered)
     )
     return tuple(ordered), labels
 
 
 def _bin_label(kind: Kind, low: float, high: float) -> str:
     if kind == "integer":
-        return format_number(low) if high - low == 1 else f"{format_number(low)}-{format_number(high - 1)}"
+        return (
+            format_number(low)
+            if high - low == 1
+            else f"{format_number(low)}-{format_number(high - 1)}"
+        )
     return f"{format_number(low)}-{format_number(high)}"
 
 

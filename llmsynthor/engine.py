@@ -12,7 +12,6 @@ from llmsynthor.discrepancy import tvd
 from llmsynthor.integerize import integerize
 from llmsynthor.library import library_share, library_tvd, proposal_line
 from llmsynthor.materialize import Materializer, deal, encode_frame, provenance_frame
-from llmsynthor.plan import Proposal, Rejection
 from llmsynthor.rundir import DamagedBatchError, RunDirectory
 from llmsynthor.seeds import generator
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from llmsynthor.asking import Asker, Round
     from llmsynthor.job import Job
+    from llmsynthor.plan import Proposal, Rejection
     from llmsynthor.sampling import Candidates, Sampler
 
 ITERATIONS = "iterations.jsonl"
@@ -177,7 +177,11 @@ class Engine:
         little help. It never sees a table that is held out.
         """
         given = self.job.engine.background
-        return float(np.clip(2 * library_tvd(self.state.library, self.tables), 0.03, 0.5)) if given == "auto" else float(given)
+        return (
+            float(np.clip(2 * library_tvd(self.state.library, self.tables), 0.03, 0.5))
+            if given == "auto"
+            else float(given)
+        )
 
     def candidate_count(self, records: int) -> int:
         """Return how many candidates to draw for a batch of `records`."""
@@ -295,7 +299,9 @@ class Engine:
 
     def _count(self, codes: np.ndarray) -> None:
         for counts, table in zip(self.state.counts, self.tables.control, strict=True):
-            counts += np.bincount(table.cell_index(codes, self.tables.domain), minlength=table.cells)
+            counts += np.bincount(
+                table.cell_index(codes, self.tables.domain), minlength=table.cells
+            )
         self.state.records += len(codes)
         self.state.batches += 1
 

@@ -70,15 +70,17 @@ class _Rounding:
         self.share = share
         starts = np.cumsum([0, *(len(target) for target in controls.target)])
         self.cell = np.stack(
-            [index + start for index, start in zip(controls.index, starts[:-1], strict=True)], axis=1
+            [index + start for index, start in zip(controls.index, starts[:-1], strict=True)],
+            axis=1,
         )
         self.target = np.concatenate(controls.target)
         self.tables = self.cell.shape[1]
         self.most = np.ceil(share).astype(np.int64) + _EXTRA_COPIES
         self.counts = self._systematic(records)
-        self.error = np.bincount(
-            self.cell.ravel(), np.repeat(self.counts, self.tables), len(self.target)
-        ) - self.target
+        self.error = (
+            np.bincount(self.cell.ravel(), np.repeat(self.counts, self.tables), len(self.target))
+            - self.target
+        )
 
     def _systematic(self, records: int) -> np.ndarray:
         """Return counts by systematic rounding, so that every stretch of the order is right."""
@@ -193,9 +195,13 @@ class _Rounding:
         system = hstack([matrix, -matrix, slack, -slack], format="csc")
         cost = np.concatenate([np.full(2 * wide, 1e-3), np.ones(2 * cells)])
         cost[: 2 * wide] += self.random.random(2 * wide) * 1e-4
-        upper = np.concatenate([self.most[pool] - self.counts[pool], self.counts[pool], np.full(2 * cells, np.inf)])
+        upper = np.concatenate(
+            [self.most[pool] - self.counts[pool], self.counts[pool], np.full(2 * cells, np.inf)]
+        )
         whole = np.concatenate([np.ones(2 * wide), np.zeros(2 * cells)])
-        total = csc_array(np.concatenate([np.ones(wide), -np.ones(wide), np.zeros(2 * cells)])[None, :])
+        total = csc_array(
+            np.concatenate([np.ones(wide), -np.ones(wide), np.zeros(2 * cells)])[None, :]
+        )
         found = milp(
             cost,
             integrality=whole,
@@ -209,7 +215,9 @@ class _Rounding:
         if found.x is None:
             return
         change = np.round(found.x[:wide] - found.x[wide : 2 * wide]).astype(np.int64)
-        error = self.error + np.bincount(self.cell[pool].ravel(), np.repeat(change, self.tables), cells)
+        error = self.error + np.bincount(
+            self.cell[pool].ravel(), np.repeat(change, self.tables), cells
+        )
         if np.abs(error).sum() < np.abs(self.error).sum() - 1e-9:
             self.counts[pool] += change
             self.error = error

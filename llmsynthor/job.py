@@ -78,7 +78,9 @@ class TableSpec(JobModel):
     """One target table and how to read it."""
 
     file: str = Field(description="CSV or parquet file, relative to the job file.")
-    name: str | None = Field(None, min_length=1, description="Name in reports; default: the file's.")
+    name: str | None = Field(
+        None, min_length=1, description="Name in reports; default: the file's."
+    )
     role: Literal["control", "validate"] = Field(
         "control", description="`control` is met; `validate` is only scored, never used."
     )
@@ -197,7 +199,9 @@ class Job(JobModel):
     """A job: which records are wanted, which tables they must meet, and who proposes them."""
 
     version: Literal[1] = Field(description="Version of the job format.")
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Names the run directory.")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Names the run directory."
+    )
     description: str = Field("", description="What a record is; goes into the prompt.")
     records: int = Field(ge=1, description="How many records to make.")
     seed: int = Field(0, ge=0, description="Root of all random numbers.")
@@ -214,9 +218,9 @@ class Job(JobModel):
         None, description="Folder with templates that replace the built-in ones of the same name."
     )
     provider: ProviderSpec = Field(description="Who proposes.")
-    budget: Budget = Field(default_factory=Budget, description="Limits.")  # type: ignore[arg-type]
-    engine: EngineSpec = Field(default_factory=EngineSpec, description="How records are made.")  # type: ignore[arg-type]
-    output: OutputSpec = Field(default_factory=OutputSpec, description="How records are stored.")  # type: ignore[arg-type]
+    budget: Budget = Field(default_factory=Budget, description="Limits.")
+    engine: EngineSpec = Field(default_factory=EngineSpec, description="How records are made.")
+    output: OutputSpec = Field(default_factory=OutputSpec, description="How records are stored.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Job:
@@ -229,7 +233,10 @@ class Job(JobModel):
         reserved = sorted({"count", "share"} & set(self.variables))
         found = [f"`{name}` cannot name a variable: tables use it" for name in reserved]
         names = [rule.name for rule in self.rules]
-        found += [f"two rules are named `{name}`" for name in sorted({n for n in names if names.count(n) > 1})]
+        found += [
+            f"two rules are named `{name}`"
+            for name in sorted({n for n in names if names.count(n) > 1})
+        ]
         if all(table.role == "validate" for table in self.tables):
             found.append("no table has `role: control`, so nothing would be met")
         return found
@@ -279,4 +286,8 @@ def _flatten(prefix: str, value: Any, into: dict[str, Any]) -> None:  # noqa: AN
 def job_schema() -> dict[str, Any]:
     """Return the JSON Schema of a job file, for editors."""
     schema = Job.model_json_schema()
-    return {"$schema": "http://json-schema.org/draft-07/schema#", "title": "llmsynthor job", **schema}
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "llmsynthor job",
+        **schema,
+    }

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import ValidationError
 
 from llmsynthor.errors import JobError
 from llmsynthor.job import Job
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _UNIONS = {"category", "integer", "number"}
 """Discriminator tags that pydantic puts into error paths and that no YAML node has."""
@@ -60,13 +62,16 @@ def load_job(path: Path, overrides: list[str] | None = None) -> LoadedJob:
     except ValidationError as error:
         lines = [_describe(path, root, sources, problem) for problem in error.errors()]
         raise JobError(
-            "\n".join(dict.fromkeys(lines)), hint="`llmsynthor validate JOB` checks without spending"
+            "\n".join(dict.fromkeys(lines)),
+            hint="`llmsynthor validate JOB` checks without spending",
         ) from None
 
 
 def dump_job(job: Job) -> str:
     """Return the job as YAML, with every default written out."""
-    return yaml.safe_dump(job.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+    return yaml.safe_dump(
+        job.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
+    )
 
 
 def parse_job(text: str, path: Path) -> Job:
@@ -97,7 +102,7 @@ def _read(path: Path) -> str:
 class _Loader(yaml.SafeLoader):
     """Refuses a key that is given twice, which plain YAML lets pass."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - the signature is PyYAML's
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         first: dict[str, int] = {}
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
@@ -159,7 +164,9 @@ def _set(content: Any, parts: tuple[str, ...], value: Any, override: str) -> Non
         last = position == len(parts) - 1
         if isinstance(content, list):
             if not part.isdigit() or int(part) >= len(content):
-                raise JobError(f"--set {override}: `{part}` is not a position from 0 to {len(content) - 1}")
+                raise JobError(
+                    f"--set {override}: `{part}` is not a position from 0 to {len(content) - 1}"
+                )
             key: Any = int(part)
         elif isinstance(content, dict):
             key = part
@@ -176,7 +183,10 @@ def _set(content: Any, parts: tuple[str, ...], value: Any, override: str) -> Non
 
 
 def _describe(
-    path: Path, root: yaml.Node, sources: dict[tuple[str, ...], str], problem: Any  # noqa: ANN401
+    path: Path,
+    root: yaml.Node,
+    sources: dict[tuple[str, ...], str],
+    problem: Any,  # noqa: ANN401
 ) -> str:
     steps = _readable(root, problem["loc"])
     where = ".".join(steps)
@@ -228,7 +238,11 @@ def _place(root: yaml.Node, steps: list[str]) -> tuple[int, int]:
         if found is None:
             break
         _, key, node = found
-        mark = node.start_mark if not isinstance(node, (yaml.MappingNode, yaml.SequenceNode)) else key.start_mark
+        mark = (
+            node.start_mark
+            if not isinstance(node, (yaml.MappingNode, yaml.SequenceNode))
+            else key.start_mark
+        )
     return mark.line + 1, mark.column + 1
 
 

@@ -69,6 +69,8 @@ def read_library(lines: Iterable[Mapping[str, Any]], tables: TableSet) -> list[P
         except (BoxError, KeyError):
             continue
         library.append(
-            Proposal(line["id"], line["iteration"], line["reason"], line["count"], boxes, line["values"])
+            Proposal(
+                line["id"], line["iteration"], line["reason"], line["count"], boxes, line["values"]
+            )
         )
     return library

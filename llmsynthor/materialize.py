@@ -91,7 +91,9 @@ class Materializer:
     ) -> None:
         """Draw values anew where they break a rule; at last take the candidate's own, which keep all."""
         for _ in range(_REDRAWS):
-            position[wrong] = self._sampler.draw_positions(codes[wrong], low[wrong], high[wrong], random)
+            position[wrong] = self._sampler.draw_positions(
+                codes[wrong], low[wrong], high[wrong], random
+            )
             frame = self._sampler.frame(codes[wrong], position[wrong])
             wrong = wrong[broken_mask(self._rules, frame)]
             if not len(wrong):
@@ -117,7 +119,10 @@ def provenance_frame(iteration: int, source: np.ndarray) -> pl.DataFrame:
     ids = pl.Series("proposal", source, dtype=pl.Int32)
     return pl.DataFrame({"proposal": ids}).select(
         pl.lit(iteration, dtype=pl.Int32).alias("iteration"),
-        pl.when(pl.col("proposal") == BACKGROUND).then(None).otherwise(pl.col("proposal")).alias("proposal"),
+        pl.when(pl.col("proposal") == BACKGROUND)
+        .then(None)
+        .otherwise(pl.col("proposal"))
+        .alias("proposal"),
     )
 
 

@@ -87,7 +87,8 @@ class MaximumEntropy:
                 for table, factor in zip(self._tables, self._factors, strict=True)
             ),
         ]
-        reached, taken = set(scope), []
+        reached = set(scope)
+        taken: list[Factor] = []
         while True:
             near = [factor for factor in loose if reached & set(factor[0])]
             if not near:
@@ -114,7 +115,9 @@ def eliminate(factors: Sequence[Factor], keep: tuple[str, ...]) -> np.ndarray:
         TooLargeError: Even so an array would be too large.
     """
     left = list(factors)
-    sizes = {name: size for names, array in left for name, size in zip(names, array.shape, strict=True)}
+    sizes = {
+        name: size for names, array in left for name, size in zip(names, array.shape, strict=True)
+    }
     loose = set(sizes) - set(keep)
     while loose:
         name = min(sorted(loose), key=lambda n: _made_size(n, left, sizes))

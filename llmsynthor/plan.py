@@ -148,7 +148,9 @@ def parse_plan(
             plan.rejections.append(Rejection(proposal_id, iteration, reason, problem, entry))
             continue
         plan.mended += reader.mended
-        plan.proposals.append(Proposal(proposal_id, iteration, reason, count, boxes, entry["values"]))
+        plan.proposals.append(
+            Proposal(proposal_id, iteration, reason, count, boxes, entry["values"])
+        )
     return plan
 
 
@@ -160,7 +162,9 @@ def _entries(text: str) -> list[Any]:
     if isinstance(content, dict) and "values" in content:
         return [content]
     if isinstance(content, list):
-        nested = [c for c in content if isinstance(c, dict) and isinstance(c.get("proposals"), list)]
+        nested = [
+            c for c in content if isinstance(c, dict) and isinstance(c.get("proposals"), list)
+        ]
         if nested:
             return [entry for c in nested for entry in c["proposals"]]
         return [entry for entry in content if isinstance(entry, dict) and "values" in entry]
@@ -221,7 +225,9 @@ class _Reader:
             if variable.name not in values:
                 continue
             try:
-                box, mended = read_box(variable, values[variable.name], self.marginals[variable.name])
+                box, mended = read_box(
+                    variable, values[variable.name], self.marginals[variable.name]
+                )
             except BoxError as error:
                 self.problems.append(f"{variable.name}: {error}")
             else:

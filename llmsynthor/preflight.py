@@ -55,7 +55,10 @@ def _different_margins(tables: TableSet, first: Table, second: Table) -> list[st
     shared = [name for name in first.scope if name in second.scope]
     if not shared:
         return []
-    if first.measure == second.measure == "count" and abs(first.total - second.total) > 1e-6 * first.total:
+    if (
+        first.measure == second.measure == "count"
+        and abs(first.total - second.total) > 1e-6 * first.total
+    ):
         return []  # the totals are named already; every margin would differ for that reason alone
     common = [_common_groups(tables.domain[n], _group(first, n), _group(second, n)) for n in shared]
     margins = [_margin(table, shared, common) for table in (first, second)]
@@ -71,9 +74,13 @@ def _different_margins(tables: TableSet, first: Table, second: Table) -> list[st
             _figure(margin[tuple(cell)] * (table.total if table.measure == "count" else 1.0))
             for table, margin in zip((first, second), margins, strict=True)
         )
-        lines.append(f"{first.file} and {second.file} disagree on {cell_label(shared, labels)}: {a} and {b}")
+        lines.append(
+            f"{first.file} and {second.file} disagree on {cell_label(shared, labels)}: {a} and {b}"
+        )
     if len(apart) > _MOST_PER_PAIR:
-        lines.append(f"{first.file} and {second.file} disagree on {len(apart) - _MOST_PER_PAIR} more cells")
+        lines.append(
+            f"{first.file} and {second.file} disagree on {len(apart) - _MOST_PER_PAIR} more cells"
+        )
     return lines
 
 

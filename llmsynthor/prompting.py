@@ -7,7 +7,6 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -18,6 +17,7 @@ from llmsynthor.errors import JobError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import numpy as np
 
@@ -38,8 +38,26 @@ _MOST_GROUPS = 12
 CONTEXT: dict[str, frozenset[str]] = {
     "system.md.j2": frozenset(),
     "propose_plan.md.j2": frozenset(
-        "description scenario variables rules groups uncovered uncovered_more library_size gaps "
-        "too_many rejected proposals call calls names examples records numeric".split()
+        [
+            "description",
+            "scenario",
+            "variables",
+            "rules",
+            "groups",
+            "uncovered",
+            "uncovered_more",
+            "library_size",
+            "gaps",
+            "too_many",
+            "rejected",
+            "proposals",
+            "call",
+            "calls",
+            "names",
+            "examples",
+            "records",
+            "numeric",
+        ]
     ),
     "repair_plan.md.j2": frozenset({"problems", "answer", "cut", "prompt"}),
     "dependencies.md.j2": frozenset({"description", "scenario", "variables", "scopes", "most"}),
@@ -67,8 +85,13 @@ class Templates:
         Raises:
             JobError: A template has an error, or uses a name that it is not given.
         """
-        self.environment = ImmutableSandboxedEnvironment(  # text for a model, not HTML: no autoescape
-            undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=False
+        self.environment = (
+            ImmutableSandboxedEnvironment(  # text for a model, not HTML: no autoescape
+                undefined=jinja2.StrictUndefined,
+                trim_blocks=True,
+                lstrip_blocks=True,
+                keep_trailing_newline=False,
+            )
         )
         if folder is not None and not folder.is_dir():
             raise JobError(f"prompts: {folder} is no folder")
@@ -84,7 +107,9 @@ class Templates:
         unknown = sorted(used - CONTEXT[name])
         if unknown:
             given = ", ".join(sorted(CONTEXT[name])) or "nothing"
-            raise JobError(f"prompts/{name}: `{unknown[0]}` is not given to this template (given: {given})")
+            raise JobError(
+                f"prompts/{name}: `{unknown[0]}` is not given to this template (given: {given})"
+            )
         return self.environment.from_string(source)
 
     def render(self, name: str, context: Mapping[str, Any]) -> str:
@@ -178,7 +203,9 @@ class PlanPrompt:
             "library_size": library_size,
             "gaps": lacking,
             "too_many": [] if positive_only else too_many,
-            "rejected": [clean(text, 240) for text in list(dict.fromkeys(rejected))[:_MOST_REJECTED]],
+            "rejected": [
+                clean(text, 240) for text in list(dict.fromkeys(rejected))[:_MOST_REJECTED]
+            ],
             "call": 1,
         }
 
@@ -204,7 +231,9 @@ class PlanPrompt:
         for number, table in enumerate(self.tables.control):
             held = table.flat_share * 0.0 if prior is None else prior[number].ravel()
             apart = table.flat_share - held
-            found += [(float(apart[c]), table.name, table, c, float(held[c])) for c in range(table.cells)]
+            found += [
+                (float(apart[c]), table.name, table, c, float(held[c])) for c in range(table.cells)
+            ]
         found.sort(key=lambda item: (-item[0], item[1], item[3]))
         lacking = [self._gap(item) for item in found[:_MOST_GAPS] if item[0] > 0.0005]
         too_full = [item for item in reversed(found[-_MOST_TOO_MANY:]) if item[0] < -0.0005]
@@ -239,15 +268,22 @@ def _shown_variable(variable: Variable, marginal: np.ndarray) -> dict[str, str]:
         kept = sorted(sorted(order, key=lambda c: (-marginal[c], c))[:_MOST_VALUES])
     else:
         kept = list(order)
-    shares = ", ".join(f"{json.dumps(clean(variable.labels[c]), ensure_ascii=False)} {_percent(float(marginal[c]))}" for c in kept)
+    shares = ", ".join(
+        f"{json.dumps(clean(variable.labels[c]), ensure_ascii=False)} {_percent(float(marginal[c]))}"
+        for c in kept
+    )
     more = variable.size - len(kept)
     limits = f"; from {variable.low:g} to {variable.high:g}" if variable.is_numeric else ""
     return {
         "name": clean(variable.name),
-        "kind": "ordered category" if variable.ordered and not variable.is_numeric else variable.kind,
+        "kind": "ordered category"
+        if variable.ordered and not variable.is_numeric
+        else variable.kind,
         "unit": clean(variable.unit),
         "description": clean(variable.description, 400),
-        "shares": shares + (f", and {more} more values with smaller shares" if more else "") + limits,
+        "shares": shares
+        + (f", and {more} more values with smaller shares" if more else "")
+        + limits,
     }
 
 

@@ -55,7 +55,9 @@ def compile_rules(specs: Sequence[RuleSpec], domain: Domain) -> tuple[Rule, ...]
 
 
 def _compile(spec: RuleSpec, domain: Domain) -> Rule:
-    keyword, text = ("forbid", spec.forbid) if spec.forbid is not None else ("require", spec.require)
+    keyword, text = (
+        ("forbid", spec.forbid) if spec.forbid is not None else ("require", spec.require)
+    )
     assert text is not None  # noqa: S101 - the model holds exactly one of the two
     try:
         expression = pl.sql_expr(text)
@@ -87,7 +89,9 @@ def _first_line(error: Exception) -> str:
 
 
 def _probe(domain: Domain, scope: Sequence[str]) -> pl.DataFrame:
-    return pl.DataFrame([_values(domain[name], np.zeros(1, np.int64), np.zeros(1)) for name in scope])
+    return pl.DataFrame(
+        [_values(domain[name], np.zeros(1, np.int64), np.zeros(1)) for name in scope]
+    )
 
 
 def _values(variable: Variable, codes: np.ndarray, position: np.ndarray) -> pl.Series:
@@ -120,9 +124,13 @@ def broken_mask(rules: Sequence[Rule], frame: pl.DataFrame) -> np.ndarray:
 
 def violations(rules: Sequence[Rule], frame: pl.DataFrame) -> dict[str, int]:
     """Return how many rows of `frame` break each rule."""
-    counts = frame.select(
-        rule.broken.fill_null(value=False).sum().alias(str(i)) for i, rule in enumerate(rules)
-    ) if rules else pl.DataFrame()
+    counts = (
+        frame.select(
+            rule.broken.fill_null(value=False).sum().alias(str(i)) for i, rule in enumerate(rules)
+        )
+        if rules
+        else pl.DataFrame()
+    )
     return {rule.name: int(counts[str(i)][0]) for i, rule in enumerate(rules)}
 
 

@@ -11,7 +11,6 @@ import json
 import os
 import socket
 from contextlib import contextmanager
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from llmsynthor.errors import DiskError, RunDirectoryError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 _TEMPORARY = ".part"
 
@@ -112,7 +112,9 @@ class RunDirectory:
 
     def write_json(self, name: str, content: Any) -> None:  # noqa: ANN401 - any JSON value
         """Write a JSON file with sorted keys; see `write_text`."""
-        self.write_text(name, json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+        self.write_text(
+            name, json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        )
 
     def write_lines(self, name: str, records: list[dict[str, Any]]) -> None:
         """Write a whole JSON-lines file; see `write_text`."""

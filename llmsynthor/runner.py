@@ -11,14 +11,20 @@ import subprocess
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmsynthor import __version__
 from llmsynthor.append import AppendEngine, append_job
 from llmsynthor.asking import Asker
 from llmsynthor.engine import ITERATIONS, Engine, Listener
-from llmsynthor.errors import ExitCode, InfeasibleError, LLMSynthorError, ReplayError, RunDirectoryError, StopRequestedError
+from llmsynthor.errors import (
+    ExitCode,
+    InfeasibleError,
+    LLMSynthorError,
+    ReplayError,
+    RunDirectoryError,
+    StopRequestedError,
+)
 from llmsynthor.job import fingerprinted
 from llmsynthor.jobfile import LoadedJob, dump_job, load_job, parse_job
 from llmsynthor.preflight import check_agreement
@@ -32,8 +38,11 @@ from llmsynthor.sampling import Sampler
 from llmsynthor.tables import load_tables
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from llmsynthor.job import Job
-    from llmsynthor.providers.base import Provider
+    from llmsynthor.providers.base import Provider, Request
 
 FINGERPRINT_VERSION = 1
 """Goes up when the same job would give other records; older runs then refuse to resume."""
@@ -190,9 +199,15 @@ def _refuse_changes(prepared: Prepared, run: RunDirectory, old: dict[str, Any]) 
     changed = [k for k in sorted({*before, *now}) if before.get(k) != now.get(k)]
     for what in ("inputs", "templates"):
         then, here = old[what], prepared.inputs if what == "inputs" else prepared.templates.hashes()
-        changed += [f"{name} (content)" for name in sorted({*then, *here}) if then.get(name) != here.get(name)]
+        changed += [
+            f"{name} (content)"
+            for name in sorted({*then, *here})
+            if then.get(name) != here.get(name)
+        ]
     if old["fingerprint_version"] != FINGERPRINT_VERSION:
-        changed.append(f"llmsynthor (fingerprint version {old['fingerprint_version']} to {FINGERPRINT_VERSION})")
+        changed.append(
+            f"llmsynthor (fingerprint version {old['fingerprint_version']} to {FINGERPRINT_VERSION})"
+        )
     if changed:
         raise RunDirectoryError(
             f"{run.path}: the job has changed since this run began: {', '.join(changed)}",
@@ -251,7 +266,12 @@ _SLURM = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RE
 
 
 def _end(
-    run: RunDirectory, manifest: dict[str, Any], attempt: dict[str, Any], status: str, code: int, reason: str
+    run: RunDirectory,
+    manifest: dict[str, Any],
+    attempt: dict[str, Any],
+    status: str,
+    code: int,
+    reason: str,
 ) -> None:
     attempt.update(end=_now(), reason=reason, exit_code=code)
     manifest.update(status=status, exit_code=code, stop_reason=reason)
@@ -259,7 +279,11 @@ def _end(
 
 
 def _engine(
-    prepared: Prepared, options: RunOptions, run: RunDirectory, listener: Listener, manifest: dict[str, Any]
+    prepared: Prepared,
+    options: RunOptions,
+    run: RunDirectory,
+    listener: Listener,
+    manifest: dict[str, Any],
 ) -> Engine:
     job = append_job(prepared.job) if prepared.job.engine.method == "append" else prepared.job
     kind = AppendEngine if job.engine.method == "append" else Engine
@@ -272,7 +296,8 @@ def _asker(
 ) -> Asker:
     records = run.lines(REPLY_LOG)
     inner: Provider | None = None
-    price, count_tokens = None, _no_tokens
+    price: tuple[float, float] | None = None
+    count_tokens: Callable[[Request], int] = _no_tokens
     if job.provider.model == "replay" and job.provider.replies:
         inner = ReplayProvider(prepared.loaded.resolve(job.provider.replies), job.provider.replies)
         price = (0.0, 0.0)
@@ -291,11 +316,15 @@ def _asker(
     known = total_usage(reply_of(record) for record in records)
     manifest["replies_before"] = known.calls
     provider = LoggedProvider(inner, records, lambda record: run.append(REPLY_LOG, record))
-    prompts = PlanPrompt(job, prepared.sampler.tables, prepared.sampler.rules, prepared.sampler.marginals)
-    return Asker(job, prepared.sampler, prepared.templates, prompts, provider, budget, time.monotonic)
+    prompts = PlanPrompt(
+        job, prepared.sampler.tables, prepared.sampler.rules, prepared.sampler.marginals
+    )
+    return Asker(
+        job, prepared.sampler, prepared.templates, prompts, provider, budget, time.monotonic
+    )
 
 
-def _no_tokens(_: object) -> int:
+def _no_tokens(_: Request) -> int:
     """Return 0: a recording reads no tokens."""
     return 0
 
@@ -326,7 +355,11 @@ def _git(folder: Path) -> dict[str, Any] | None:
             [*command, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
         ).stdout.strip()
         dirty = subprocess.run(  # noqa: S603 - fixed words
-            [*command, "status", "--porcelain", "--", "."], capture_output=True, text=True, timeout=10, check=True
+            [*command, "status", "--porcelain", "--", "."],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
         ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None

@@ -97,7 +97,9 @@ class Sampler:
         for rule in self.rules:
             if broken_mask([rule], frame).all():
                 return f"every such record breaks the rule `{rule.name}` ({rule.text})"
-        return "every such record breaks one of the rules " + ", ".join(f"`{r.name}`" for r in self.rules)
+        return "every such record breaks one of the rules " + ", ".join(
+            f"`{r.name}`" for r in self.rules
+        )
 
     def candidates(
         self, library: Sequence[Proposal], background_share: float, size: int, iteration: int
@@ -182,10 +184,14 @@ class Sampler:
 
     def _background_part(self, size: int, mass: float, iteration: int) -> _Part:
         if mass <= 0:
-            return self._part(np.empty((0, len(self.domain.names)), np.int32), np.empty((0, 0)), 0, BACKGROUND)
+            return self._nothing()
         rows = max(1000, round(size * mass))
         codes, position = self._draw_background(rows, "iteration", iteration)
         return self._part(codes, position, mass, BACKGROUND)
+
+    def _nothing(self) -> _Part:
+        codes = np.empty((0, len(self.domain.names)), np.int32)
+        return codes, np.empty((0, len(self.curves))), np.empty(0), BACKGROUND
 
     def _draw_background(
         self, rows: int, *path: str | int, fixed: dict[str, np.ndarray] | None = None
@@ -237,7 +243,7 @@ class Sampler:
                 return part, ()
             frame = self.frame(codes, position)
             broken |= {rule.name for rule in self.rules if broken_mask([rule], frame).any()}
-        return part, tuple(sorted(broken))
+        return self._nothing(), tuple(sorted(broken))
 
     def _codes_in(self, name: str, inside: np.ndarray, random: np.random.Generator) -> np.ndarray:
         share = self.marginals[name] * inside

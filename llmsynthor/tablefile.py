@@ -73,11 +73,18 @@ def read_raw_table(spec: TableSpec, path: Path, variables: Mapping[str, Variable
     problems: list[str] = []
     lines = list(range(2, frame.height + 2))
     keys = _keys(spec, frame, scope, variables, problems)
-    figures = [_number(spec.file, n, text, figure, problems) for n, text in zip(lines, frame[figure], strict=True)]
+    figures = [
+        _number(spec.file, n, text, figure, problems)
+        for n, text in zip(lines, frame[figure], strict=True)
+    ]
     _repeated(spec.file, scope, keys, lines, problems)
     _whole(spec.file, figure, figures, problems)
     if problems:
-        more = [f"{spec.file}: and {len(problems) - _MOST_PROBLEMS} more"] if len(problems) > _MOST_PROBLEMS else []
+        more = (
+            [f"{spec.file}: and {len(problems) - _MOST_PROBLEMS} more"]
+            if len(problems) > _MOST_PROBLEMS
+            else []
+        )
         raise TableError("\n".join([*problems[:_MOST_PROBLEMS], *more]))
     rounding = _rounding(frame[figure]) if figure == "share" else 0.0
     return RawTable(
@@ -154,7 +161,9 @@ def _keys(
         mapping = spec.values.get(name, {})
         variable = variables[name]
         known = set(variable.values) if variable.type == "category" else None
-        labels = [mapping.get(text, mapping.get(text.strip(), text.strip())) for text in frame[name]]
+        labels = [
+            mapping.get(text, mapping.get(text.strip(), text.strip())) for text in frame[name]
+        ]
         seen: set[str] = set()
         for line, label in enumerate(labels, start=2):
             if known is None or label in known or label in seen:
@@ -223,6 +232,7 @@ def _whole(file: str, column: str, figures: Sequence[float], problems: list[str]
 def _rounding(texts: pl.Series) -> float:
     """Return half a unit of the last digit that the figures show."""
     digits = max(
-        (len(text.strip().partition(".")[2]) for text in texts if "e" not in text.lower()), default=12
+        (len(text.strip().partition(".")[2]) for text in texts if "e" not in text.lower()),
+        default=12,
     )
     return 0.5 * 10.0 ** -min(digits, 15)

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from llmsynthor.domain import Domain, Interval, Variable, cell_label, format_number, parse_bin, refine
+from llmsynthor.domain import (
+    Domain,
+    Interval,
+    Variable,
+    cell_label,
+    format_number,
+    parse_bin,
+    refine,
+)
 from llmsynthor.errors import TableError
 from llmsynthor.tablefile import RawTable, read_raw_table
 
@@ -150,7 +159,9 @@ def load_tables(loaded: LoadedJob) -> TableSet:
         raise TableError("\n".join(problems))
     bins = _published_bins(raws, loaded.job.variables)
     domain = Domain(
-        tuple(_variable(name, spec, bins.get(name, {})) for name, spec in loaded.job.variables.items())
+        tuple(
+            _variable(name, spec, bins.get(name, {})) for name, spec in loaded.job.variables.items()
+        )
     )
     return TableSet(domain, tuple(_build(raw, domain) for raw in raws))
 
@@ -185,7 +196,7 @@ def _overlaps(file: str, name: str, own: Mapping[str, Interval]) -> list[str]:
     ordered = sorted(own.items(), key=lambda item: (item[1].low, item[1].high))
     return [
         f"{file}: {name}: the bins `{a}` and `{b}` overlap; leave subtotals out"
-        for (a, first), (b, second) in zip(ordered, ordered[1:], strict=False)
+        for (a, first), (b, second) in pairwise(ordered)
         if second.low < first.high
     ]
 
@@ -230,7 +241,9 @@ def _axis(
     start, intervals = variable.edges[0], []
     for label, interval in sorted(own.items(), key=lambda item: item[1].low):
         if interval.low > start:
-            intervals.append((_gap_label(variable, start, interval.low), Interval(start, interval.low)))
+            intervals.append(
+                (_gap_label(variable, start, interval.low), Interval(start, interval.low))
+            )
         intervals.append((label, interval))
         start = interval.high
     if start < variable.edges[-1]:

@@ -94,8 +94,15 @@ class BudgetKeeper:
             seconds: Seconds since this attempt began.
         """
         usage = self.usage
-        calls, tokens, cost = usage.calls, usage.prompt_tokens + usage.completion_tokens, usage.cost_usd
-        if self.limits.minutes is not None and self.seconds_before + seconds >= 60 * self.limits.minutes:
+        calls, tokens, cost = (
+            usage.calls,
+            usage.prompt_tokens + usage.completion_tokens,
+            usage.cost_usd,
+        )
+        if (
+            self.limits.minutes is not None
+            and self.seconds_before + seconds >= 60 * self.limits.minutes
+        ):
             return 0, f"budget.minutes {self.limits.minutes:g}"
         for number, request in enumerate(requests):
             prompt = self.count_tokens(request) if self._needs_tokens else 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from llmsynthor.errors import ReplayError
@@ -62,7 +62,7 @@ class ReplayProvider:
     def _add(self, shown: str, number: int, line: str) -> None:
         try:
             record = json.loads(line)
-            reply = reply_of(record)
+            reply = replace(reply_of(record), cost_usd=0.0)  # reading a recording costs nothing
             place = (str(record["purpose"]), int(record["sequence"]))
             key = record.get("key")
         except (ValueError, KeyError, TypeError, AttributeError):

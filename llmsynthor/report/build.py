@@ -60,7 +60,14 @@ def build_report(
     counted = _count(run, sampler)
     scores = _table_scores(job, sampler, counted.tables, read_library(proposals, sampler.tables))
     views = [
-        TableView(t.name, t.role, t.scope, t.labels, t.share * max(counted.records, 1), c.reshape(t.share.shape))
+        TableView(
+            t.name,
+            t.role,
+            t.scope,
+            t.labels,
+            t.share * max(counted.records, 1),
+            c.reshape(t.share.shape),
+        )
         for t, c in zip(sampler.tables.tables, counted.tables, strict=True)
     ]
     complete = manifest["status"] == "complete"
@@ -80,7 +87,11 @@ def build_report(
         "tables": scores,
         "summary": _summary(scores),
         "rules": [
-            {"name": rule.name, "expression": rule.text, "violations": counted.violations[rule.name]}
+            {
+                "name": rule.name,
+                "expression": rule.text,
+                "violations": counted.violations[rule.name],
+            }
             for rule in sampler.rules
         ],
         "dependencies": last.get("groups", []),
@@ -152,7 +163,9 @@ def _count(run: RunDirectory, sampler: Sampler) -> _Counted:
     for index in range(len(run.batch_files())):
         batch = run.read_batch(index)
         if batch is None:
-            raise RunDirectoryError(f"{run.batch_path(index)}: is missing, though later batches exist")
+            raise RunDirectoryError(
+                f"{run.batch_path(index)}: is missing, though later batches exist"
+            )
         records, provenance = batch
         codes = encode_frame(records, sampler)
         counted.records += records.height
@@ -187,7 +200,9 @@ def _table_scores(
                     "independent": tvd(table.share, independent_share(table, sampler.marginals)),
                     "maxent": tvd(table.share, baseline),
                 },
-                "prior_tvd": tvd(table.share, library_share(library, table, tables)) if library else None,
+                "prior_tvd": tvd(table.share, library_share(library, table, tables))
+                if library
+                else None,
             }
         )
     return scores
@@ -214,7 +229,9 @@ def maxent_shares(sampler: Sampler) -> list[np.ndarray]:
 def _sampled_maxent(sampler: Sampler) -> list[np.ndarray]:
     candidates, _ = sampler.candidates([], 1.0, _SAMPLE, 0)
     binding = binding_tables(sampler.tables.control)
-    controls = controls_for(binding, [t.flat_share for t in binding], candidates.codes, sampler.domain)
+    controls = controls_for(
+        binding, [t.flat_share for t in binding], candidates.codes, sampler.domain
+    )
     weights = calibrate(controls, candidates.prior).weights
     return [_weighted(table, candidates.codes, weights, sampler) for table in sampler.tables.tables]
 
@@ -239,7 +256,10 @@ def _summary(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _llm(
-    run: RunDirectory, job: Job, iterations: Sequence[dict[str, Any]], proposals: Sequence[dict[str, Any]]
+    run: RunDirectory,
+    job: Job,
+    iterations: Sequence[dict[str, Any]],
+    proposals: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
     replies = [reply_of(record) for record in run.lines(REPLY_LOG)]
     usage = total_usage(replies)
