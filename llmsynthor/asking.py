@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from llmsynthor.sampling import Sampler
 
 Outcome = Reply | Exception
+_POLL_S = 0.1
 
 
 def gather(provider: Provider, requests: Sequence[Request], concurrency: int) -> list[Outcome]:
@@ -46,7 +48,12 @@ def gather(provider: Provider, requests: Sequence[Request], concurrency: int) ->
 
     for _ in range(min(concurrency, len(requests))):
         threading.Thread(target=work, daemon=True).start()
-    outcomes = dict(done.get() for _ in requests)
+    outcomes: dict[int, Outcome] = {}
+    while len(outcomes) < len(requests):
+        # a short wait: polars installs a SIGINT handler that restarts a blocked wait for ever
+        with suppress(queue.Empty):
+            number, outcome = done.get(timeout=_POLL_S)
+            outcomes[number] = outcome
     return [outcomes[number] for number in range(len(requests))]
 
 

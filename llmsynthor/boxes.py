@@ -67,7 +67,9 @@ def _is_range(value: Any) -> bool:  # noqa: ANN401
 
 
 def _is_number(value: Any) -> bool:  # noqa: ANN401
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return not isinstance(value, int) or abs(value) < 10**300  # float() refuses larger ones
 
 
 def _range(variable: Variable, value: Any, marginal: np.ndarray) -> tuple[Box, int]:  # noqa: ANN401
@@ -86,28 +88,31 @@ def _range(variable: Variable, value: Any, marginal: np.ndarray) -> tuple[Box, i
         limits = Interval(math.ceil(low), math.floor(high) + 1.0)
     else:
         limits = Interval(low, high if high > low else _just_above(variable, low))
-    if not limits.low < limits.high:
-        raise BoxError(f"the range {low} to {high} holds no whole number")
     if limits.low >= variable.edges[-1]:
         limits = Interval(variable.edges[-2], variable.edges[-1])
+    if not limits.low < limits.high:
+        raise BoxError(f"the range {low} to {high} holds no whole number")
     return Box(_in_proportion(variable, variable.overlap(limits), marginal), limits), mended
 
 
 def _just_above(variable: Variable, low: float) -> float:
     """Return an upper end that makes a single number a thin range inside the limits."""
-    return min(variable.edges[-1], low + 10.0**-variable.decimals)
+    above = max(low + 10.0**-variable.decimals, math.nextafter(low, math.inf))
+    return min(variable.edges[-1], above)
 
 
 def _weights(variable: Variable, value: dict[Any, Any], marginal: np.ndarray) -> tuple[Box, int]:
     share = np.zeros(variable.size)
     mended = 0
+    largest = max((float(w) for w in value.values() if _is_number(w)), default=0.0)
     for label, weight in value.items():
         if not _is_number(weight) or not math.isfinite(weight) or weight < 0:
             raise BoxError(f"the weight of `{str(label)[:40]}` must be a number of 0 or more")
         inside, slips = _members(variable, label)
         mended += slips
         if weight > 0:
-            share += weight * _in_proportion(variable, inside, marginal)
+            # over the largest first: huge weights must not add up to infinity
+            share += weight / largest * _in_proportion(variable, inside, marginal)
     if not share.sum() > 0:
         raise BoxError("every weight is 0")
     return Box(share / share.sum()), mended

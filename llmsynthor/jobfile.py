@@ -152,7 +152,7 @@ def _apply_overrides(content: dict[Any, Any], overrides: list[str]) -> dict[tupl
             raise JobError(f"--set {override}: write it as `dotted.key=value`")
         try:
             parsed = yaml.load(value, Loader=_Loader)  # noqa: S506 - a SafeLoader
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):  # a date that is none is a ValueError
             raise JobError(f"--set {override}: the value is not valid YAML") from None
         _set(content, parts, parsed, override)
         sources[parts] = override
@@ -190,7 +190,14 @@ def _describe(
 ) -> str:
     steps = _readable(root, problem["loc"])
     where = ".".join(steps)
-    option = next((o for parts, o in sources.items() if tuple(steps)[: len(parts)] == parts), None)
+    option = next(
+        (o for parts, o in sources.items() if tuple(steps)[: len(parts)] == parts),
+        # an override may also have made what is wrong around it
+        next(
+            (o for parts, o in sources.items() if steps and list(parts[: len(steps)]) == steps),
+            None,
+        ),
+    )
     if option is None:
         line, column = _place(root, steps)
         place = f"{path}:{line}:{column}"
@@ -212,7 +219,9 @@ def _readable(root: yaml.Node, loc: tuple[int | str, ...]) -> list[str]:
 
 
 def _is_key(step: str) -> bool:
-    return not any(mark in step for mark in "[(' ") and step not in {"float", "int", "str"}
+    return not any(mark in step for mark in "[(' ") and step not in {
+        "float", "int", "str", "constrained-float", "constrained-int",
+    }  # fmt: skip
 
 
 def _children(node: yaml.Node) -> list[tuple[str, yaml.Node, yaml.Node]]:
@@ -253,7 +262,7 @@ def _advice(problem: Any) -> str:  # noqa: ANN401 - pydantic's error record
         return "unknown key; see `llmsynthor schema` for the keys there are"
     if kind == "missing":
         return "this key is needed"
-    if kind == "string_type" and isinstance(given, bool):
+    if kind in {"string_type", "literal_error"} and isinstance(given, bool):
         return f"{message}, got {given} (YAML reads bare yes/no/on/off as true/false; put it in quotes)"
     if kind == "string_type" and isinstance(given, (int, float)):
         return f"{message}, got the number {given} (put it in quotes)"

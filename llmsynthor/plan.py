@@ -177,7 +177,7 @@ def read_json(text: str) -> Any:  # noqa: ANN401 - whatever JSON holds
     body = (fenced[1] if fenced else text).strip()
     try:
         return json.loads(body)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # a plain ValueError: a number of thousands of digits
         return _repaired(body)
 
 
@@ -236,7 +236,7 @@ class _Reader:
         return tuple(boxes), count
 
     def _count(self, given: Any) -> int:  # noqa: ANN401
-        if isinstance(given, str) and given.strip().replace(".", "", 1).isdigit():
+        if isinstance(given, str) and given.strip().replace(".", "", 1).isdecimal():
             given, self.mended = float(given), self.mended + 1
         if isinstance(given, bool) or not isinstance(given, (int, float)) or not given > 0:
             self.problems.append("`count` must be a whole number above 0")

@@ -63,15 +63,16 @@ def _different_margins(tables: TableSet, first: Table, second: Table) -> list[st
     common = [_common_groups(tables.domain[n], _group(first, n), _group(second, n)) for n in shared]
     margins = [_margin(table, shared, common) for table in (first, second)]
     allowed = sum(
-        table.rounding / table.total * table.cells / margin.size
+        _rounding(table, shared, common, margin)
         for table, margin in zip((first, second), margins, strict=True)
     )
     apart = np.argwhere(np.abs(margins[0] - margins[1]) > allowed + _FLOAT_NOISE)
+    counted = first.measure == second.measure == "count"
     lines = []
     for cell in apart[:_MOST_PER_PAIR]:
         labels = [groups[1][int(position)] for groups, position in zip(common, cell, strict=True)]
         a, b = (
-            _figure(margin[tuple(cell)] * (table.total if table.measure == "count" else 1.0))
+            _figure(margin[tuple(cell)] * (table.total if counted else 1.0))
             for table, margin in zip((first, second), margins, strict=True)
         )
         lines.append(
@@ -107,8 +108,31 @@ def _common_groups(
 def _margin(
     table: Table, shared: Sequence[str], common: Sequence[tuple[np.ndarray, list[str]]]
 ) -> np.ndarray:
+    return _summed(table.share, table, shared, common)
+
+
+def _rounding(
+    table: Table,
+    shared: Sequence[str],
+    common: Sequence[tuple[np.ndarray, list[str]]],
+    margin: np.ndarray,
+) -> np.ndarray:
+    """Return by how much rounding of a table's figures can move each cell of its margin."""
+    cells = _summed(np.ones_like(table.share), table, shared, common)
+    return cells * (table.rounding / table.total) + margin * min(
+        abs(table.total - 1.0), table.rounding * table.cells
+    )
+
+
+def _summed(
+    figures: np.ndarray,
+    table: Table,
+    shared: Sequence[str],
+    common: Sequence[tuple[np.ndarray, list[str]]],
+) -> np.ndarray:
+    """Return an array over a table's cells, summed to the shared variables on common bins."""
     kept = [table.scope.index(name) for name in shared]
-    margin = table.share.sum(axis=tuple(i for i in range(table.share.ndim) if i not in kept))
+    margin = figures.sum(axis=tuple(i for i in range(figures.ndim) if i not in kept))
     margin = np.moveaxis(margin, np.argsort(np.argsort(kept)), range(len(kept)))
     for axis, (name, (groups, labels)) in enumerate(zip(shared, common, strict=True)):
         coarse = np.zeros(table.share.shape[table.scope.index(name)], dtype=np.int64)

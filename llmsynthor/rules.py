@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 _GRID_LIMIT = 200_000
 _POINTS_PER_BIN = 16
+_PROBE_ROWS = 2
+_TOKEN = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|\w+|<=|>=|<>|!=|[^\w\s]")
+_COMPARISONS = {"=", "<>", "!=", "<", ">", "<=", ">="}
 
 
 @dataclass(frozen=True)
@@ -74,13 +79,49 @@ def _compile(spec: RuleSpec, domain: Domain) -> Rule:
         raise JobError("names no variable")
     broken = expression if keyword == "forbid" else ~expression
     scope = tuple(name for name in domain.names if name in set(roots))
+    _check_categories(text, domain, scope)
     try:
         probe = _probe(domain, scope).select(broken.alias("broken"))
     except Exception as error:  # noqa: BLE001 - polars raises several kinds for bad types
         raise JobError(f"cannot be evaluated: {_first_line(error)}") from None
     if probe["broken"].dtype != pl.Boolean:
         raise JobError("is not a condition; write a comparison such as `age < 15`")
+    if probe.height != _PROBE_ROWS:
+        raise JobError("speaks of all records together; a rule must hold for each by itself")
     return Rule(spec.name, f"{keyword}: {text}", broken, scope)
+
+
+def _check_categories(text: str, domain: Domain, scope: Sequence[str]) -> None:
+    """Refuse categories that are none: polars takes a comparison with one as never true."""
+    tokens = _TOKEN.findall(text)
+    for position, token in enumerate(tokens):
+        if not token.startswith("'"):
+            continue
+        before = position - 1
+        while before >= 0 and (tokens[before].startswith("'") or tokens[before] in {",", "("}):
+            before -= 1
+        word = tokens[before].upper() if before >= 0 else ""
+        after = tokens[position + 1] if position + 1 < len(tokens) else ""
+        if word == "IN":
+            before -= 1 + (tokens[before - 1].upper() == "NOT")
+            name = tokens[before]
+        elif word in _COMPARISONS:
+            name = tokens[before - 1]
+        elif after in _COMPARISONS:
+            name = tokens[position + 2] if position + 2 < len(tokens) else ""
+        else:
+            continue  # an argument of LIKE or of a function
+        name = name.strip('"')
+        named = [name] if name in scope else scope  # else compared with more than a variable
+        variables = [domain[n] for n in named if not domain[n].is_numeric]
+        category = token[1:-1].replace("''", "'")
+        if variables and not any(category in variable.codes for variable in variables):
+            known = [label for variable in variables for label in variable.labels]
+            near = get_close_matches(category, known, n=1, cutoff=0.6)
+            raise JobError(
+                f"`{category}` is no category of `{'` or `'.join(v.name for v in variables)}`"
+                + (f"; did you mean `{near[0]}`?" if near else f" (known: {', '.join(known[:12])})")
+            )
 
 
 def _first_line(error: Exception) -> str:
@@ -90,7 +131,10 @@ def _first_line(error: Exception) -> str:
 
 def _probe(domain: Domain, scope: Sequence[str]) -> pl.DataFrame:
     return pl.DataFrame(
-        [_values(domain[name], np.zeros(1, np.int64), np.zeros(1)) for name in scope]
+        [
+            _values(domain[name], np.zeros(_PROBE_ROWS, np.int64), np.zeros(_PROBE_ROWS))
+            for name in scope
+        ]
     )
 
 
@@ -150,10 +194,26 @@ def allowed_share(rule: Rule, domain: Domain) -> np.ndarray | None:
         return None
     axes = [np.arange(s * p) for s, p in zip(shape, points, strict=True)]
     grid = np.meshgrid(*axes, indexing="ij")
+    places = [_points(v, p) for v, p in zip(variables, points, strict=True)]
     columns = [
-        _values(v, flat.ravel() // p, (flat.ravel() % p + 0.5) / p)
-        for v, p, flat in zip(variables, points, grid, strict=True)
+        _values(v, flat.ravel() // p, place.ravel()[flat.ravel()])
+        for v, p, flat, (place, _) in zip(variables, points, grid, places, strict=True)
     ]
-    allowed = ~broken_mask([rule], pl.DataFrame(columns))
-    split = [n for s, p in zip(shape, points, strict=True) for n in (s, p)]
-    return allowed.reshape(split).mean(axis=tuple(range(1, 2 * len(shape), 2)))
+    allowed = (~broken_mask([rule], pl.DataFrame(columns))).astype(float)
+    allowed = allowed.reshape([n for s, p in zip(shape, points, strict=True) for n in (s, p)])
+    for axis, (_, weight) in enumerate(places):
+        wide = weight.reshape([*weight.shape, *[1] * (allowed.ndim - axis - 2)])
+        allowed = (allowed * wide).sum(axis=axis + 1)
+    return allowed
+
+
+def _points(variable: Variable, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions inside each bin and their weights, both of shape `(size, most)`."""
+    steps = np.tile((np.arange(most) + 0.5) / most, (variable.size, 1))
+    weight = np.full(steps.shape, 1.0 / most)
+    if variable.kind == "integer":
+        for code, width in enumerate(np.diff(variable.edges)):
+            if width <= most:
+                steps[code] = (np.minimum(np.arange(most), width - 1) + 0.5) / width
+                weight[code] = (np.arange(most) < width) / width
+    return steps, weight

@@ -193,7 +193,7 @@ def _number(file: str, line: int, text: str, column: str, problems: list[str]) -
         problems.append(f"{file}:{line}: `{column}` is missing; write 0 where nobody is")
         return 0.0
     try:
-        value = float(text)
+        value = float(text.replace("_", "?"))  # Python alone reads 1_000 as a number
     except ValueError:
         problems.append(f"{file}:{line}: `{column}` is `{text[:40]}`, which is not a number")
         return 0.0

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-
 from scripted_server import Step, reply
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TABLES = {
     "age_work.csv": "age,work,count\n18-39,yes,220\n18-39,no,80\n40-64,yes,170\n40-64,no,60\n65+,yes,10\n65+,no,60\n",
@@ -40,7 +41,12 @@ def job_content(**changes: Any) -> dict[str, Any]:
         "rules": [{"name": "the old do not drive", "forbid": "age > 85 AND mode = 'car'"}],
         "dependencies": "off",
         "provider": {"model": "none"},
-        "engine": {"iterations": 3, "calls_per_iteration": 2, "candidates": 4000, "pilot_share": 0.05},
+        "engine": {
+            "iterations": 3,
+            "calls_per_iteration": 2,
+            "candidates": 4000,
+            "pilot_share": 0.05,
+        },
     }
     return content | changes
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
+from small_job import data_hash, job_content, plan, proposal, report, write_job
 
 from llmsynthor.cli import main
-from small_job import data_hash, job_content, plan, proposal, report, write_job
 
 
 def run(job: Path, *options: str) -> int:
@@ -114,7 +114,11 @@ def test_a_truncated_batch_is_made_again(tmp_path, capsys):
 def test_replay_makes_the_same_data_from_the_reply_log_alone(tmp_path):
     job = write_job(tmp_path, provider={"model": "replay", "replies": "replies.jsonl"})
     lines = [
-        {"purpose": "plan", "sequence": i, "reply": {"text": plan(proposal(i), proposal(i + 7)), "model": "m"}}
+        {
+            "purpose": "plan",
+            "sequence": i,
+            "reply": {"text": plan(proposal(i), proposal(i + 7)), "model": "m"},
+        }
         for i in range(4)
     ]
     (tmp_path / "replies.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -138,7 +142,9 @@ def test_append_is_the_papers_loop_and_misses_the_tables(tmp_path):
     found = report(tmp_path / "out")
     assert found["records"]["made"] < 600
     assert found["calibration"] is None
-    lines = [json.loads(line) for line in (tmp_path / "out" / "proposals.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (tmp_path / "out" / "proposals.jsonl").read_text().splitlines()
+    ]
     assert [line["accepted"] for line in lines] == [True] * 5 + [False]
     assert lines[5]["problem"] == "only 5 proposals are taken in an iteration"
 
@@ -179,7 +185,9 @@ def test_tables_that_disagree_are_named_with_both_numbers(tmp_path, capsys):
 
 
 def test_a_rule_that_forbids_a_wanted_cell_is_refused_before_anything_is_spent(tmp_path, capsys):
-    job = write_job(tmp_path, rules=[{"name": "nobody old works", "forbid": "age >= 65 AND work = 'yes'"}])
+    job = write_job(
+        tmp_path, rules=[{"name": "nobody old works", "forbid": "age >= 65 AND work = 'yes'"}]
+    )
     assert run(job) == 2
     assert capsys.readouterr().err == (
         "error: age_work.csv: age=65+, work=yes wants 10 of 600 records, and the rules "
@@ -218,7 +226,10 @@ def test_full_disk_keeps_what_is_whole_and_resume_goes_on(tmp_path):
 
     stopped = subprocess.run(command, capture_output=True, text=True, preexec_fn=full_disk)
     assert stopped.returncode == 75, stopped.stderr
-    assert re.search(r"error: .*cannot be written \(File too large\); what was written before is whole", stopped.stderr)
+    assert re.search(
+        r"error: .*cannot be written \(File too large\); what was written before is whole",
+        stopped.stderr,
+    )
     assert "Traceback" not in stopped.stderr
     assert subprocess.run([*command, "--resume", "-q"], capture_output=True).returncode == 0
     other = write_job(tmp_path / "other", records=60000, output={"row_group": 5000})
@@ -240,9 +251,15 @@ def test_example_jobs_are_valid(name):
 def test_works_from_another_folder_and_through_a_pipe(tmp_path):
     write_job(tmp_path / "a b")
     done = subprocess.run(
-        [sys.executable, "-m", "llmsynthor", "run", "a b/job.yaml"], cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, "-m", "llmsynthor", "run", "a b/job.yaml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0
     assert done.stdout == "runs/job\n"
     assert "\r" not in done.stderr
-    assert yaml.safe_load((tmp_path / "runs/job/job.resolved.yaml").read_text())["records"] == job_content()["records"]
+    assert (
+        yaml.safe_load((tmp_path / "runs/job/job.resolved.yaml").read_text())["records"]
+        == job_content()["records"]
+    )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-
-from llmsynthor.cli import main
 from scripted_server import ScriptedServer, error, half, hang, reply
 from small_job import data_hash, plan, plan_for, proposal, provider, report, write_job
+
+from llmsynthor.cli import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def run(folder: Path, server: ScriptedServer, *options: str, **more) -> int:
@@ -22,7 +25,11 @@ def lines(folder: Path, name: str) -> list[dict]:
 
 
 def test_a_run_survives_what_providers_do(tmp_path):
-    bad = [proposal(4, work="maybe"), proposal(5, age=[10, 200]), {"reason": "no values", "count": 3}]
+    bad = [
+        proposal(4, work="maybe"),
+        proposal(5, age=[10, 200]),
+        {"reason": "no values", "count": 3},
+    ]
     good = [proposal(i) for i in range(6, 11)]
     steps = [
         error(429, retry_after=1),
@@ -40,7 +47,9 @@ def test_a_run_survives_what_providers_do(tmp_path):
         assert run(tmp_path, server, concurrency=1, timeout_s=1.0) == 0
         assert len(server.requests) == 10
     found = report(tmp_path / "out")
-    refused = [line["problem"] for line in lines(tmp_path, "proposals.jsonl") if not line["accepted"]]
+    refused = [
+        line["problem"] for line in lines(tmp_path, "proposals.jsonl") if not line["accepted"]
+    ]
     assert "work: `maybe` is no category; use one of yes, no" in refused
     assert "age: the range 10 to 200 reaches outside 18 to 90" in refused
     assert "a proposal needs `reason`, `count` and an object `values`" in refused
@@ -49,7 +58,11 @@ def test_a_run_survives_what_providers_do(tmp_path):
     assert found["llm"]["calls"] == 7  # six plans and one repair
     assert found["llm"]["cost_usd"] is None
     assert found["llm"]["prompt_tokens"] == 7 * 11
-    assert [line["calls"] for line in lines(tmp_path, "iterations.jsonl") if line["iteration"]] == [2, 2, 3]
+    assert [line["calls"] for line in lines(tmp_path, "iterations.jsonl") if line["iteration"]] == [
+        2,
+        2,
+        3,
+    ]
 
 
 def test_the_prompt_shows_gaps_with_both_shares_and_what_was_refused(tmp_path):
@@ -74,7 +87,9 @@ def test_concurrency_does_not_change_the_data(tmp_path):
     assert hashes[0] == hashes[1]
 
 
-@pytest.mark.parametrize(("limit", "stop"), [("calls=3", "budget.calls 3"), ("tokens=9000", "budget.tokens 9000")])
+@pytest.mark.parametrize(
+    ("limit", "stop"), [("calls=3", "budget.calls 3"), ("tokens=9000", "budget.tokens 9000")]
+)
 def test_a_limit_stops_asking_and_the_records_are_made_all_the_same(tmp_path, limit, stop):
     with ScriptedServer(default=plan_for) as server:
         assert run(tmp_path, server, "--set", f"budget.{limit}") == 0
@@ -93,7 +108,11 @@ def test_a_cost_limit_without_a_price_is_refused(tmp_path, capsys):
 
 def test_a_refusing_provider_ends_with_4_and_keeps_the_replies(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("TINY_KEY", "sk-secret-123456")
-    steps = [reply(plan(proposal(1))), reply(plan(proposal(2))), error(401, message="bad key sk-secret-123456")]
+    steps = [
+        reply(plan(proposal(1))),
+        reply(plan(proposal(2))),
+        error(401, message="bad key sk-secret-123456"),
+    ]
     with ScriptedServer(steps, default=lambda _: error(401)) as server:
         assert run(tmp_path, server, concurrency=1, api_key_env="TINY_KEY") == 4
     assert len(lines(tmp_path, "replies.jsonl")) == 2
@@ -104,7 +123,10 @@ def test_a_refusing_provider_ends_with_4_and_keeps_the_replies(tmp_path, capsys,
         job = tmp_path / "job.yaml"
         job.write_text(job.read_text().replace("TINY_KEY", "TINY_KEY"))
         address = f"provider.api_base={server.base_url}"
-        assert main(["run", str(job), "--out", str(tmp_path / "out"), "--resume", "--set", address]) == 2
+        assert (
+            main(["run", str(job), "--out", str(tmp_path / "out"), "--resume", "--set", address])
+            == 2
+        )
 
 
 def test_a_dead_server_ends_with_75(tmp_path):

@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-
 from scripted_server import ScriptedServer, Step, hang
 from small_job import data_hash, plan_for, provider, write_job
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KILLS = 12
 
@@ -37,7 +39,12 @@ def test_kill_9_at_random_moments_then_resume_gives_the_same_bytes(tmp_path):
     shape = {
         "records": 40000,
         "output": {"row_group": 2000},
-        "engine": {"iterations": 8, "calls_per_iteration": 2, "candidates": 20000, "pilot_share": 0.01},
+        "engine": {
+            "iterations": 8,
+            "calls_per_iteration": 2,
+            "candidates": 20000,
+            "pilot_share": 0.01,
+        },
     }
     moments = random.Random(5)
     with ScriptedServer(default=slow_plan) as server:
@@ -69,11 +76,15 @@ def test_kill_9_at_random_moments_then_resume_gives_the_same_bytes(tmp_path):
     assert len(bodies) <= asked * (again + 2) + 2 * kills
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)]
+)
 def test_a_signal_in_a_hanging_call_is_answered_within_two_seconds(tmp_path, number, code):
     with ScriptedServer(default=lambda _: hang(60.0)) as server:
         job = write_job(tmp_path, provider=provider(server.base_url, timeout_s=60.0))
-        process = subprocess.Popen(command(job, tmp_path / "out"), stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command(job, tmp_path / "out"), stderr=subprocess.PIPE, text=True
+        )
         deadline = time.monotonic() + 60
         while not server.requests and time.monotonic() < deadline:
             time.sleep(0.05)
