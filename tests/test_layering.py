@@ -1,0 +1,77 @@
+"""Imports run one way; every module has its place, and heavy libraries stay behind their one file."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "llmsynthor"
+LAYERS = [
+    "cli __main__",
+    "console",
+    "runner",
+    "engine append materialize asking report report.build report.page",
+    "providers providers.base providers.budget providers.failures providers.litellm_provider "
+    "providers.replay providers.retry providers.structured rundir preflight prompting dependencies",
+    "tables tablefile calibration integerize sampling background binvalues maxent plan boxes library "
+    "discrepancy rules jobfile job",
+    "domain errors seeds ",
+]
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()} | {
+    "": len(LAYERS)
+}
+
+
+def modules() -> dict[str, Path]:
+    names = {p: ".".join(p.relative_to(ROOT).with_suffix("").parts) for p in ROOT.rglob("*.py")}
+    return {name.removesuffix("__init__").rstrip("."): path for path, name in names.items()}
+
+
+def imported(path: Path) -> set[str]:
+    """Return what a file imports when it runs, inside functions too."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(str(node.module))
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_imports_run_one_way(name):
+    assert name in RANK, f"give `{name}` a place in LAYERS"
+    own = [
+        m.removeprefix("llmsynthor").lstrip(".")
+        for m in imported(modules()[name])
+        if m.startswith("llmsynthor")
+    ]
+    upward = [module for module in own if RANK[module] < RANK[name]]
+    assert upward == []
+
+
+@pytest.mark.parametrize(
+    ("library", "allowed"),
+    [
+        ("litellm", {"providers.litellm_provider"}),
+        ("typer", {"cli"}),
+        ("rich", {"console"}),
+        ("click", set()),
+    ],
+)
+def test_only_one_file_imports(library, allowed):
+    users = {
+        n for n, p in modules().items() if any(m.split(".")[0] == library for m in imported(p))
+    }
+    assert users <= allowed
+
+
+def test_locks_hold_no_addresses():
+    for lock in ROOT.parent.glob("*.lock"):
+        assert "://" not in lock.read_text()
