@@ -95,7 +95,9 @@ class BinCurve:
         start, end = np.where(outside, 0.0, start), np.where(outside, 1.0, end)
         bottom, top = self.level(codes, start), self.level(codes, end)
         position = self.position(codes, bottom + random.random(len(codes)) * (top - bottom))
-        return np.clip(position, start, np.nextafter(end, 0.0))
+        # a hair inside the ends, or rounding would carry values over the limits
+        hair = 1e-6 * (end - start)
+        return np.clip(position, start + hair, end - hair)
 
 
 def _lookup(table: np.ndarray, codes: np.ndarray, at: np.ndarray) -> np.ndarray:

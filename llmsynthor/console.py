@@ -109,7 +109,7 @@ def _scorecard(tables: list[dict[str, Any]], title: str, *, control: bool) -> No
         if control:
             end = f"{table['tae']:.0f} rec"
         else:
-            end = f"{table['tvd'] / maxent:.2f}" if maxent > 1e-9 else "-"
+            end = f"{table['tvd'] / maxent:.2f}" if maxent > 0 else "-"
         name = table["name"] if len(table["name"]) <= 36 else table["name"][:35] + "…"
         say(
             f"  {name:<36}{table['tvd']:>9.5f}{maxent:>10.4f}{table['noise_floor_tvd']:>9.4f}{end:>10}"

@@ -180,9 +180,9 @@ def _open(prepared: Prepared, options: RunOptions, run: RunDirectory) -> dict[st
 
 
 def _refuse_strangers(run: RunDirectory) -> None:
-    known = {"lock", "data", "provenance"}
+    known = {"lock", "run.log", "job.resolved.yaml", "data", "provenance", "tables_used"}
     strangers = sorted(p.name for p in run.path.iterdir() if p.name not in known)
-    if strangers and strangers != ["job.resolved.yaml"] and strangers != ["run.log"]:
+    if strangers:
         raise RunDirectoryError(
             f"{run.path}: is not empty and holds no run (`{strangers[0]}` is there)",
             hint="`--out DIR` names another place",

@@ -84,6 +84,23 @@ def test_resume_of_a_finished_run_changes_no_byte(tmp_path):
     assert {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()} == before
 
 
+def test_overwrite_starts_anew_and_a_strange_folder_is_left_alone(tmp_path, capsys):
+    job = write_job(tmp_path)
+    assert run(job, "-q") == 0
+    before = data_hash(tmp_path / "out")
+    assert run(job, "--overwrite", "-q", "--set", "seed=9") == 0
+    assert data_hash(tmp_path / "out") != before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.docx").write_text("")
+    capsys.readouterr()
+    assert main(["run", str(job), "--out", str(tmp_path / "mine"), "--overwrite"]) == 2
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path / 'mine'}: is not empty and holds no run (`thesis.docx` is there)\n\n"
+        "hint: `--out DIR` names another place\n"
+    )
+    assert (tmp_path / "mine" / "thesis.docx").exists()
+
+
 def test_a_changed_job_refuses_to_resume_and_names_the_keys(tmp_path, capsys):
     job = write_job(tmp_path)
     assert run(job, "-q") == 0

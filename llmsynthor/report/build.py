@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 TABLES_USED = "tables_used"
 _SAMPLE = 300_000
+_NO_ERROR = 1e-6
+"""A TVD below this is none: the baseline's own precision."""
 
 
 def write_report(run: RunDirectory) -> dict[str, Any]:
@@ -198,7 +200,7 @@ def _table_scores(
                 "pass": bool(found.tvd <= job.engine.tolerance) if control else None,
                 "baseline": {
                     "independent": tvd(table.share, independent_share(table, sampler.marginals)),
-                    "maxent": tvd(table.share, baseline),
+                    "maxent": _or_zero(tvd(table.share, baseline)),
                 },
                 "prior_tvd": tvd(table.share, library_share(library, table, tables))
                 if library
@@ -241,11 +243,16 @@ def _weighted(table: Table, codes: np.ndarray, weights: np.ndarray, sampler: Sam
     return np.asarray((held / held.sum()).reshape(table.share.shape))
 
 
+def _or_zero(distance: float) -> float:
+    return distance if distance > _NO_ERROR else 0.0
+
+
 def _summary(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
     control = [s["tvd"] for s in scores if s["role"] == "control"]
     held_out = [s["tvd"] for s in scores if s["role"] == "validate"]
     baseline = [s["baseline"]["maxent"] for s in scores if s["role"] == "validate"]
-    ratio = float(np.mean(held_out) / np.mean(baseline)) if held_out and np.mean(baseline) else None
+    known = bool(held_out) and float(np.mean(baseline)) > _NO_ERROR
+    ratio = float(np.mean(held_out) / np.mean(baseline)) if known else None
     return {
         "control_tvd_max": max(control),
         "control_tvd_mean": float(np.mean(control)),
