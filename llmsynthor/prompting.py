@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _MOST_GAPS = 24
 _MOST_TOO_MANY = 8
+_LEAST_GAP = 0.0005
+"""Share below which a difference is not worth a line."""
 _MOST_UNCOVERED = 60
 _MOST_REJECTED = 8
 _MOST_VALUES = 40
@@ -235,8 +237,11 @@ class PlanPrompt:
                 (float(apart[c]), table.name, table, c, float(held[c])) for c in range(table.cells)
             ]
         found.sort(key=lambda item: (-item[0], item[1], item[3]))
-        lacking = [self._gap(item) for item in found[:_MOST_GAPS] if item[0] > 0.0005]
-        too_full = [item for item in reversed(found[-_MOST_TOO_MANY:]) if item[0] < -0.0005]
+        # a joint's cells are smaller than a marginal's, and say more: they have places of their own
+        single = [item for item in found if len(item[2].scope) == 1][: _MOST_GAPS // 3]
+        joint = [item for item in found if len(item[2].scope) > 1][: _MOST_GAPS - len(single)]
+        lacking = [self._gap(item) for item in [*single, *joint] if item[0] > _LEAST_GAP]
+        too_full = [item for item in reversed(found[-_MOST_TOO_MANY:]) if item[0] < -_LEAST_GAP]
         return lacking, [self._gap(item) for item in too_full] if prior is not None else []
 
     def _gap(self, item: tuple[float, str, Table, int, float]) -> Gap:

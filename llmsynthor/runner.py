@@ -161,7 +161,7 @@ def _no_op(run: RunDirectory, manifest: dict[str, Any]) -> tuple[ExitCode, dict[
 def _open(prepared: Prepared, options: RunOptions, run: RunDirectory) -> dict[str, Any]:
     """Return the manifest to go on with: an old one that fits, or a new one."""
     old = run.read_json("manifest.json") if not options.overwrite else None
-    if options.overwrite:
+    if options.overwrite and (run.path / "manifest.json").exists():
         run.clear()
     if old is None:
         if options.replay:

@@ -6,13 +6,16 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
 
 from llmsynthor.errors import DiskError, RunDirectoryError
 from llmsynthor.rundir import DamagedBatchError, RunDirectory
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture
