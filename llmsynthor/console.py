@@ -58,7 +58,11 @@ class ConsoleListener:
             f"records={line['records']}/{self._records} calls={self._calls} "
             f"cost_usd={'unknown' if self._cost is None else f'{self._cost:.4f}'}"
         )
-        self._tell("INFO", words)
+        short = (
+            f"iteration {line['iteration']}/{self._iterations}: {line['library']} proposals, "
+            f"prior TVD {line['prior_tvd']:.4f}, {line['records']:,} records, {self._calls} calls"
+        )
+        self._tell("INFO", words, short=short)
 
     def progress(self, stage: str, done: int, whole: int) -> None:
         """Show how far a stage is."""
@@ -76,7 +80,9 @@ class ConsoleListener:
         """Show something odd."""
         self._tell("WARNING", text, always=True)
 
-    def _tell(self, level: str, words: str, *, always: bool = False) -> None:
+    def _tell(
+        self, level: str, words: str, *, always: bool = False, short: str | None = None
+    ) -> None:
         stamped = f"{datetime.now(UTC).isoformat(timespec='seconds')} {level} {words}"
         try:
             with self._log.open("a", encoding="utf-8") as file:
@@ -84,7 +90,7 @@ class ConsoleListener:
         except OSError:
             pass  # the log is a convenience; the disk's state is reported where data is written
         if always or not self._quiet:
-            say(words if self._live else stamped)
+            say((short or words) if self._live else stamped)
 
 
 def print_summary(report: dict[str, Any], folder: Path) -> None:

@@ -66,6 +66,7 @@ def test_kill_9_at_random_moments_then_resume_gives_the_same_bytes(tmp_path):
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+                time.sleep(0.3)  # a request that was on its way is counted where it belongs
                 kills += 1
             assert len(server.requests) - before <= asked - len(known)
         assert subprocess.run(command(job, out, "--resume")).returncode == 0
