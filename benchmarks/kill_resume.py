@@ -65,7 +65,7 @@ def main() -> int:
                 stderr=subprocess.DEVNULL,
             )
             try:
-                process.wait(moments.uniform(0.1, 1.1) * took)
+                process.wait(moments.uniform(0.1, 0.8) * took)
                 wrong += data_hash(out) != expected or process.returncode != 0
                 runs += 1
                 out = Path(folder) / f"run{runs}"
@@ -73,9 +73,12 @@ def main() -> int:
                 process.kill()
                 process.wait()
                 kills += 1
+                print(f"\r{kills} kills, {runs} runs finished, {wrong} wrong", end="", flush=True)
         subprocess.run(command(options.job, out, options.set), check=True, capture_output=True)
         wrong += data_hash(out) != expected
-    print(f"{kills} kills, {runs + 1} runs finished, {wrong} with other data than the unbroken run")
+    print(
+        f"\n{kills} kills, {runs + 1} runs finished, {wrong} with other data than the unbroken run"
+    )
     return int(wrong > 0)
 
 
