@@ -84,12 +84,35 @@ class TableSpec(JobModel):
     role: Literal["control", "validate"] = Field(
         "control", description="`control` is met; `validate` is only scored, never used."
     )
+    tolerance: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Largest total variation distance at which this table passes. A table with "
+        "`tolerance`, `weight` or a column `moe` is soft: where tables disagree it gives way to "
+        "those without.",
+    )
+    weight: float | None = Field(
+        None,
+        gt=0,
+        description="How strongly this table holds among soft tables that disagree: one of weight "
+        "2 gives way half as much as one of weight 1.",
+    )
     columns: dict[str, str] = Field(
-        default_factory=dict, description="Column of the file -> variable, `count` or `share`."
+        default_factory=dict,
+        description="Column of the file -> variable, `count`, `share` or `moe` (margin of error).",
     )
     values: dict[str, dict[str, str]] = Field(
         default_factory=dict, description="Variable -> (label in the file -> category or bin)."
     )
+
+    @model_validator(mode="after")
+    def _soft_controls(self) -> TableSpec:
+        if self.role == "validate" and not (self.tolerance is None and self.weight is None):
+            raise ValueError(
+                "`tolerance` and `weight` are for control tables; this one is only scored"
+            )
+        return self
 
 
 class RuleSpec(JobModel):
@@ -230,7 +253,7 @@ class Job(JobModel):
         return self
 
     def _bad_names(self) -> list[str]:
-        reserved = sorted({"count", "share"} & set(self.variables))
+        reserved = sorted({"count", "share", "moe"} & set(self.variables))
         found = [f"`{name}` cannot name a variable: tables use it" for name in reserved]
         names = [rule.name for rule in self.rules]
         found += [

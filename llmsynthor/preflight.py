@@ -1,4 +1,4 @@
-"""Checks before anything is spent: do the control tables agree with each other?"""
+"""Checks before anything is spent: do the tables that must be met agree with each other?"""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FLOAT_NOISE = 1e-9
 
 
 def check_agreement(tables: TableSet) -> None:
-    """Refuse control tables that differ in totals or in margins by more than rounding.
+    """Refuse hard control tables that differ in totals or in margins by more than rounding.
 
     Totals are compared where both tables give counts; margins of the variables that two tables
     share are compared as shares, on the finest bins that both can be summed to.
@@ -29,13 +29,14 @@ def check_agreement(tables: TableSet) -> None:
     Raises:
         TableError: Names files, cells and both numbers of every disagreement.
     """
-    problems = _different_totals(tables.control)
-    for first, second in combinations(tables.control, 2):
+    problems = _different_totals(tables.hard)
+    for first, second in combinations(tables.hard, 2):
         problems += _different_margins(tables, first, second)
     if problems:
         raise TableError(
             "\n".join(problems),
-            hint="tables that are met must agree; correct them, or give one `role: validate`",
+            hint="tables that are met must agree; correct them, or give one a `weight` or `tolerance` "
+            "(it then gives way), or `role: validate`",
         )
 
 

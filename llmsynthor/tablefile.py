@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from llmsynthor.job import TableSpec, VariableSpec
 
 _FIGURES = ("count", "share")
+_MOE = "moe"
 _MOST_PROBLEMS = 8
 
 
@@ -35,6 +36,10 @@ class RawTable:
         measure: Which of the two.
         lines: Per row its line in the file (parquet: its row).
         rounding: Largest rounding error of a figure.
+        moes: Per row the published margin of error, in the figures' unit; None where the file
+            has no column `moe`.
+        tolerance: As in the job.
+        weight: As in the job.
     """
 
     name: str
@@ -46,6 +51,9 @@ class RawTable:
     measure: Literal["count", "share"]
     lines: list[int]
     rounding: float
+    moes: list[float] | None = None
+    tolerance: float | None = None
+    weight: float | None = None
 
 
 def read_raw_table(spec: TableSpec, path: Path, variables: Mapping[str, VariableSpec]) -> RawTable:
@@ -61,7 +69,7 @@ def read_raw_table(spec: TableSpec, path: Path, variables: Mapping[str, Variable
     """
     frame = _mapped_columns(spec, _read(spec.file, path))
     figure = _figure_column(spec.file, frame.columns)
-    scope = tuple(name for name in frame.columns if name != figure)
+    scope = tuple(name for name in frame.columns if name not in (figure, _MOE))
     unknown = [name for name in scope if name not in variables]
     if unknown:
         raise TableError(
@@ -77,6 +85,12 @@ def read_raw_table(spec: TableSpec, path: Path, variables: Mapping[str, Variable
         _number(spec.file, n, text, figure, problems)
         for n, text in zip(lines, frame[figure], strict=True)
     ]
+    moes = None
+    if _MOE in frame.columns:
+        moes = [
+            _number(spec.file, n, text, _MOE, problems)
+            for n, text in zip(lines, frame[_MOE], strict=True)
+        ]
     _repeated(spec.file, scope, keys, lines, problems)
     _whole(spec.file, figure, figures, problems)
     if problems:
@@ -97,6 +111,9 @@ def read_raw_table(spec: TableSpec, path: Path, variables: Mapping[str, Variable
         measure="share" if figure == "share" else "count",
         lines=lines,
         rounding=rounding,
+        moes=moes,
+        tolerance=spec.tolerance,
+        weight=spec.weight,
     )
 
 
@@ -190,7 +207,8 @@ def _suggest(given: str, known: Mapping[str, object] | set[str]) -> str:
 
 def _number(file: str, line: int, text: str, column: str, problems: list[str]) -> float:
     if not text.strip():
-        problems.append(f"{file}:{line}: `{column}` is missing; write 0 where nobody is")
+        meaning = "where it is exact" if column == _MOE else "where nobody is"
+        problems.append(f"{file}:{line}: `{column}` is missing; write 0 {meaning}")
         return 0.0
     try:
         value = float(text.replace("_", "?"))  # Python alone reads 1_000 as a number

@@ -44,6 +44,10 @@ class Table:
         figures: Counts or shares as published, shape = number of labels of each variable.
         measure: `count` or `share`.
         rounding: Largest rounding error of one published figure, in the figures' unit.
+        moe: Margin of error of each figure (90 % confidence, as the US Census Bureau publishes
+            it), shape and unit of `figures`, or None.
+        tolerance: Largest TVD at which the table passes; None leaves that to the job.
+        weight: How strongly a soft table holds; None is 1.
     """
 
     name: str
@@ -55,6 +59,14 @@ class Table:
     figures: np.ndarray
     measure: Literal["count", "share"]
     rounding: float = 0.0
+    moe: np.ndarray | None = None
+    tolerance: float | None = None
+    weight: float | None = None
+
+    @property
+    def is_soft(self) -> bool:
+        """Return whether the table gives way where it and others cannot all be met."""
+        return not (self.tolerance is None and self.weight is None and self.moe is None)
 
     @cached_property
     def total(self) -> float:
@@ -102,6 +114,11 @@ class TableSet:
     def control(self) -> tuple[Table, ...]:
         """Return the tables to be met."""
         return tuple(table for table in self.tables if table.role == "control")
+
+    @cached_property
+    def hard(self) -> tuple[Table, ...]:
+        """Return the control tables that must be met to the record."""
+        return tuple(table for table in self.control if not table.is_soft)
 
     @cached_property
     def validate(self) -> tuple[Table, ...]:
@@ -213,9 +230,11 @@ def _variable(name: str, spec: VariableSpec, bins: Mapping[str, Interval]) -> Va
 
 def _build(raw: RawTable, domain: Domain) -> Table:
     axes = [_axis(domain[name], [key[i] for key in raw.keys]) for i, name in enumerate(raw.scope)]
-    figures = np.zeros([len(labels) for labels, _, _ in axes])
-    for key, figure in zip(raw.keys, raw.figures, strict=True):
-        figures[tuple(axis[1][label] for axis, label in zip(axes, key, strict=True))] = figure
+    shape = [len(labels) for labels, _, _ in axes]
+    cells = tuple(
+        np.array([labels[key[i]] for key in raw.keys]) for i, (_, labels, _) in enumerate(axes)
+    )
+    figures = _spread(shape, cells, raw.figures)
     return Table(
         name=raw.name,
         file=raw.file,
@@ -226,7 +245,18 @@ def _build(raw: RawTable, domain: Domain) -> Table:
         figures=figures,
         measure=raw.measure,
         rounding=raw.rounding,
+        moe=None if raw.moes is None else _spread(shape, cells, raw.moes),
+        tolerance=raw.tolerance,
+        weight=raw.weight,
     )
+
+
+def _spread(
+    shape: Sequence[int], cells: tuple[np.ndarray, ...], values: Sequence[float]
+) -> np.ndarray:
+    array = np.zeros(shape)
+    array[cells] = values
+    return array
 
 
 def _axis(
