@@ -197,7 +197,8 @@ def test_tables_that_disagree_are_named_with_both_numbers(tmp_path, capsys):
     assert capsys.readouterr().err == (
         "error: totals differ: age_work.csv has 600, work.csv has 590\n"
         "totals differ: age_work.csv has 600, mode.csv has 580\n\n"
-        "hint: tables that are met must agree; correct them, or give one `role: validate`\n"
+        "hint: tables that are met must agree; correct them, or give one a `weight` or `tolerance` "
+        "(it then gives way), or `role: validate`\n"
     )
 
 
