@@ -137,7 +137,7 @@ def stratified_draw(
         probability says, give or take one, in random order.
     """
     records = len(row)
-    order = np.lexsort((random.random(records), row))
+    order = np.argsort(row + random.random(records))  # by row, shuffled within
     sizes = np.bincount(row, minlength=len(probabilities))
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     rank = np.arange(records) - starts[row[order]]

@@ -1,8 +1,11 @@
 """Weights: the candidates' nearest weights to the prior (in KL) that meet every control table.
 
 Raking (Deming & Stephan 1940; as IPU for records with members, Ye et al. 2009) takes the first
-steps. Where it slows down, Newton's method on the dual of the KL projection finishes: with weights
-w = prior * exp(A' lambda), the dual's gradient is A w - r and its Hessian A diag(w) A'.
+steps. Newton's method on the dual of the KL projection finishes: with weights
+w = prior * exp(A' lambda), the dual's gradient is A w - r + D lambda and its Hessian
+A diag(w) A' + D. D is 0 for cells that must be met exactly. For a cell that may give way it is
+`SOFTNESS` times its variance, which makes the solution the one that is nearest to the soft
+tables, in proportion to their variances, among those that meet the hard ones.
 """
 
 from __future__ import annotations
@@ -13,50 +16,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from llmsynthor.domain import Domain
-    from llmsynthor.tables import Table
+    from llmsynthor.controls import Controls
 
 PRECISION = 1e-9
 """Calibration stops when no cell is further from its target than this share of all records."""
+SOFTNESS = 1e-6
+"""How much the prior counts against a soft table's squared deviation: hardly at all."""
 
 _RAKING_ROUNDS = 24
-_MORE_RAKING_ROUNDS = 2000
-_NEWTON_STEPS = 40
-_NEWTON_CELLS = 3000
+_MORE_RAKING_ROUNDS = 400
+_NEWTON_STEPS = 60
+_DENSE_CELLS = 3000
+"""Up to so many cells the Hessian is factored; above, conjugate gradients use it unassembled."""
+_CG_STEPS = 300
 _SMALLEST_STEP = 1e-6
-
-
-@dataclass(frozen=True, eq=False)
-class Controls:
-    """Which cell of each binding table every candidate is in, and what the cells want.
-
-    Attributes:
-        index: Per binding table the cell of each candidate, int64, shape `(candidates,)`.
-        target: Per binding table the records wanted in each cell, shape `(cells,)`.
-    """
-
-    index: tuple[np.ndarray, ...]
-    target: tuple[np.ndarray, ...]
-
-    def sums(self, weights: np.ndarray) -> list[np.ndarray]:
-        """Return per table what the cells hold with these weights."""
-        return [
-            np.bincount(index, weights=weights, minlength=len(target))
-            for index, target in zip(self.index, self.target, strict=True)
-        ]
-
-    def take(self, rows: np.ndarray) -> Controls:
-        """Return the controls of some candidates only."""
-        return Controls(tuple(index[rows] for index in self.index), self.target)
-
-    def fillable(self) -> np.ndarray:
-        """Return which candidates are in no cell whose target is 0."""
-        able = np.ones(len(self.index[0]), dtype=bool)
-        for index, target in zip(self.index, self.target, strict=True):
-            able &= target[index] > 0
-        return able
+_LONGEST_STEP = 20.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +41,10 @@ class Calibration:
 
     Attributes:
         weights: Records for each candidate, shape `(candidates,)`.
-        error: Largest distance of a cell from its target, as a share of all records.
+        fitted: Per table the records that the weights put in each cell: the targets, but for
+            tables that gave way.
+        error: Largest distance of a cell from where it should be, as a share of all records. A
+            soft cell should be where its variance and the other tables put it.
         converged: Whether `error` is at most `PRECISION`.
         rounds: Raking rounds and Newton steps taken.
         kl: KL divergence of the weights from the prior, in nats.
@@ -74,40 +53,12 @@ class Calibration:
     """
 
     weights: np.ndarray
+    fitted: tuple[np.ndarray, ...]
     error: float
     converged: bool
     rounds: int
     kl: float
     effective_sample_size: float
-
-
-def binding_tables(tables: Sequence[Table]) -> tuple[Table, ...]:
-    """Return the tables that no other table implies: meeting these meets all."""
-    kept: list[Table] = []
-    for table in sorted(tables, key=lambda t: (-t.cells, t.name)):
-        if not any(_implies(other, table) for other in kept):
-            kept.append(table)
-    return tuple(kept)
-
-
-def _implies(fine: Table, coarse: Table) -> bool:
-    """Return whether every cell of `fine` lies inside one cell of `coarse`."""
-    if not set(coarse.scope) <= set(fine.scope):
-        return False
-    pairs = [
-        (fine.groups[fine.scope.index(name)], group)
-        for name, group in zip(coarse.scope, coarse.groups, strict=True)
-    ]
-    return all(
-        len(np.unique(np.stack(pair), axis=1)[0]) == len(np.unique(pair[0])) for pair in pairs
-    )
-
-
-def controls_for(
-    tables: Sequence[Table], targets: Sequence[np.ndarray], codes: np.ndarray, domain: Domain
-) -> Controls:
-    """Return the controls of candidates `codes` for the given tables and targets in records."""
-    return Controls(tuple(table.cell_index(codes, domain) for table in tables), tuple(targets))
 
 
 def calibrate(
@@ -116,7 +67,7 @@ def calibrate(
     """Return the weights nearest to `prior` that meet the targets as well as can be.
 
     Args:
-        controls: Cells and targets.
+        controls: Cells, targets and how far they may give way.
         prior: Prior probability of each candidate, shape `(candidates,)`.
         check: Called between rounds; may raise to stop.
     """
@@ -124,90 +75,128 @@ def calibrate(
     total = float(controls.target[0].sum())
     weights = np.zeros(len(prior))
     if not len(live) or total <= 0:
-        return Calibration(weights, float(total > 0), total <= 0, 0, 0.0, 0.0)
-    state = _State(controls.take(live), prior[live] / prior[live].sum() * total, total)
-    state.rake(_RAKING_ROUNDS, check)
-    if state.error > PRECISION and state.cells <= _NEWTON_CELLS:
-        state.newton(check)
-    if state.error > PRECISION:
-        state.rake(_MORE_RAKING_ROUNDS, check)
-    weights[live] = state.weights
+        fitted = tuple(controls.sums(weights))
+        return Calibration(weights, fitted, float(total > 0), total <= 0, 0, 0.0, 0.0)
+    solver = _Solver(controls.take(live), prior[live] / prior[live].sum() * total, total)
+    solver.rake(_RAKING_ROUNDS, check)
+    solver.newton(check)
+    if solver.error > PRECISION and not solver.soft:
+        solver.rake(_MORE_RAKING_ROUNDS, check)
+    weights[live] = solver.weights
     kl, size = _effort(weights / weights.sum(), prior / prior.sum())
-    return Calibration(weights, state.error, state.error <= PRECISION, state.rounds, kl, size)
+    error = solver.error
+    return Calibration(
+        weights, tuple(controls.sums(weights)), error, error <= PRECISION, solver.rounds, kl, size
+    )
 
 
-class _State:
-    """The weights while they are being found."""
+class _Solver:
+    """The weights while they are being found; all cells of all tables stand in one row.
+
+    Attributes:
+        weights: Current weights, shape `(candidates,)`.
+        multiplier: The dual variables (lambda), shape `(cells,)`.
+        error: See `Calibration.error`.
+        rounds: Raking rounds and Newton steps so far.
+        soft: Whether any cell may give way.
+    """
 
     def __init__(self, controls: Controls, weights: np.ndarray, total: float) -> None:
-        self.controls = controls
         self.weights = weights
-        self.total = total
         self.rounds = 0
-        self.cells = sum(len(target) for target in controls.target)
-        self.error = self._error(weights)
+        self._total = total
+        self._sizes = [len(target) for target in controls.target]
+        self._starts = np.concatenate([[0], np.cumsum(self._sizes)])
+        self._index = controls.index
+        self._target = np.concatenate(controls.target)
+        given = [
+            np.zeros(size) if variance is None else np.maximum(variance, 1e-300) * SOFTNESS
+            for size, variance in zip(self._sizes, controls.gives_way, strict=True)
+        ]
+        self._give = np.concatenate(given)
+        self._hard = [variance is None for variance in controls.gives_way]
+        self._order = sorted(range(len(self._hard)), key=lambda k: self._hard[k])
+        self.soft = not all(self._hard)
+        self.multiplier = np.zeros(len(self._target))
+        self.error = self._error(weights, self.multiplier)
 
-    def _error(self, weights: np.ndarray) -> float:
-        sums = self.controls.sums(weights)
-        return max(
-            float(np.abs(s - t).max()) / self.total
-            for s, t in zip(sums, self.controls.target, strict=True)
+    def _sums(self, weights: np.ndarray) -> np.ndarray:
+        return np.concatenate(
+            [
+                np.bincount(index, weights=weights, minlength=size)
+                for index, size in zip(self._index, self._sizes, strict=True)
+            ]
         )
 
+    def _gradient(self, weights: np.ndarray, multiplier: np.ndarray) -> np.ndarray:
+        return self._sums(weights) - self._target + self._give * multiplier
+
+    def _error(self, weights: np.ndarray, multiplier: np.ndarray) -> float:
+        return float(np.abs(self._gradient(weights, multiplier)).max()) / self._total
+
     def rake(self, rounds: int, check: Callable[[], None]) -> None:
-        """Scale table by table, until precise or no longer improving."""
+        """Scale table by table, hard ones last, until precise or no longer improving."""
         best = self.error
         for number in range(1, rounds + 1):
             if self.error <= PRECISION:
                 return
             check()
-            for index, target in zip(self.controls.index, self.controls.target, strict=True):
-                held = np.bincount(index, weights=self.weights, minlength=len(target))
-                factor = np.divide(target, held, out=np.zeros(len(target)), where=held > 0)
-                self.weights = self.weights * factor[index]
+            for table in self._order:
+                self._scale(table)
             self.rounds += 1
-            self.error = self._error(self.weights)
-            if number % 100 == 0:
+            self.error = self._error(self.weights, self.multiplier)
+            if number % 50 == 0:
                 if self.error > 0.9 * best:
                     return
                 best = self.error
 
+    def _scale(self, table: int) -> None:
+        index = self._index[table]
+        cells = slice(self._starts[table], self._starts[table + 1])
+        target = self._target[cells]
+        held = np.bincount(index, weights=self.weights, minlength=len(target))
+        factor = np.divide(target, held, out=np.ones(len(target)), where=(held > 0) & (target > 0))
+        self.weights = self.weights * factor[index]
+        self.multiplier[cells] += np.log(factor)
+
     def newton(self, check: Callable[[], None]) -> None:
         """Take damped Newton steps on the dual while they lower it."""
         for _ in range(_NEWTON_STEPS):
+            if self.error <= PRECISION:
+                return
             check()
-            gradient = np.concatenate(self.controls.sums(self.weights)) - np.concatenate(
-                self.controls.target
-            )
-            step = self._newton_step(gradient)
-            moved = self._line_search(step, gradient)
+            gradient = self._gradient(self.weights, self.multiplier)
+            dense = len(self._target) <= _DENSE_CELLS
+            step = self._factored(gradient) if dense else self._by_conjugate_gradients(gradient)
             self.rounds += 1
-            if not moved or self.error <= PRECISION:
+            if not self._line_search(step, gradient):
                 return
 
-    def _newton_step(self, gradient: np.ndarray) -> np.ndarray:
+    def _ridge(self, diagonal: np.ndarray) -> np.ndarray:
+        """Return what makes the Hessian regular: hard tables share their totals and margins."""
+        ridge = 1e-10 * self._total / len(diagonal) + 1e-12 * diagonal
+        return np.where(self._give > 0, 0.0, ridge)
+
+    def _factored(self, gradient: np.ndarray) -> np.ndarray:
         from scipy.linalg import cho_factor, cho_solve  # a slow import, only here needed
 
         hessian = self._hessian()
         diagonal = hessian.diagonal().copy()
-        # the tables share their totals and margins, so the Hessian is singular: a slight ridge
-        hessian[np.diag_indices_from(hessian)] += (
-            1e-9 * self.total / len(diagonal) + 1e-11 * diagonal
-        )
+        hessian[np.diag_indices_from(hessian)] += self._give + self._ridge(diagonal)
         return -np.asarray(cho_solve(cho_factor(hessian, overwrite_a=True), gradient))
 
     def _hessian(self) -> np.ndarray:
-        sizes = [len(target) for target in self.controls.target]
-        starts = np.concatenate([[0], np.cumsum(sizes)])
+        """Return A diag(w) A', shape `(cells, cells)`, block by block of two tables."""
+        sizes, starts = self._sizes, self._starts
         hessian = np.zeros((starts[-1], starts[-1]))
-        for a, index_a in enumerate(self.controls.index):
+        for a, index_a in enumerate(self._index):
             for b in range(a, len(sizes)):
                 rows = slice(starts[a], starts[a + 1])
                 columns = slice(starts[b], starts[b + 1])
                 if a == b:
                     block = np.diag(np.bincount(index_a, self.weights, sizes[a]))
                 else:
-                    joint = index_a * sizes[b] + self.controls.index[b]
+                    joint = index_a * sizes[b] + self._index[b]
                     block = np.bincount(joint, self.weights, sizes[a] * sizes[b]).reshape(
                         sizes[a], sizes[b]
                     )
@@ -215,21 +204,47 @@ class _State:
                 hessian[columns, rows] = block.T
         return hessian
 
+    def _by_conjugate_gradients(self, gradient: np.ndarray) -> np.ndarray:
+        """Return an inexact Newton step; the nearer the end, the more exact."""
+        from scipy.sparse.linalg import LinearOperator, cg  # a slow import, only here needed
+
+        diagonal = self._sums(self.weights)
+        extra = self._give + self._ridge(diagonal)
+
+        def product(direction: np.ndarray) -> np.ndarray:
+            return self._sums(self.weights * self._spread(direction)) + extra * direction
+
+        cells = len(gradient)
+        forcing = min(0.1, float(np.sqrt(self.error)))
+        step, _ = cg(
+            LinearOperator((cells, cells), matvec=product, dtype=float),
+            -gradient,
+            rtol=max(forcing, 1e-6),
+            maxiter=_CG_STEPS,
+            M=LinearOperator((cells, cells), matvec=lambda x: x / (diagonal + extra), dtype=float),
+        )
+        return np.asarray(step)
+
+    def _spread(self, by_cell: np.ndarray) -> np.ndarray:
+        """Return A' times a value for each cell, shape `(candidates,)`."""
+        out = np.zeros(len(self.weights))
+        for index, start in zip(self._index, self._starts[:-1], strict=True):
+            out += by_cell[start + index]
+        return out
+
     def _line_search(self, step: np.ndarray, gradient: np.ndarray) -> bool:
-        parts = np.split(step, np.cumsum([len(t) for t in self.controls.target])[:-1])
-        exponent = np.zeros(len(self.weights))
-        for index, part in zip(self.controls.index, parts, strict=True):
-            exponent += part[index]
-        targets = np.concatenate(self.controls.target)
-        before = self.weights.sum()
-        slope = float(gradient @ step)
-        size = min(1.0, 20.0 / max(float(np.abs(exponent).max()), 1e-12))
+        exponent = self._spread(step)
+        before, slope = self.weights.sum(), float(gradient @ step)
+        linear = float((self._give * self.multiplier - self._target) @ step)
+        square = 0.5 * float((self._give * step) @ step)
+        size = min(1.0, _LONGEST_STEP / max(float(np.abs(exponent).max()), 1e-12))
         while size > _SMALLEST_STEP:
             weights = self.weights * np.exp(size * exponent)
-            change = weights.sum() - before - size * float(targets @ step)
-            error = self._error(weights)
+            multiplier = self.multiplier + size * step
+            change = weights.sum() - before + size * linear + size**2 * square
+            error = self._error(weights, multiplier)
             if change <= 1e-4 * size * slope or error < 0.5 * self.error:
-                self.weights, self.error = weights, error
+                self.weights, self.multiplier, self.error = weights, multiplier, error
                 return True
             size *= 0.5
         return False

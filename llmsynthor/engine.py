@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from llmsynthor.calibration import Calibration, Controls, binding_tables, calibrate, controls_for
+from llmsynthor.calibration import Calibration, calibrate
+from llmsynthor.controls import Controls, binding_tables, controls_for
 from llmsynthor.discrepancy import tvd
 from llmsynthor.integerize import integerize
 from llmsynthor.library import library_share, library_tvd, proposal_line

@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llmsynthor.calibration import Controls
+    from llmsynthor.controls import Controls
 
 _POOL = 256
 _GREEDY_ROUNDS = 400

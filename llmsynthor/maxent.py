@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmsynthor.calibration import binding_tables
+from llmsynthor.controls import binding_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmsynthor import __version__
-from llmsynthor.calibration import binding_tables, calibrate, controls_for
+from llmsynthor.calibration import calibrate
+from llmsynthor.controls import binding_tables, controls_for
 from llmsynthor.discrepancy import Discrepancy, discrepancy, noise_floor_tvd, tvd
 from llmsynthor.errors import RunDirectoryError
 from llmsynthor.jobfile import LoadedJob, parse_job

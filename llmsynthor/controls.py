@@ -1,0 +1,126 @@
+"""Controls: which cells every candidate counts in, what the cells want, and how far they may give way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmsynthor.domain import Domain
+    from llmsynthor.tables import Table
+
+_Z90 = 1.645
+"""Standard errors in a margin of error: the US Census Bureau publishes them at 90 % confidence."""
+_EXACT = 1e-9
+"""Rounding below this share of a record is none."""
+_LEAST_VARIANCE = 0.01
+"""Records squared: less would make the solver's numbers too large, and no record moves for it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Controls:
+    """What calibration has to meet.
+
+    Attributes:
+        index: Per binding table the cell of each candidate, int64, shape `(candidates,)`.
+        target: Per binding table the records wanted in each cell, shape `(cells,)`.
+        variance: Per binding table how easily each cell gives way, in records squared, shape
+            `(cells,)`; None where the table must be met exactly. Empty means all exactly.
+    """
+
+    index: tuple[np.ndarray, ...]
+    target: tuple[np.ndarray, ...]
+    variance: tuple[np.ndarray | None, ...] = ()
+
+    @property
+    def gives_way(self) -> tuple[np.ndarray | None, ...]:
+        """Return `variance`, one entry for each table."""
+        return self.variance or (None,) * len(self.target)
+
+    def sums(self, weights: np.ndarray) -> list[np.ndarray]:
+        """Return per table what the cells hold with these weights."""
+        return [
+            np.bincount(index, weights=weights, minlength=len(target))
+            for index, target in zip(self.index, self.target, strict=True)
+        ]
+
+    def take(self, rows: np.ndarray) -> Controls:
+        """Return the controls of some candidates only."""
+        return Controls(tuple(index[rows] for index in self.index), self.target, self.variance)
+
+    def fillable(self) -> np.ndarray:
+        """Return which candidates are in no cell that must stay empty."""
+        able = np.ones(len(self.index[0]), dtype=bool)
+        for index, target, variance in zip(self.index, self.target, self.gives_way, strict=True):
+            if variance is None:
+                able &= target[index] > 0
+        return able
+
+
+def binding_tables(tables: Sequence[Table]) -> tuple[Table, ...]:
+    """Return the tables that no other table implies: meeting these meets all.
+
+    A soft table implies none, since it may give way, and is implied by none, since it may hold
+    figures of its own.
+    """
+    kept: list[Table] = []
+    for table in sorted(tables, key=lambda t: (t.is_soft, -t.cells, t.name)):
+        if table.is_soft or not any(_implies(other, table) for other in kept):
+            kept.append(table)
+    return tuple(kept)
+
+
+def _implies(fine: Table, coarse: Table) -> bool:
+    """Return whether every cell of `fine` lies inside one cell of `coarse`."""
+    if not set(coarse.scope) <= set(fine.scope):
+        return False
+    pairs = [
+        (fine.groups[fine.scope.index(name)], group)
+        for name, group in zip(coarse.scope, coarse.groups, strict=True)
+    ]
+    return all(
+        len(np.unique(np.stack(pair), axis=1)[0]) == len(np.unique(pair[0])) for pair in pairs
+    )
+
+
+def controls_for(
+    tables: Sequence[Table], targets: Sequence[np.ndarray], codes: np.ndarray, domain: Domain
+) -> Controls:
+    """Return the controls of candidates `codes` for the given tables and targets in records."""
+    return Controls(
+        tuple(table.cell_index(codes, domain) for table in tables),
+        tuple(targets),
+        tuple(cell_variance(t, target) for t, target in zip(tables, targets, strict=True)),
+    )
+
+
+def cell_variance(table: Table, target: np.ndarray) -> np.ndarray | None:
+    """Return how easily each cell of a table gives way, or None where it must be exact.
+
+    With margins of error it is the square of the standard error. A soft table without them gives
+    way in proportion to its cells (the chi-squared distance), a cell of 0 like a cell of one
+    record. A table that must be met gives way within the rounding of its published figures only.
+
+    Args:
+        table: The table.
+        target: Records wanted in each cell, shape `(cells,)`.
+
+    Returns:
+        Records squared, over the table's `weight`, shape `(cells,)`.
+    """
+    scale = float(target.sum()) / table.total  # records for one unit of the published figures
+    if not table.is_soft:
+        rounding = table.rounding * scale
+        if rounding <= _EXACT:
+            return None
+        return np.full(table.cells, max(rounding**2, _LEAST_VARIANCE))
+    one = scale if table.measure == "count" else 1.0
+    if table.moe is not None:
+        variance = (table.moe.ravel() * scale / _Z90) ** 2 + (0.5 * one) ** 2
+    else:
+        variance = target + one
+    return np.maximum(variance / (table.weight or 1.0), _LEAST_VARIANCE)
