@@ -74,14 +74,18 @@ class AppendEngine(Engine):
         parts = [self._records_of(proposal) for proposal in fresh]
         left = self.job.records - self.state.records
         codes = np.concatenate([part[0] for part in parts])[:left] if parts else np.empty((0, 0))
-        if not len(codes) or self._count_existing(self.state.batches, len(codes)):
+        if not len(codes):
+            return
+        there = self._read_existing(self.state.batches, len(codes))
+        if there is not None:
+            self._tally(there)
             return
         position = np.concatenate([part[1] for part in parts])[:left]
         sizes = [len(part[0]) for part in parts]
         source = np.repeat([p.id for p in fresh], sizes)[:left].astype(np.int32)
         frame = self.sampler.frame(codes, position)
         self.run.write_batch(self.state.batches, frame, provenance_frame(iteration, source))
-        self._count(codes)
+        self._tally(self._held(codes, source))
 
     def _records_of(self, proposal: Proposal) -> tuple[np.ndarray, np.ndarray]:
         """Return codes and positions of a proposal's records that keep the rules."""

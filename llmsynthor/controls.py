@@ -87,6 +87,18 @@ def _implies(fine: Table, coarse: Table) -> bool:
     )
 
 
+def entanglement(tables: Sequence[Table]) -> list[float]:
+    """Return how hard an error in each table is to mend: three times for each shared variable.
+
+    Where an exchange of records changes a variable that stands in two tables, both change. Errors
+    should therefore be driven into tables of which each variable stands nowhere else.
+    """
+    return [
+        3.0 ** sum(any(name in o.scope for o in tables if o is not table) for name in table.scope)
+        for table in tables
+    ]
+
+
 def controls_for(
     tables: Sequence[Table], targets: Sequence[np.ndarray], codes: np.ndarray, domain: Domain
 ) -> Controls:

@@ -8,16 +8,24 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from llmsynthor.calibration import Calibration, calibrate
-from llmsynthor.controls import Controls, binding_tables, controls_for
+from llmsynthor.controls import Controls, binding_tables, controls_for, entanglement
 from llmsynthor.discrepancy import tvd
+from llmsynthor.domain import BACKGROUND
 from llmsynthor.integerize import integerize
 from llmsynthor.library import library_share, library_tvd, proposal_line
-from llmsynthor.materialize import Materializer, deal, encode_frame, provenance_frame
+from llmsynthor.materialize import (
+    Materializer,
+    deal,
+    encode_frame,
+    in_parallel,
+    provenance_frame,
+)
+from llmsynthor.pivotal import Balance, choose_scopes
 from llmsynthor.rundir import DamagedBatchError, RunDirectory
 from llmsynthor.seeds import generator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from llmsynthor.asking import Asker, Round
     from llmsynthor.job import Job
@@ -26,7 +34,9 @@ if TYPE_CHECKING:
 
 ITERATIONS = "iterations.jsonl"
 PROPOSALS = "proposals.jsonl"
-_PILOT_CANDIDATES = 60_000
+_PILOT_CANDIDATES = 20_000
+_MET = 1e-3
+"""Records; weights that are nearer to a table have met it."""
 _LEAST_GAIN = 0.01
 """The prior must come this much nearer (relative) to count as improving."""
 
@@ -53,6 +63,7 @@ class State:
         rejections: Refused ones.
         groups: Variables that depend on each other.
         counts: Records written so far, by control table and cell.
+        made: Records written so far, by proposal.
         records: Records written so far.
         batches: Batches written so far.
         priors: Mean TVD of the library to the control tables, after each iteration.
@@ -65,6 +76,7 @@ class State:
     rejections: list[Rejection] = field(default_factory=list)
     groups: list[list[str]] = field(default_factory=list)
     counts: list[np.ndarray] = field(default_factory=list)
+    made: dict[int, int] = field(default_factory=dict)
     records: int = 0
     batches: int = 0
     priors: list[float] = field(default_factory=list)
@@ -187,7 +199,7 @@ class Engine:
     def candidate_count(self, records: int) -> int:
         """Return how many candidates to draw for a batch of `records`."""
         given = self.job.engine.candidates
-        return int(np.clip(6 * records, 50_000, 400_000)) if given == "auto" else given
+        return int(np.clip(12 * records, 100_000, 400_000)) if given == "auto" else given
 
     def residual(self, records: int) -> list[np.ndarray]:
         """Return per binding table the records that each cell of the next batch should get."""
@@ -206,11 +218,16 @@ class Engine:
             round(self.job.records * self.job.engine.pilot_share),
             self.job.records - self.state.records,
         )
-        if records <= 0 or self._count_existing(self.state.batches, records):
+        if records <= 0:
             return
-        size = min(self.candidate_count(records), _PILOT_CANDIDATES)
-        candidates, _, counts = self._choose(records, size, iteration)
-        self._write_batch(candidates, deal(counts, 0, 1), iteration)
+        index = self.state.batches
+        made = self._read_existing(index, records)
+        if made is None:
+            size = min(max(40 * records, _PILOT_CANDIDATES), self.candidate_count(records))
+            candidates, _, counts = self._choose(records, size, iteration)
+            materializer = self._materializer(candidates)
+            made = self._make_batch(materializer, deal(counts, 0, 1), iteration, index)
+        self._tally(made)
 
     def _choose(
         self, records: int, size: int, iteration: int
@@ -229,7 +246,15 @@ class Engine:
         )
         calibration = calibrate(controls, candidates.prior)
         random = generator(self.job.seed, "integers", iteration)
-        counts = integerize(calibration.weights, _whole(controls, records), records, random)
+        sizes = self.tables.domain.sizes
+        counts = integerize(
+            calibration.weights,
+            _reachable(controls, calibration, records),
+            records,
+            random,
+            balance=Balance(candidates.codes, sizes, choose_scopes(sizes, random)),
+            importance=entanglement(self._binding),
+        )
         return candidates, calibration, counts
 
     def _materialize(self) -> None:
@@ -245,13 +270,7 @@ class Engine:
                 "and rules may not all be met by any records"
             )
         calibrated = self.clock()
-        groups = -(-left // self.job.output.row_group)
-        materializer = Materializer(self.sampler, candidates, {p.id: p for p in self.state.library})
-        for group in range(groups):
-            rows = deal(counts, group, groups)
-            self.listener.progress("writing", self.state.records, self.job.records)
-            if not self._count_existing(self.state.batches, len(rows)):
-                self._write_batch(candidates, rows, 0, materializer)
+        self._write_bulk(candidates, counts, -(-left // self.job.output.row_group))
         line = {
             "iteration": 0,
             "kl": calibration.kl,
@@ -270,40 +289,59 @@ class Engine:
         if 0 not in self.lines:
             self.run.append(ITERATIONS, line)
 
-    def _write_batch(
-        self,
-        candidates: Candidates,
-        rows: np.ndarray,
-        iteration: int,
-        materializer: Materializer | None = None,
-    ) -> None:
-        index = self.state.batches
-        random = generator(self.job.seed, "records", index)
-        if materializer is None:
-            library = {p.id: p for p in self.state.library}
-            materializer = Materializer(self.sampler, candidates, library)
-        frame, source = materializer.records(rows, random)
-        self.run.write_batch(index, frame, provenance_frame(iteration, source))
-        self._count(candidates.codes[rows])
+    def _write_bulk(self, candidates: Candidates, counts: np.ndarray, groups: int) -> None:
+        """Write `groups` files, several at a time; they do not depend on each other."""
+        first = self.state.batches
+        materializer = self._materializer(candidates)
 
-    def _count_existing(self, index: int, records: int) -> bool:
-        """Count a batch that is already there; return whether it was."""
+        def make(group: int) -> _Made:
+            rows = deal(counts, group, groups)
+            there = self._read_existing(first + group, len(rows))
+            return there or self._make_batch(materializer, rows, 0, first + group)
+
+        for made in in_parallel(make, range(groups)):
+            self._tally(made)
+            self.listener.progress("writing", self.state.records, self.job.records)
+
+    def _materializer(self, candidates: Candidates) -> Materializer:
+        return Materializer(self.sampler, candidates, {p.id: p for p in self.state.library})
+
+    def _make_batch(
+        self, materializer: Materializer, rows: np.ndarray, iteration: int, index: int
+    ) -> _Made:
+        """Write one batch and return what it holds; touches no state, so that threads may."""
+        frame, source = materializer.records(rows, generator(self.job.seed, "records", index))
+        self.run.write_batch(index, frame, provenance_frame(iteration, source))
+        return self._held(materializer.codes(rows), source)
+
+    def _held(self, codes: np.ndarray, source: np.ndarray) -> _Made:
+        domain = self.tables.domain
+        cells = [
+            np.bincount(table.cell_index(codes, domain), minlength=table.cells)
+            for table in self.tables.control
+        ]
+        ids, records = np.unique(source, return_counts=True)
+        made = {int(i): int(n) for i, n in zip(ids, records, strict=True) if i != BACKGROUND}
+        return _Made(len(codes), cells, made)
+
+    def _read_existing(self, index: int, records: int) -> _Made | None:
+        """Return what a batch that is already there holds, or None."""
         try:
             found = self.run.read_batch(index)
         except DamagedBatchError as error:
             self.listener.warn(f"{error}; it is made again from the recorded replies")
-            return False
+            return None
         if found is None or found[0].height != records:
-            return False
-        self._count(encode_frame(found[0], self.sampler))
-        return True
+            return None
+        source = found[1]["proposal"].fill_null(BACKGROUND).to_numpy()
+        return self._held(encode_frame(found[0], self.sampler), source)
 
-    def _count(self, codes: np.ndarray) -> None:
-        for counts, table in zip(self.state.counts, self.tables.control, strict=True):
-            counts += np.bincount(
-                table.cell_index(codes, self.tables.domain), minlength=table.cells
-            )
-        self.state.records += len(codes)
+    def _tally(self, made: _Made) -> None:
+        for counts, held in zip(self.state.counts, made.cells, strict=True):
+            counts += held
+        for number, records in made.by_proposal.items():
+            self.state.made[number] = self.state.made.get(number, 0) + records
+        self.state.records += made.records
         self.state.batches += 1
 
     def data_tvd(self) -> float | None:
@@ -343,7 +381,7 @@ class Engine:
         self.listener.iteration(line)
 
     def _write_proposals(self, *, with_records: bool) -> None:
-        made = self._records_made() if with_records else {}
+        made = self.state.made if with_records else {}
         accepted = [proposal_line(p, made.get(p.id, 0)) for p in self.state.library]
         refused = [
             {
@@ -360,22 +398,25 @@ class Engine:
         ]
         self.run.write_lines(PROPOSALS, sorted([*accepted, *refused], key=lambda line: line["id"]))
 
-    def _records_made(self) -> dict[int, int]:
-        made: dict[int, int] = {}
-        for index in range(self.state.batches):
-            batch = self.run.read_batch(index)
-            if batch is None:
-                continue
-            ids = batch[1]["proposal"].drop_nulls().to_numpy()
-            for number, count in zip(*np.unique(ids, return_counts=True), strict=True):
-                made[int(number)] = made.get(int(number), 0) + int(count)
-        return made
+
+@dataclass(frozen=True)
+class _Made:
+    """What one batch holds: records, records by control table and cell, records by proposal."""
+
+    records: int
+    cells: list[np.ndarray]
+    by_proposal: dict[int, int]
 
 
-def _whole(controls: Controls, records: int) -> Controls:
-    """Return the controls with near-whole targets made whole, so that rounding can meet them."""
-    targets: Sequence[np.ndarray] = [
-        np.where(np.abs(t - np.round(t)) < 1e-6 * max(records, 1) ** 0.5, np.round(t), t)
-        for t in controls.target
+def _reachable(controls: Controls, calibration: Calibration, records: int) -> Controls:
+    """Return the controls with targets that whole counts should follow.
+
+    That is what was asked, but for tables that gave way or could not be met: there it is what the
+    weights have, for chasing the impossible would only spoil the other tables.
+    """
+    scale = records / max(float(calibration.weights.sum()), 1e-300)
+    targets = [
+        target if np.abs(fitted - target).max() < _MET else fitted * scale
+        for target, fitted in zip(controls.target, calibration.fitted, strict=True)
     ]
     return Controls(controls.index, tuple(targets))

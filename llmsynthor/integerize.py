@@ -1,8 +1,9 @@
 """Integers: whole counts of candidates whose table errors are as near to 0 as can be.
 
-Never independent draws: systematic rounding on an order that follows the tables leaves small
-errors; exchanges of one record for another, with kicks out of dead ends, remove nearly all; a small integer
-program removes what is left.
+Never independent draws: pivotal rounding leaves a few hundred records in wrong cells, exchanges of
+one record for another bring that to a handful, and exact moves, which change one or two tables and
+nothing else, remove the rest. Where tables are too entangled for these, kicks out of dead ends and
+at last a small integer program follow.
 """
 
 from __future__ import annotations
@@ -11,13 +12,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from llmsynthor.moves import ExactMoves
+from llmsynthor.pivotal import round_pivotal
+from llmsynthor.rounding_program import solve_program
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from llmsynthor.controls import Controls
+    from llmsynthor.pivotal import Balance
 
 _POOL = 256
 _GREEDY_ROUNDS = 400
+_MOST_FAILURES = 2
 _KICKS = 100
 _KICK_CANDIDATES = 40_000
 _PROGRAM_COLUMNS = 3000
@@ -25,6 +32,7 @@ _PROGRAM_TRIES = 2
 _PROGRAM_NODES = 200
 _EXTRA_COPIES = 1
 """How many copies more than its weight, rounded up, an exchange may give a candidate."""
+_NEARLY_WHOLE = 1e-6
 
 
 def integerize(
@@ -33,6 +41,8 @@ def integerize(
     records: int,
     random: np.random.Generator,
     *,
+    balance: Balance | None = None,
+    importance: Sequence[float] | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
     """Return whole counts that add up to `records` and follow the controls.
@@ -42,6 +52,10 @@ def integerize(
         controls: Cells and targets; targets that add up to `records` can be met.
         records: How many records to make.
         random: Breaks ties; the same generator gives the same counts.
+        balance: Pairs and triples of variables that rounding should leave as the weights have
+            them.
+        importance: How much an error in each table counts while errors are moved about; tables
+            whose variables stand in other tables too are harder to mend and should count more.
         check: Called between rounds; may raise to stop.
 
     Returns:
@@ -52,8 +66,10 @@ def integerize(
     if records == 0 or not len(live):
         return counts
     share = weights[live] * (records / weights[live].sum())
-    rounding = _Rounding(controls.take(live), share, records, random)
+    rounding = _Rounding(controls.take(live), share, importance, random)
+    rounding.start(None if balance is None else balance.take(live), check)
     rounding.exchange_pools(check)
+    rounding.move(check)
     rounding.kick(check)
     rounding.solve_rest(check)
     counts[live] = rounding.counts
@@ -61,53 +77,64 @@ def integerize(
 
 
 class _Rounding:
-    """Counts while they are being mended; `error` is held minus wanted, all tables in a row."""
+    """Counts while they are being mended.
+
+    Attributes:
+        counts: Copies of each candidate.
+        error: Held minus wanted, the cells of all tables in a row.
+        most: Most copies that a candidate may have.
+    """
 
     def __init__(
-        self, controls: Controls, share: np.ndarray, records: int, random: np.random.Generator
+        self,
+        controls: Controls,
+        share: np.ndarray,
+        importance: Sequence[float] | None,
+        random: np.random.Generator,
     ) -> None:
         self.random = random
         self.share = share
-        starts = np.cumsum([0, *(len(target) for target in controls.target)])
-        self.cell = np.stack(
-            [index + start for index, start in zip(controls.index, starts[:-1], strict=True)],
-            axis=1,
-        )
-        self.target = np.concatenate(controls.target)
-        self.tables = self.cell.shape[1]
+        self._starts = np.cumsum([0, *(len(target) for target in controls.target)])
+        self._cells = np.stack(
+            [index + start for index, start in zip(controls.index, self._starts, strict=False)]
+        ).astype(np.int32)
+        self._cell = np.ascontiguousarray(self._cells.T)
+        target = np.concatenate(controls.target)
+        whole = np.round(target)
+        self._target = np.where(np.abs(target - whole) < _NEARLY_WHOLE * len(target), whole, target)
+        self._tables = len(self._cells)
+        self._importance = np.array(importance if importance else [1.0] * self._tables)
+        self._by_cell = np.repeat(self._importance, np.diff(self._starts))
         self.most = np.ceil(share).astype(np.int64) + _EXTRA_COPIES
-        self.counts = self._systematic(records)
-        self.error = (
-            np.bincount(self.cell.ravel(), np.repeat(self.counts, self.tables), len(self.target))
-            - self.target
-        )
+        self.counts = np.zeros(len(share), dtype=np.int64)
+        self.error = -self._target
 
-    def _systematic(self, records: int) -> np.ndarray:
-        """Return counts by systematic rounding, so that every stretch of the order is right."""
-        whole = np.floor(self.share).astype(np.int64)
-        part = self.share - whole
-        # shuffled within ties: a fixed order would correlate variables that have no table
-        order = np.lexsort((self.random.random(len(part)), *self.cell.T[::-1]))
-        left = records - int(whole.sum())
-        ends = np.cumsum(part[order])
-        ends *= left / ends[-1] if left else 0.0
-        picked = np.floor(ends + self.random.random() - 1e-12)
-        extra = np.diff(np.concatenate([[0.0], picked])).astype(np.int64)
-        extra[-1] += left - int(extra.sum())
-        counts = whole
-        counts[order] += extra
-        return counts
+    def start(self, balance: Balance | None, check: Callable[[], None]) -> None:
+        """Take the counts of pivotal rounding."""
+        cells = len(self._target)
+        self.counts = round_pivotal(
+            self.share, self._cells, cells, self.random, balance=balance, check=check
+        )
+        held = [np.bincount(cell, self.counts, cells) for cell in self._cells]
+        self.error = np.sum(held, axis=0) - self._target
 
     @property
     def done(self) -> bool:
         """Return whether no cell is a whole record away from its target."""
-        return bool((np.abs(self.error) < 1 - 1e-6).all())
+        return bool((np.abs(self.error) < 1 - _NEARLY_WHOLE).all())
 
     def _apply(self, out: int, into: int) -> None:
         self.counts[out] -= 1
         self.counts[into] += 1
-        self.error[self.cell[out]] -= 1
-        self.error[self.cell[into]] += 1
+        self.error[self._cell[out]] -= 1
+        self.error[self._cell[into]] += 1
+
+    def _score(self, cells: np.ndarray) -> np.ndarray:
+        """Return the weighted sum of the errors of the cells that each candidate is in."""
+        return np.asarray((self.error * self._by_cell).take(cells).sum(axis=0))
+
+    def _badness(self) -> float:
+        return float((self._by_cell * self.error**2).sum())
 
     def exchange_pools(self, check: Callable[[], None], among: np.ndarray | None = None) -> None:
         """Exchange records in over-full cells for candidates in cells that lack some.
@@ -117,35 +144,51 @@ class _Rounding:
             among: Candidates to look at; all where None.
         """
         rows = np.arange(len(self.counts)) if among is None else among
-        cell, share, most = self.cell[rows], self.share[rows], self.most[rows]
+        cells = self._cells if among is None else self._cells[:, among]
+        share, most = self.share[rows], self.most[rows]
+        failures = 0
         for _ in range(_GREEDY_ROUNDS):
-            if self.done:
+            if self.done or failures > _MOST_FAILURES:
                 return
             check()
             counts = self.counts[rows]
-            score = self.error[cell].sum(axis=1) + self.random.random(len(rows)) * 0.5
+            score = self._score(cells)
+            # the same pool again would fail again: look further away each time
+            score += self.random.random(len(rows)) * max(0.5, failures * float(np.ptp(score)) / 2)
             outs = rows[_largest(np.where(counts > 0, score, -np.inf), _POOL)]
             preference = score - np.clip(share - counts, -1.0, 1.0)
             pool = rows[_largest(np.where(counts < most, -preference, -np.inf), _POOL)]
-            if not self._exchange_between(outs, pool):
-                return
+            failures = 0 if self._exchange_between(outs, pool) else failures + 1
 
     def _exchange_between(self, outs: np.ndarray, pool: np.ndarray) -> bool:
-        """Do every exchange that lowers the squared error; return whether there was one."""
+        """Do every exchange that lowers the weighted squared error; return whether there was one."""
         moved = False
-        cells = self.cell[pool]
+        cells = self._cell[pool]
         for out in outs:
             if self.counts[out] < 1:
                 continue
-            own = self.cell[out]
-            same = (cells == own).sum(axis=1)
-            gain = self.error[cells].sum(axis=1) - self.error[own].sum() + self.tables - same
+            own = self._cell[out]
+            pull = self.error * self._by_cell
+            gain = pull[cells].sum(axis=1) - pull[own].sum() + (cells != own) @ self._importance
             gain[self.counts[pool] >= self.most[pool]] = np.inf
             best = int(np.argmin(gain))
             if gain[best] < -1e-9:
                 self._apply(int(out), int(pool[best]))
                 moved = True
         return moved
+
+    def move(self, check: Callable[[], None]) -> None:
+        """Remove errors by exact moves, as long as there are some that help."""
+        if self.done:
+            return
+        moves = ExactMoves(self._cells, self._starts, self.random)
+        while not self.done:
+            check()
+            found = moves.find(self.error, self.counts > 0, self.counts < self.most)
+            if not found:
+                return
+            for out, into in found:
+                self._apply(out, into)
 
     def kick(self, check: Callable[[], None]) -> None:
         """Get out of a dead end: disturb a few records near the errors, mend again, keep the better.
@@ -155,76 +198,48 @@ class _Rounding:
         for _ in range(_KICKS):
             if self.done:
                 return
-            before = self.counts.copy(), self.error.copy()
+            before = self.counts.copy(), self.error.copy(), self._badness()
             rows = self._near_errors()
             outs = self._some(rows[self.counts[rows] > 0])
             into = self._some(rows[self.counts[rows] < self.most[rows]])
             for out, to in zip(outs, into, strict=False):
                 self._apply(int(out), int(to))
             self.exchange_pools(check, self._some(np.arange(len(self.counts)), _KICK_CANDIDATES))
-            if (self.error**2).sum() > (before[1] ** 2).sum() + 1e-9:
-                self.counts, self.error = before
+            self.move(check)
+            if self._badness() > before[2] + 1e-9:
+                self.counts, self.error = before[:2]
 
     def _near_errors(self) -> np.ndarray:
-        wrong = np.abs(self.error) >= 1 - 1e-6
-        return np.flatnonzero(wrong[self.cell].any(axis=1))
+        wrong = np.abs(self.error) >= 1 - _NEARLY_WHOLE
+        return np.flatnonzero(wrong[self._cells].any(axis=0))
 
     def _some(self, rows: np.ndarray, most: int = 8) -> np.ndarray:
         return self.random.choice(rows, min(most, len(rows)), replace=False)
 
     def solve_rest(self, check: Callable[[], None]) -> None:
         """Remove what is left by integer programs over some of the candidates."""
-        for attempt in range(_PROGRAM_TRIES):
+        for attempt in range(1, _PROGRAM_TRIES + 1):
             if self.done:
                 return
             check()
-            self._solve_program(_PROGRAM_COLUMNS * (attempt + 1))
-
-    def _solve_program(self, columns: int) -> None:
-        from scipy.optimize import Bounds, LinearConstraint, milp  # a slow import, rarely needed
-        from scipy.sparse import csc_array, hstack, identity
-
-        pool = self._program_pool(columns)
-        wide, cells = len(pool), len(self.target)
-        ones = np.ones(wide * self.tables)
-        matrix = csc_array(
-            (ones, self.cell[pool].ravel(), np.arange(0, wide * self.tables + 1, self.tables)),
-            shape=(cells, wide),
-        )
-        slack = identity(cells, format="csc")
-        system = hstack([matrix, -matrix, slack, -slack], format="csc")
-        cost = np.concatenate([np.full(2 * wide, 1e-3), np.ones(2 * cells)])
-        cost[: 2 * wide] += self.random.random(2 * wide) * 1e-4
-        upper = np.concatenate(
-            [self.most[pool] - self.counts[pool], self.counts[pool], np.full(2 * cells, np.inf)]
-        )
-        whole = np.concatenate([np.ones(2 * wide), np.zeros(2 * cells)])
-        total = csc_array(
-            np.concatenate([np.ones(wide), -np.ones(wide), np.zeros(2 * cells)])[None, :]
-        )
-        found = milp(
-            cost,
-            integrality=whole,
-            bounds=Bounds(0, np.maximum(upper, 0)),
-            constraints=[
-                LinearConstraint(system, -self.error, -self.error),
-                LinearConstraint(total, 0, 0),
-            ],
-            options={"node_limit": _PROGRAM_NODES, "mip_rel_gap": 1e-3},
-        )
-        if found.x is None:
-            return
-        change = np.round(found.x[:wide] - found.x[wide : 2 * wide]).astype(np.int64)
-        error = self.error + np.bincount(
-            self.cell[pool].ravel(), np.repeat(change, self.tables), cells
-        )
-        if np.abs(error).sum() < np.abs(self.error).sum() - 1e-9:
-            self.counts[pool] += change
-            self.error = error
+            pool = self._program_pool(_PROGRAM_COLUMNS * attempt)
+            change = solve_program(
+                self._cell[pool],
+                self.error,
+                self.counts[pool],
+                self.most[pool] - self.counts[pool],
+                self.random,
+                nodes=_PROGRAM_NODES,
+            )
+            moved = np.repeat(change, self._tables)
+            error = self.error + np.bincount(self._cell[pool].ravel(), moved, len(self.error))
+            if np.abs(error).sum() < np.abs(self.error).sum() - 1e-9:
+                self.counts[pool] += change
+                self.error = error
 
     def _program_pool(self, columns: int) -> np.ndarray:
         """Return candidates near the errors, and some at random."""
-        near = np.abs(self.error)[self.cell].sum(axis=1)
+        near = np.abs(self.error)[self._cells].sum(axis=0)
         near = near + self.random.random(len(near)) * 0.5
         held = _largest(np.where(self.counts > 0, near, -np.inf), columns // 3)
         others = _largest(near, columns // 3)

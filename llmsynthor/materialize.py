@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import polars as pl
@@ -11,12 +14,16 @@ from llmsynthor.domain import BACKGROUND
 from llmsynthor.rules import broken_mask
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from llmsynthor.plan import Proposal
     from llmsynthor.sampling import Candidates, Sampler
 
 _REDRAWS = 16
+_MOST_WORKERS = 8
+"""Each holds a batch or two in memory."""
+_POLL_S = 0.1
+_T = TypeVar("_T")
 
 
 def deal(counts: np.ndarray, group: int, groups: int) -> np.ndarray:
@@ -37,6 +44,34 @@ def deal(counts: np.ndarray, group: int, groups: int) -> np.ndarray:
     return np.searchsorted(ends, np.arange(group, int(ends[-1]), groups), side="right")
 
 
+def in_parallel(make: Callable[[int], _T], numbers: Iterable[int]) -> Iterator[_T]:
+    """Yield `make(number)` for each number, in order; as many at once as there are cores.
+
+    No more results are held than there are cores. A signal is answered at once: what is being
+    written is finished, and nothing new is begun.
+    """
+    workers = min(len(os.sched_getaffinity(0)), _MOST_WORKERS)
+    waiting: deque[Future[_T]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for number in numbers:
+                if len(waiting) > workers:
+                    yield _result(waiting.popleft())
+                waiting.append(pool.submit(make, number))
+            while waiting:
+                yield _result(waiting.popleft())
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _result(future: Future[_T]) -> _T:
+    # a short wait: polars installs a SIGINT handler that restarts a blocked wait for ever
+    while not future.done():
+        wait([future], timeout=_POLL_S)
+    return future.result()
+
+
 class Materializer:
     """Turns candidates into records with values, sources and kept rules."""
 
@@ -51,6 +86,10 @@ class Materializer:
         most = max(library, default=BACKGROUND)
         limits = [sampler.limits(library.get(number)) for number in range(BACKGROUND, most + 1)]
         self._limits = np.stack(limits)  # row 0 is the background
+
+    def codes(self, rows: np.ndarray) -> np.ndarray:
+        """Return the codes of the candidates `rows`, shape `(rows, variables)`."""
+        return self._candidates.codes[rows]
 
     def records(
         self, rows: np.ndarray, random: np.random.Generator
