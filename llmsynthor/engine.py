@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 ITERATIONS = "iterations.jsonl"
 PROPOSALS = "proposals.jsonl"
-_PILOT_CANDIDATES = 20_000
+_PILOT_CANDIDATES = (20_000, 60_000)
 _MET = 1e-3
 """Records; weights that are nearer to a table have met it."""
 _LEAST_GAIN = 0.01
@@ -223,7 +223,7 @@ class Engine:
         index = self.state.batches
         made = self._read_existing(index, records)
         if made is None:
-            size = min(max(40 * records, _PILOT_CANDIDATES), self.candidate_count(records))
+            size = int(np.clip(40 * records, *_PILOT_CANDIDATES))
             candidates, _, counts = self._choose(records, size, iteration)
             materializer = self._materializer(candidates)
             made = self._make_batch(materializer, deal(counts, 0, 1), iteration, index)
