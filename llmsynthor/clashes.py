@@ -14,17 +14,16 @@ from llmsynthor.columns import (
     Goal,
     Solution,
     System,
-    deviations,
     rounding_room,
 )
-from llmsynthor.conflict import Conflict, Cost, summed_cells
-from llmsynthor.lawful import Lawful
+from llmsynthor.conflict import Cells, Conflict, Cost, summed_cells
 from llmsynthor.maxent import TooLargeError
 from llmsynthor.maxsum import elimination_order, max_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from llmsynthor.lawful import Lawful
     from llmsynthor.tables import Table
 
 _MOST_CONFLICTS = 3
@@ -32,9 +31,16 @@ _MOST_CONFLICTS = 3
 
 _SUPPORT = 1e-7
 _LARGEST_FACTOR = 12
-_SAMPLE = 3000
-_PARTS = 3
-_PART_LIMIT = 30_000
+_MOST_FOCUSED = 12
+_MOST_THINNED = 60
+_SAMPLE = 1500
+_AFFORDABLE = 5e5
+_PART_TABLES = 6
+_MOST_CELLS = 1500
+"""A linear program with more cells takes minutes; then only parts are looked at."""
+
+_MOST_COST_CELLS = 500
+_RAKING_ROUNDS = 20
 
 
 def impossible_rules(lawful: Lawful, records: int) -> list[Conflict]:
@@ -75,83 +81,117 @@ def components(
 
 
 class Search:
-    """Looks for conflicts among the tables and rules of one component."""
+    """Looks for conflicts among the tables and rules of one component.
+
+    Attributes:
+        is_settled: Whether the tables are known to be met by some records, or to clash.
+    """
 
     def __init__(
-        self, lawful: Lawful, tables: Sequence[Table], rules: Sequence[int], records: int
+        self,
+        lawful: Lawful,
+        tables: Sequence[Table],
+        rules: Sequence[int],
+        records: int,
+        start_codes: np.ndarray,
     ) -> None:
         self._lawful = lawful
         self._tables = tuple(tables)
         self._rules = tuple(rules)
         self._records = records
+        self._start = start_codes[_spread(len(start_codes), _SAMPLE)]
+        self.is_settled = True
 
     def run(self) -> tuple[list[Conflict], np.ndarray]:
-        """Return the conflicts, or else codes of records that meet the tables (-1: left open).
-
-        Raises:
-            TooLargeError: Tables and rules are too entangled to settle it.
-        """
+        """Return the conflicts, or else codes of records that meet the tables (-1: left open)."""
         nobody = np.zeros((0, len(self._lawful.domain.names)), dtype=np.int32)
         if not self._tables:
             return [], nobody
         conflicts = self._empty_cells()
         if not conflicts:
-            system = self._system(self._tables, self._rules)
-            solution = system.solve(Goal(proof=True))
-            if solution.is_possible:
+            solution = self._solve(Goal(proof=True, rounds=1))
+            few = len(self._tables) <= _PART_TABLES
+            if not few and not (solution and solution.is_possible):
+                conflicts = self._conflicts_of_parts()
+            if not conflicts and not (solution and solution.is_possible):
+                solution = self._solve(Goal(proof=True))
+            if not conflicts and solution and solution.is_possible:
+                system = self._system(self._tables, self._rules)
                 return [], self._lawful.codes(system.names, solution.atoms)
-            if not solution.is_impossible:
-                raise TooLargeError
-            conflicts = self._all_conflicts(solution)
+            if not conflicts and solution and solution.is_impossible:
+                conflicts = self._all_conflicts(self._tables, self._rules, solution)
+        self.is_settled = bool(conflicts)
         return [self._with_costs(conflict, conflicts) for conflict in conflicts], nobody
 
-    def run_on_part(self, start_codes: np.ndarray) -> list[Conflict]:
-        """Return conflicts among tables of which all records can be looked at; there may be more.
+    def _solve(self, goal: Goal) -> Solution | None:
+        """Return a solution of the whole component, or None where it is too large."""
+        if sum(table.cells for table in self._tables) > _MOST_CELLS:
+            return None
+        system = self._system(self._tables, self._rules)
+        try:
+            return system.solve(goal, self._start_atoms(system))
+        except TooLargeError:
+            return None
 
-        Tables that the records `start_codes` fail to meet are looked at first.
+    def _start_atoms(self, system: System) -> np.ndarray:
+        """Return atoms of those drawn records that the rules still allow, as the system has them."""
+        domain, random = self._lawful.domain, np.random.default_rng(0)
+        atoms = np.zeros((len(self._start), len(system.names)), dtype=np.int64)
+        for column, name in enumerate(system.names):
+            bins, codes = self._lawful.bins[name], self._start[:, domain.positions[name]]
+            order = np.argsort(bins, kind="stable")
+            low, high = (np.searchsorted(bins[order], codes, side=s) for s in ("left", "right"))
+            atoms[:, column] = order[low + (random.random(len(codes)) * (high - low)).astype(int)]
+        for rule in system.rules:
+            atoms = atoms[~system.breaches(atoms, rule)]
+        return atoms
+
+    def _conflicts_of_parts(self) -> list[Conflict]:
+        """Return conflicts among a few tables that are linked: most conflicts are so small.
+
+        Tables that the drawn records fail to meet are looked at first.
         """
-        everything = [t.cells for t in self._tables]
-        trouble = (
-            _trouble(self._lawful, self._tables, start_codes) if len(start_codes) else everything
-        )
-        order = np.argsort(-np.asarray(trouble, dtype=float), kind="stable")
-        for first in order[:_PARTS]:
-            tables = self._grown(int(first), order)
+        trouble = _trouble(self._tables, self._start, self._lawful)
+        order = np.argsort(-np.asarray(trouble), kind="stable")
+        conflicts: list[Conflict] = []
+        cells = np.sort([table.cells for table in self._tables])[-_PART_TABLES:].sum()
+        for first in order[: int(np.clip(_AFFORDABLE / cells**2, 5, len(order)))]:
+            known = {id(table) for conflict in conflicts for table in conflict.tables}
+            if len(conflicts) == _MOST_CONFLICTS or id(self._tables[first]) in known:
+                continue
+            tables = self._part(int(first), [n for n in order if id(self._tables[n]) not in known])
             spoken = {name for table in tables for name in table.scope}
-            rules = [r for r in self._rules if set(self._lawful.rules[r].scope) <= spoken]
+            rules = [r for r in self._rules if spoken & set(self._lawful.rules[r].scope)]
             try:
-                conflicts, _ = Search(self._lawful, tables, rules, self._records).run()
+                solution = self._proof(tables, rules)
+                if solution.is_impossible:
+                    conflicts += self._all_conflicts(tables, rules, solution)
             except TooLargeError:
                 continue
-            if conflicts:
-                return conflicts
-        return []
+        return conflicts[:_MOST_CONFLICTS]
 
-    def _grown(self, first: int, order: np.ndarray) -> list[Table]:
-        """Return a table and others that it is linked to, as many as can be handled at once."""
+    def _part(self, first: int, order: Sequence[int]) -> list[Table]:
+        """Return a table and a few that share variables with it, those first that share most."""
         part = [self._tables[first]]
-        sizes = {name: len(codes) for name, codes in self._lawful.bins.items()}
-        for number in order:
-            table = self._tables[number]
+        left = [self._tables[n] for n in order if n != first]
+        while left and len(part) < _PART_TABLES:
             spoken = {name for member in part for name in member.scope}
-            if number == first or not spoken & set(table.scope):
-                continue
-            scopes = [member.scope for member in [*part, table]]
-            within = spoken | set(table.scope)
-            scopes += [s for r in self._rules if within >= set(s := self._lawful.rules[r].scope)]
-            try:
-                for scope in scopes[: len(part) + 1]:
-                    elimination_order(scopes, sizes, scope, _PART_LIMIT)
-            except TooLargeError:
-                continue
-            part.append(table)
+            near = max(left, key=lambda t: len(spoken & set(t.scope)) / len(t.scope))
+            if not spoken & set(near.scope):
+                break
+            left.remove(near)
+            part.append(near)
         return part
 
     def _system(self, tables: Sequence[Table], rules: Sequence[int]) -> System:
         return System(self._lawful, tables, rules)
 
     def _is_impossible(self, tables: Sequence[Table], rules: Sequence[int]) -> bool:
-        return bool(tables) and (self._system(tables, rules).solve(Goal(proof=True)).is_impossible)
+        return bool(tables) and self._proof(tables, rules).is_impossible
+
+    def _proof(self, tables: Sequence[Table], rules: Sequence[int]) -> Solution:
+        system = self._system(tables, rules)
+        return system.solve(Goal(proof=True), self._start_atoms(system))
 
     def _empty_cells(self) -> list[Conflict]:
         """Return a conflict for each table and rules that leave wanted cells without any record."""
@@ -187,19 +227,20 @@ class Search:
             place = place * table.share.shape[axis] + group[self._lawful.bins[name]].reshape(shape)
         return np.bincount(place[reached], minlength=table.cells) > 0
 
-    def _all_conflicts(self, solution: Solution) -> list[Conflict]:
+    def _all_conflicts(
+        self, tables: Sequence[Table], rules: Sequence[int], solution: Solution
+    ) -> list[Conflict]:
         """Return conflicts that have no member in common."""
-        tables, rules = self._tables, self._rules
         conflicts: list[Conflict] = []
         while solution.is_impossible and len(conflicts) < _MOST_CONFLICTS:
             conflict = self._smallest(tables, rules, solution)
             conflicts.append(conflict)
             numbers = {number for number, _ in conflict.rules}
-            tables = tuple(t for t in tables if t not in conflict.tables)
-            rules = tuple(r for r in rules if r not in numbers)
+            tables = [t for t in tables if t not in conflict.tables]
+            rules = [r for r in rules if r not in numbers]
             if not tables:
                 break
-            solution = self._system(tables, rules).solve(Goal(proof=True))
+            solution = self._proof(tables, rules)
         return conflicts
 
     def _smallest(
@@ -214,12 +255,8 @@ class Search:
             _shrunk(by_size, lambda some: self._is_impossible([used[i] for i in some], least))
         )
         system = self._system([used[i] for i in kept], least)
-        times = _simple(system, system.solve(Goal(largest=True)).prices)
-        cells = [
-            cell
-            for table, own in zip(system.tables, times, strict=True)
-            for cell in summed_cells(table, own, self._records)
-        ]
+        times = self._clearest(system)
+        cells = self._counted(system, times)
         above = [np.maximum(own, 0.0) for own in times]
         return Conflict(
             self._records,
@@ -230,17 +267,44 @@ class Search:
             alone=_most(system, above) <= 1,
         )
 
+    def _clearest(self, system: System) -> list[np.ndarray]:
+        """Return the multipliers that prove the conflict with the fewest cells."""
+        best = _simple(system, system.solve(Goal(largest=True)).prices)
+        known = [(n, int(c)) for n, own in enumerate(best) for c in np.flatnonzero(own)]
+        for focus in known[:_MOST_FOCUSED]:
+            solution = system.solve(Goal(focus=focus))
+            if solution.is_impossible:
+                times = _simple(system, solution.prices)
+                best = min(best, times, key=partial(self._length, system))
+        return best
+
+    def _length(self, system: System, times: Sequence[np.ndarray]) -> tuple[int, float]:
+        cells = self._counted(system, times)
+        odd = sum(abs(cell.times) != 1 for cell in cells)
+        return len(cells) + odd, abs(_most(system, times))
+
+    def _counted(self, system: System, times: Sequence[np.ndarray]) -> list[Cells]:
+        return [
+            cell
+            for table, own in zip(system.tables, times, strict=True)
+            for cell in summed_cells(table, own, self._records)
+        ]
+
     def _with_costs(self, conflict: Conflict, conflicts: Sequence[Conflict]) -> Conflict:
         """Return the conflict with what it costs if one member gives way and all others hold.
 
-        Members of the other conflicts are left out: each conflict has its own ways out.
+        Members of the other conflicts are left out, as each conflict has its own ways out; and in
+        large components all other tables and rules: the costs hold as the least then too.
         """
         own_rules = {number for number, _ in conflict.rules}
+        tables, rules = self._tables, self._rules
+        if sum(table.cells for table in tables) > _MOST_COST_CELLS:
+            tables, rules = conflict.tables, tuple(own_rules)
         others = [other for other in conflicts if other is not conflict]
         gone = {id(t) for o in others for t in o.tables} - {id(t) for t in conflict.tables}
         broken = {number for o in others for number, _ in o.rules} - own_rules
-        tables = [t for t in self._tables if id(t) not in gone]
-        system = self._system(tables, [r for r in self._rules if r not in broken])
+        tables = tuple(t for t in tables if id(t) not in gone)
+        system = self._system(tables, [r for r in rules if r not in broken])
         goals: list[tuple[Table | int, Goal]] = [
             *((t, Goal(giving_way=i)) for i, t in enumerate(tables) if t in conflict.tables),
             *((number, Goal(dropped=number)) for number in sorted(own_rules)),
@@ -269,31 +333,65 @@ def _simple(system: System, prices: Sequence[np.ndarray]) -> list[np.ndarray]:
         [np.round(own, 3) for own in scaled],
     ]
     for times in tries:
-        if _proves(system, times):
-            return times
+        if _surplus(system, times) > NEGLIGIBLE:
+            return _thinned(system, times)
     return scaled
 
 
-def _proves(system: System, times: Sequence[np.ndarray]) -> bool:
-    """Return whether the cells so counted want more than all records can be counted."""
+def _thinned(system: System, times: list[np.ndarray]) -> list[np.ndarray]:
+    """Return the multipliers without those that add nothing, each table's commonest made 0.
+
+    A number added to all cells of a table changes nothing, as every record is in one of them.
+    """
+    for number, own in enumerate(times):
+        values, often = np.unique(own, return_counts=True)
+        moved = [*times[:number], own - values[often.argmax()], *times[number + 1 :]]
+        if _surplus(system, moved) >= _surplus(system, times) - NEGLIGIBLE / 2:
+            times = moved
+    cells = [(n, c) for n, own in enumerate(times) for c in np.flatnonzero(own)]
+    surplus = _surplus(system, times)
+    for number, cell in cells[:_MOST_THINNED]:
+        own = times[number].copy()
+        own[cell] = 0.0
+        fewer = [*times[:number], own, *times[number + 1 :]]
+        if _surplus(system, fewer) >= surplus - NEGLIGIBLE / 2:
+            times = fewer
+    return times
+
+
+def _surplus(system: System, times: Sequence[np.ndarray]) -> float:
+    """Return how much more the cells so counted want than all records can count."""
     wanted = sum(
         float(own @ target - np.abs(own) @ room)
         for own, target, room in zip(times, system.targets, system.room, strict=True)
     )
-    return wanted - WHOLE * _most(system, times) > NEGLIGIBLE
+    return wanted - WHOLE * _most(system, times)
 
 
 def _most(system: System, times: Sequence[np.ndarray]) -> float:
     return float(system.best(times, 0)[0].max())
 
 
-def _trouble(lawful: Lawful, tables: Sequence[Table], codes: np.ndarray) -> list[float]:
-    """Return how much weight is in wrong cells of each table, with drawn records alone."""
-    domain = lawful.domain
-    bins = {v.name: np.arange(v.size) for v in domain.variables}
-    system = System(Lawful(domain, (), bins, {}), tables, ())
-    rows = np.unique(np.linspace(0, len(codes) - 1, _SAMPLE).astype(np.int64))
-    return deviations(system, codes[rows][:, list(domain.columns(system.names))])
+def _trouble(tables: Sequence[Table], codes: np.ndarray, lawful: Lawful) -> list[float]:
+    """Return which share of drawn records stays in wrong cells of each table when they are raked."""
+    if not len(codes):
+        return [1.0] * len(tables)
+    index = [table.cell_index(codes, lawful.domain) for table in tables]
+    weights = np.full(len(codes), 1.0 / len(codes))
+    for _ in range(_RAKING_ROUNDS):
+        for table, own in zip(tables, index, strict=True):
+            held = np.bincount(own, weights, table.cells)
+            factor = np.divide(table.flat_share, held, out=np.ones(table.cells), where=held > 0)
+            weights *= np.clip(factor, 0.3, 3.0)[own]  # no table takes all from another at once
+    return [
+        float(np.abs(np.bincount(own, weights, table.cells) - table.flat_share).sum())
+        for table, own in zip(tables, index, strict=True)
+    ]
+
+
+def _spread(rows: int, most: int) -> np.ndarray:
+    """Return numbers of at most `most` of some rows, evenly spread over them."""
+    return np.unique(np.linspace(0, rows - 1, min(rows, most)).astype(np.int64))
 
 
 def _reach(lawful: Lawful, rules: Iterable[int], keep: tuple[str, ...]) -> np.ndarray:

@@ -34,8 +34,10 @@ NEGLIGIBLE = 1e-6 * WHOLE
 
 _FLOAT_NOISE = 2e-9
 _ROUNDS = 150
-_TABLES_PER_ROUND = 8
+_LEAST_ROUNDS = 3
+_AFFORDABLE = 4e6
 _COLUMNS_PER_TABLE = 150
+_COLUMNS_PER_ROUND = 400
 _WORTH = 1e-7
 _GAP = 1e-6
 _NOWHERE = 1e-26
@@ -80,13 +82,18 @@ class Goal:
         giving_way: Number of the only table that may give way, or None.
         dropped: Number of a rule that may be broken at the price of 1 for each record, or None.
         largest: Minimise the largest deviation of a cell instead: its prices are sparse.
+        focus: Number of a table and one of its cells: its other cells may deviate freely. Where
+            the optimum is not 0, the prices prove what the other tables allow in this one cell.
         proof: Stop as soon as it is settled whether the optimum is 0.
+        rounds: Solve so many restricted programs at most; None leaves that to the size.
     """
 
     giving_way: int | None = None
     dropped: int | None = None
     largest: bool = False
+    focus: tuple[int, int] | None = None
     proof: bool = False
+    rounds: int | None = None
 
 
 def rounding_room(table: Table) -> np.ndarray:
@@ -114,39 +121,53 @@ class System:
         self.room = [rounding_room(table) * WHOLE for table in tables]
         self._orders: dict[tuple[str, ...], list[str]] = {}
 
-    def solve(self, goal: Goal) -> Solution:
+    def solve(self, goal: Goal, start: np.ndarray | None = None) -> Solution:
         """Minimise over the weights of all lawful records.
+
+        Args:
+            goal: What to minimise.
+            start: Atoms of lawful records to begin with, shape `(rows, variables)`.
 
         Raises:
             TooLargeError: The tables and rules are too entangled to look at all records.
         """
         program = _Program(self, goal)
+        if start is not None:
+            program.add(start)
         likely = [np.log(np.maximum(t / WHOLE, _NOWHERE)) for t in self.targets]
         for number in range(len(self.tables)):
             values, columns = self.best(likely, number)
             program.add(columns[np.isfinite(values)])
         bound, turn = -np.inf, 0
+        rounds = goal.rounds or self._affordable_rounds()
         while True:
             value, prices, level, stiff = program.optimum()
             most, fresh = self._price(program, prices, level, turn)
             bound = max(bound, self._lower_bound(prices, most))
             turn += 1
             settled = goal.proof and (value <= NEGLIGIBLE or bound > NEGLIGIBLE)
-            if settled or not fresh or value - bound <= _GAP or turn == _ROUNDS:
+            if settled or not fresh or value - bound <= _GAP or turn == rounds:
                 return Solution(value, bound, prices, program.used(), stiff)
+
+    def _affordable_rounds(self) -> int:
+        """Return how many restricted programs take seconds: each takes about cells squared."""
+        cells = sum(table.cells for table in self.tables)
+        return int(np.clip(_AFFORDABLE / cells**2, _LEAST_ROUNDS, _ROUNDS))
 
     def _price(
         self, program: _Program, prices: Sequence[np.ndarray], level: float, turn: int
     ) -> tuple[float, int]:
         """Add the dearest records; return the largest value of a record and how many were added."""
         most, fresh = -np.inf, 0
-        for step in range(min(len(self.tables), _TABLES_PER_ROUND)):
-            number = (turn * _TABLES_PER_ROUND + step) % len(self.tables)
+        for step in range(len(self.tables)):
+            number = (turn + step) % len(self.tables)
             values, columns = self.best(prices, number, program.goal.dropped)
             most = max(most, float(values.max()))
             worth = np.flatnonzero(values > _WORTH - level)
             worth = worth[np.argsort(-values[worth], kind="stable")[:_COLUMNS_PER_TABLE]]
             fresh += program.add(columns[worth])
+            if fresh >= _COLUMNS_PER_ROUND:
+                break
         return most, fresh
 
     def _lower_bound(self, prices: Sequence[np.ndarray], most: float) -> float:
@@ -216,8 +237,7 @@ class _Program:
     def __init__(self, system: System, goal: Goal) -> None:
         self._system, self.goal = system, goal
         self._target, self._room = np.concatenate(system.targets), np.concatenate(system.room)
-        self.starts = np.cumsum([0, *(len(target) for target in system.targets)])
-        self.off = np.zeros(len(self._target))
+        self._starts = np.cumsum([0, *(len(target) for target in system.targets)])
         self._atoms = np.zeros((0, len(system.names)), dtype=np.int64)
         self._seen: set[bytes] = set()
         self._weights = np.zeros(0)
@@ -264,10 +284,10 @@ class _Program:
         if found.x is None:
             raise TooLargeError
         self._weights = found.x[:rows]
-        self.off = (found.x[rows : rows + cells] + found.x[rows + cells : rows + 2 * cells]) / 2
-        stiff = float(self.off[slack >= _STIFF / 2].sum())
+        off = (found.x[rows : rows + cells] + found.x[rows + cells : rows + 2 * cells]) / 2
+        stiff = float(off[slack >= _STIFF / 2].sum())
         duals = np.asarray(found.eqlin.marginals)
-        return float(found.fun), np.split(duals[:-1], self.starts[1:-1]), float(duals[-1]), stiff
+        return float(found.fun), np.split(duals[:-1], self._starts[1:-1]), float(duals[-1]), stiff
 
     def _constraints(self) -> tuple[sparse.csc_array, sparse.csc_array | None]:
         """Return the matrices of equalities and inequalities.
@@ -279,7 +299,7 @@ class _Program:
         index = self._system.cells(self._atoms)
         each, cell = np.arange(rows), np.arange(cells)
         entries = [
-            *((own + start, each, 1.0) for own, start in zip(index, self.starts, strict=False)),
+            *((own + start, each, 1.0) for own, start in zip(index, self._starts, strict=False)),
             (np.full(rows, cells), each, 1.0),
             (cell, rows + cell, 1.0),
             (cell, rows + cells + cell, -1.0),
@@ -297,11 +317,15 @@ class _Program:
 
     def _slack_costs(self) -> np.ndarray:
         """Return the price of one too few or too many: half, as one wrong record makes both."""
-        goal, starts = self.goal, self.starts
+        goal, starts = self.goal, self._starts
         stiff = goal.giving_way is not None or goal.dropped is not None
         costs = np.full(starts[-1], _STIFF / 2 if stiff else 0.5)
         if goal.giving_way is not None:
             costs[starts[goal.giving_way] : starts[goal.giving_way + 1]] = 0.5
+        if goal.focus is not None:
+            table, cell = goal.focus
+            costs[starts[table] : starts[table + 1]] = 0.0
+            costs[starts[table] + cell] = 0.5
         return costs
 
 
@@ -314,11 +338,3 @@ def _matrix(
     values = np.concatenate([np.full(len(rows), value) for rows, _, value in entries])
     places = np.concatenate([np.stack([rows, columns]) for rows, columns, _ in entries], axis=1)
     return sparse.csc_array((values, (places[0], places[1])), shape=shape)
-
-
-def deviations(system: System, atoms: np.ndarray) -> list[float]:
-    """Return the weight in wrong cells of each table, as small as these records alone allow."""
-    program = _Program(system, Goal())
-    program.add(atoms)
-    program.optimum()
-    return [float(part.sum()) for part in np.split(program.off, program.starts[1:-1])]

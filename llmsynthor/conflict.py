@@ -112,7 +112,9 @@ def _empty_cells(conflict: Conflict) -> list[str]:
     rest = conflict.cells[_MOST_LINES:]
     if rest:
         wanted = figure(sum(cell.wanted for cell in rest))
-        lines.append(f"{rest[0].table.file}: and {len(rest)} more such cells, with {wanted} records")
+        lines.append(
+            f"{rest[0].table.file}: and {len(rest)} more such cells, with {wanted} records"
+        )
     return [*lines, *_rule_lines(conflict)]
 
 

@@ -18,7 +18,6 @@ from llmsynthor.clashes import Search, components, impossible_rules
 from llmsynthor.conflict import Conflict, joined
 from llmsynthor.errors import InfeasibleError
 from llmsynthor.lawful import tabulate
-from llmsynthor.maxent import TooLargeError
 from llmsynthor.seeds import generator
 
 if TYPE_CHECKING:
@@ -91,8 +90,8 @@ def diagnose(
         tables: Their targets are shares of `records`.
         rules: The job's rules.
         records: How many records there are to be.
-        start_codes: Lawful records, shape `(rows, variables)`: used where the tables are too
-            entangled to look at all records, to find where a conflict may lie.
+        start_codes: Drawn records, shape `(rows, variables)`: they speed up the search, and show
+            where to look for a conflict if the tables are too entangled to look at all records.
     """
     lawful = tabulate(rules, tables.domain)
     nothing = np.zeros((0, len(tables.domain.names)), dtype=np.int32)
@@ -103,13 +102,11 @@ def diagnose(
     codes, exact = [nothing], lawful.is_complete
     binding = set(binding_tables(tables.hard))
     for component in components([t for t in tables.hard if t in binding], lawful):
-        search = Search(lawful, *component, records)
-        try:
-            found, own = search.run()
-            codes.append(own)
-        except TooLargeError:
-            found, exact = search.run_on_part(start_codes), False
+        search = Search(lawful, *component, records, start_codes)
+        found, own = search.run()
         conflicts += found
+        codes.append(own)
+        exact = exact and search.is_settled
     return Diagnosis(tuple(conflicts), np.concatenate(codes), exact and not conflicts)
 
 
