@@ -8,76 +8,34 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmsynthor.columns import (
-    NEGLIGIBLE,
-    WHOLE,
-    Goal,
-    Solution,
-    System,
-    rounding_room,
-)
-from llmsynthor.conflict import Cells, Conflict, Cost, summed_cells
+from llmsynthor.certificate import clearest_multipliers, counted_cells, most_counted
+from llmsynthor.columns import NEGLIGIBLE, Solution, System, rounding_room
+from llmsynthor.conflict import Conflict, Cost, summed_cells
 from llmsynthor.maxent import TooLargeError
-from llmsynthor.maxsum import elimination_order, max_out
+from llmsynthor.reach import components, reach, shrunk
+from llmsynthor.restricted import WHOLE, Goal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Sequence
 
     from llmsynthor.lawful import Lawful
+    from llmsynthor.rules import Rule
     from llmsynthor.tables import Table
 
 _MOST_CONFLICTS = 3
 """Of one component; what else clashes shows when these are mended."""
 
 _SUPPORT = 1e-7
-_LARGEST_FACTOR = 12
-_MOST_FOCUSED = 12
-_MOST_THINNED = 60
 _SAMPLE = 1500
-_AFFORDABLE = 5e5
+_RAKING_ROUNDS = 20
 _PART_TABLES = 6
+_AFFORDABLE = 5e5
+"""Parts are looked at until their cells squared, which is about what they cost, add up to this."""
+
 _MOST_CELLS = 1500
 """A linear program with more cells takes minutes; then only parts are looked at."""
 
 _MOST_COST_CELLS = 500
-_RAKING_ROUNDS = 20
-
-
-def impossible_rules(lawful: Lawful, records: int) -> list[Conflict]:
-    """Return each rule that allows nothing, or else sets of rules that allow nothing together."""
-    found = [
-        Conflict(records, (), ((n, lawful.rules[n]),))
-        for n, allowed in sorted(lawful.allowed.items())
-        if not allowed.any()
-    ]
-    if found:
-        return found
-    for _, rules in components((), lawful):
-        if not _reach(lawful, rules, ()).any():
-            least = _shrunk(rules, lambda some: not _reach(lawful, some, ()).any())
-            found.append(Conflict(records, (), tuple((n, lawful.rules[n]) for n in least)))
-    return found
-
-
-def components(
-    tables: Sequence[Table], lawful: Lawful
-) -> list[tuple[tuple[Table, ...], tuple[int, ...]]]:
-    """Return tables and tabulated rules, apart where no variable links them."""
-    parts: list[tuple[set[str], list[Table | int]]] = []
-    members: list[Table | int] = [*tables, *sorted(lawful.allowed)]
-    for member in members:
-        scope = set(lawful.rules[member].scope if isinstance(member, int) else member.scope)
-        near = [part for part in parts if part[0] & scope]
-        parts = [part for part in parts if not part[0] & scope]
-        linked = [m for part in near for m in part[1]]
-        parts.append((scope.union(*(part[0] for part in near)), [*linked, member]))
-    return [
-        (
-            tuple(m for m in own if not isinstance(m, int)),
-            tuple(sorted(m for m in own if isinstance(m, int))),
-        )
-        for _, own in parts
-    ]
 
 
 class Search:
@@ -201,7 +159,7 @@ class Search:
             empty = wanted & ~self._fillable(table, self._rules)
             while empty.any():
                 cell = int(np.flatnonzero(empty)[0])
-                rules = _shrunk(self._rules, partial(self._leaves_empty, table, cell))
+                rules = shrunk(self._rules, partial(self._leaves_empty, table, cell))
                 own = empty & ~self._fillable(table, rules)
                 empty &= ~own
                 conflicts.append(
@@ -220,7 +178,7 @@ class Search:
     def _fillable(self, table: Table, rules: Sequence[int]) -> np.ndarray:
         """Return which cells some record that keeps `rules` can be in, shape `(cells,)`."""
         near = next(rules for own, rules in components([table], self._lawful) if own)
-        reached = _reach(self._lawful, set(near) & set(rules), table.scope)
+        reached = reach(self._lawful, set(near) & set(rules), table.scope)
         place = np.zeros(reached.shape, dtype=np.int64)
         for axis, (name, group) in enumerate(zip(table.scope, table.groups, strict=True)):
             shape = [-1 if i == axis else 1 for i in range(reached.ndim)]
@@ -247,48 +205,25 @@ class Search:
         self, tables: Sequence[Table], rules: Sequence[int], solution: Solution
     ) -> Conflict:
         """Return a conflict of which no table and no rule can be left out."""
+        place = {id(table): number for number, table in enumerate(self._tables)}
         # a table whose cells all have one price adds nothing to the proof
         used = [t for t, p in zip(tables, solution.prices, strict=True) if np.ptp(p) > _SUPPORT]
-        least = _shrunk(rules, lambda some: self._is_impossible(used, some))
+        least = shrunk(rules, lambda some: self._is_impossible(used, some))
         by_size = sorted(range(len(used)), key=lambda i: -used[i].cells)
-        kept = sorted(
-            _shrunk(by_size, lambda some: self._is_impossible([used[i] for i in some], least))
-        )
-        system = self._system([used[i] for i in kept], least)
-        times = self._clearest(system)
-        cells = self._counted(system, times)
+        kept = shrunk(by_size, lambda some: self._is_impossible([used[i] for i in some], least))
+        own = sorted((used[i] for i in kept), key=lambda t: place[id(t)])
+        system = self._system(own, least)
+        times = clearest_multipliers(system)
+        cells = counted_cells(system, times, self._records)
         above = [np.maximum(own, 0.0) for own in times]
         return Conflict(
             self._records,
             system.tables,
             tuple((n, self._lawful.rules[n]) for n in least),
             tuple(cells),
-            most=_most(system, times),
-            alone=_most(system, above) <= 1,
+            most=most_counted(system, times),
+            alone=most_counted(system, above) <= 1,
         )
-
-    def _clearest(self, system: System) -> list[np.ndarray]:
-        """Return the multipliers that prove the conflict with the fewest cells."""
-        best = _simple(system, system.solve(Goal(largest=True)).prices)
-        known = [(n, int(c)) for n, own in enumerate(best) for c in np.flatnonzero(own)]
-        for focus in known[:_MOST_FOCUSED]:
-            solution = system.solve(Goal(focus=focus))
-            if solution.is_impossible:
-                times = _simple(system, solution.prices)
-                best = min(best, times, key=partial(self._length, system))
-        return best
-
-    def _length(self, system: System, times: Sequence[np.ndarray]) -> tuple[int, float]:
-        cells = self._counted(system, times)
-        odd = sum(abs(cell.times) != 1 for cell in cells)
-        return len(cells) + odd, abs(_most(system, times))
-
-    def _counted(self, system: System, times: Sequence[np.ndarray]) -> list[Cells]:
-        return [
-            cell
-            for table, own in zip(system.tables, times, strict=True)
-            for cell in summed_cells(table, own, self._records)
-        ]
 
     def _with_costs(self, conflict: Conflict, conflicts: Sequence[Conflict]) -> Conflict:
         """Return the conflict with what it costs if one member gives way and all others hold.
@@ -296,80 +231,36 @@ class Search:
         Members of the other conflicts are left out, as each conflict has its own ways out; and in
         large components all other tables and rules: the costs hold as the least then too.
         """
-        own_rules = {number for number, _ in conflict.rules}
-        tables, rules = self._tables, self._rules
-        if sum(table.cells for table in tables) > _MOST_COST_CELLS:
-            tables, rules = conflict.tables, tuple(own_rules)
+        own_rules = [number for number, _ in conflict.rules]
         others = [other for other in conflicts if other is not conflict]
         gone = {id(t) for o in others for t in o.tables} - {id(t) for t in conflict.tables}
-        broken = {number for o in others for number, _ in o.rules} - own_rules
-        tables = tuple(t for t in tables if id(t) not in gone)
-        system = self._system(tables, [r for r in rules if r not in broken])
-        goals: list[tuple[Table | int, Goal]] = [
-            *((t, Goal(giving_way=i)) for i, t in enumerate(tables) if t in conflict.tables),
-            *((number, Goal(dropped=number)) for number in sorted(own_rules)),
+        broken = {number for o in others for number, _ in o.rules} - set(own_rules)
+        tables = [t for t in self._tables if id(t) not in gone]
+        rules = [r for r in self._rules if r not in broken]
+        costs = None
+        if sum(table.cells for table in tables) <= _MOST_COST_CELLS:
+            costs = self._costs(conflict, self._system(tables, rules))
+        if costs is None:
+            costs = self._costs(conflict, self._system(conflict.tables, own_rules))
+        return replace(conflict, costs=tuple(costs or ()))
+
+    def _costs(self, conflict: Conflict, system: System) -> list[Cost] | None:
+        """Return what each member of the conflict costs; None where that is out of reach."""
+        goals: list[tuple[Table | Rule, Goal]] = [
+            *((t, Goal(giving_way=system.tables.index(t))) for t in conflict.tables),
+            *((rule, Goal(dropped=number)) for number, rule in conflict.rules),
         ]
         costs = []
         for member, goal in goals:
-            solution = system.solve(goal)
+            try:
+                solution = system.solve(goal)
+            except TooLargeError:
+                return None
+            if not solution.is_optimal:
+                return None
             records = max(solution.bound, 0.0) / WHOLE * self._records
-            costs.append(
-                Cost(
-                    self._lawful.rules[member] if isinstance(member, int) else member,
-                    records if solution.stiff <= NEGLIGIBLE else None,
-                )
-            )
-        return replace(conflict, costs=tuple(costs))
-
-
-def _simple(system: System, prices: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Return multipliers as simple as can be that still prove the conflict, whole where possible."""
-    peak = max(float(np.abs(own).max()) for own in prices)
-    scaled = [np.where(np.abs(own) < _SUPPORT * peak, 0.0, own / peak) for own in prices]
-    whole = range(1, _LARGEST_FACTOR + 1)
-    tries = [
-        [np.sign(own) for own in scaled],
-        *([np.round(own * factor) for own in scaled] for factor in whole),
-        [np.round(own, 3) for own in scaled],
-    ]
-    for times in tries:
-        if _surplus(system, times) > NEGLIGIBLE:
-            return _thinned(system, times)
-    return scaled
-
-
-def _thinned(system: System, times: list[np.ndarray]) -> list[np.ndarray]:
-    """Return the multipliers without those that add nothing, each table's commonest made 0.
-
-    A number added to all cells of a table changes nothing, as every record is in one of them.
-    """
-    for number, own in enumerate(times):
-        values, often = np.unique(own, return_counts=True)
-        moved = [*times[:number], own - values[often.argmax()], *times[number + 1 :]]
-        if _surplus(system, moved) >= _surplus(system, times) - NEGLIGIBLE / 2:
-            times = moved
-    cells = [(n, c) for n, own in enumerate(times) for c in np.flatnonzero(own)]
-    surplus = _surplus(system, times)
-    for number, cell in cells[:_MOST_THINNED]:
-        own = times[number].copy()
-        own[cell] = 0.0
-        fewer = [*times[:number], own, *times[number + 1 :]]
-        if _surplus(system, fewer) >= surplus - NEGLIGIBLE / 2:
-            times = fewer
-    return times
-
-
-def _surplus(system: System, times: Sequence[np.ndarray]) -> float:
-    """Return how much more the cells so counted want than all records can count."""
-    wanted = sum(
-        float(own @ target - np.abs(own) @ room)
-        for own, target, room in zip(times, system.targets, system.room, strict=True)
-    )
-    return wanted - WHOLE * _most(system, times)
-
-
-def _most(system: System, times: Sequence[np.ndarray]) -> float:
-    return float(system.best(times, 0)[0].max())
+            costs.append(Cost(member, records if solution.stiff <= NEGLIGIBLE else None))
+        return costs
 
 
 def _trouble(tables: Sequence[Table], codes: np.ndarray, lawful: Lawful) -> list[float]:
@@ -392,29 +283,3 @@ def _trouble(tables: Sequence[Table], codes: np.ndarray, lawful: Lawful) -> list
 def _spread(rows: int, most: int) -> np.ndarray:
     """Return numbers of at most `most` of some rows, evenly spread over them."""
     return np.unique(np.linspace(0, rows - 1, min(rows, most)).astype(np.int64))
-
-
-def _reach(lawful: Lawful, rules: Iterable[int], keep: tuple[str, ...]) -> np.ndarray:
-    """Return which combinations of atoms of `keep` some record has that keeps all `rules`.
-
-    All are, where the rules are too entangled to tell.
-    """
-    factors = [
-        (lawful.rules[n].scope, np.where(lawful.allowed[n], 0.0, -np.inf)) for n in sorted(rules)
-    ]
-    sizes = {name: len(codes) for name, codes in lawful.bins.items()}
-    try:
-        order = elimination_order([scope for scope, _ in factors], sizes, keep)
-    except TooLargeError:
-        return np.ones([sizes[name] for name in keep], dtype=bool)
-    return np.asarray(max_out(factors, sizes, keep, order)[0] > -np.inf)
-
-
-def _shrunk(members: Sequence[int], still: Callable[[Sequence[int]], bool]) -> list[int]:
-    """Return members of which none can be left out without losing the conflict (deletion filter)."""
-    kept = list(members)
-    for member in members:
-        fewer = [m for m in kept if m != member]
-        if still(fewer):
-            kept = fewer
-    return kept

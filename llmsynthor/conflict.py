@@ -132,36 +132,22 @@ def _sides(conflict: Conflict, first: list[Cells], second: list[Cells]) -> list[
     n, most = conflict.records, conflict.most
     wanted, other = (sum(abs(c.times) * c.wanted for c in side) for side in (first, second))
     if not second:
-        places = figure(most * n)
-        ending = "" if most == 1 else f", which makes at most {places} places"
-        return [
-            *_listed(conflict, first),
-            f"  no {a}record counts more than {_times(most)} here{ending}: "
-            f"{figure(wanted)} are wanted, at most {places} can be"
-            if most != 1
-            else f"  no {a}record is in two of these cells: {figure(wanted)} records are wanted in "
-            f"them, and there are {n:,}",
-        ]
+        return [*_listed(conflict, first), _filled(a, n, most, wanted)]
     if not first:
-        inside = (
-            "in one of these cells" if most == -1 else f"here, counting {_times(-most)} or more"
-        )
-        return [
-            *_listed(conflict, second),
-            f"  every {a}record is {inside}: {figure(-most * n)} are needed, "
-            f"and the tables want {figure(other)}",
-        ]
+        return [*_listed(conflict, second), _needed(a, n, -most, other)]
     possible = figure(other + most * n)
     if most == 0 and conflict.alone:
         here = "this cell" if len(first) == 1 else "one of these cells"
         there = "this one" if len(second) == 1 else "one of these"
         middle = f"  every {a}record in {here} is also in {there}:"
     elif most == 0:
-        middle = f"  every {a}record counts as often or more in these:"
+        middle = f"  every {a}record is in as many of these cells as of those above, or in more:"
     elif most > 0:
-        middle = f"  no {a}record counts over {_times(most)} more above than in these:"
+        middle = f"  no {a}record is in over {most:g} more of the cells above than of these:"
     else:
-        middle = f"  every {a}record counts at least {_times(-most)} more in these than above:"
+        middle = (
+            f"  every {a}record is in at least {-most:g} more of these cells than of those above:"
+        )
     plus = f" ({figure(other)} {'+' if most > 0 else '-'} {figure(abs(most) * n)})" if most else ""
     return [
         *_listed(conflict, first),
@@ -169,6 +155,30 @@ def _sides(conflict: Conflict, first: list[Cells], second: list[Cells]) -> list[
         *_listed(conflict, second),
         f"  {figure(wanted)} are wanted above, and at most {possible}{plus} can be there",
     ]
+
+
+def _filled(a: str, records: int, most: float, wanted: float) -> str:
+    if most == 1:
+        return (
+            f"  no {a}record is in two of these cells: {figure(wanted)} records are wanted in them, "
+            f"and there are {records:,}"
+        )
+    return (
+        f"  no {a}record is in more than {most:g} of these cells, so {records:,} records can be in "
+        f"them {figure(most * records)} times: {figure(wanted)} times is wanted"
+    )
+
+
+def _needed(a: str, records: int, least: float, wanted: float) -> str:
+    if least == 1:
+        return (
+            f"  every {a}record is in one of these cells: the tables want {figure(wanted)} records "
+            f"in them, and there are {records:,}"
+        )
+    return (
+        f"  every {a}record is in at least {least:g} of these cells, so {records:,} records are in "
+        f"them {figure(least * records)} times: {figure(wanted)} times is wanted"
+    )
 
 
 def _listed(conflict: Conflict, cells: Sequence[Cells]) -> list[str]:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmsynthor.calibration import binding_tables, calibrate, controls_for
-from llmsynthor.clashes import Search, components, impossible_rules
+from llmsynthor.clashes import Search
 from llmsynthor.conflict import Conflict, joined
 from llmsynthor.errors import InfeasibleError
 from llmsynthor.lawful import tabulate
+from llmsynthor.reach import components, impossible_rules
 from llmsynthor.seeds import generator
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from llmsynthor.tables import TableSet
 
 _DRAWS = 20_000
-_FIRST_DRAWS = 4000
 _CALIBRATION_ROUNDS = 120
 
 
@@ -76,7 +76,7 @@ def check_feasible(sampler: Sampler, records: int) -> Feasible:
     found = diagnose(tables, rules, records, start)
     if found.conflicts:
         raise InfeasibleError(joined(found.conflicts), hint=_hint(found.conflicts))
-    if drawn is None or (rules and empty and not found.exact):
+    if drawn is None or (empty and not found.exact):
         _refuse_untried(sampler, empty, records)
     return Feasible(found.codes, found.exact)
 
@@ -117,7 +117,7 @@ class _EnoughError(Exception):
 def _draw(sampler: Sampler) -> tuple[Candidates, list[EmptyCell]] | None:
     """Return background candidates, or None where no drawn record is lawful."""
     random = generator(sampler.seed, "feasibility")
-    codes = sampler.background.draw(_FIRST_DRAWS, random)
+    codes = sampler.background.draw(_DRAWS, random)
     low, high = (np.full((len(codes), len(sampler.curves)), x) for x in (-np.inf, np.inf))
     if not sampler.lawful(codes, sampler.draw_positions(codes, low, high, random)).any():
         return None
@@ -161,7 +161,7 @@ def _refuse_untried(sampler: Sampler, empty: Sequence[EmptyCell], records: int) 
     if not empty:
         names = ", ".join(f"`{rule.name}`" for rule in sampler.rules)
         raise InfeasibleError(
-            f"none of {_FIRST_DRAWS:,} records drawn from the tables keeps the rules ({names})",
+            f"none of {_DRAWS:,} records drawn from the tables keeps the rules ({names})",
             hint=hint,
         )
     raise InfeasibleError(

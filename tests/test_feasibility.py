@@ -11,13 +11,12 @@ import pytest
 from engine_world import category_domain, table_of, tables_of_population
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import linprog
 
-from llmsynthor.clashes import Search
-from llmsynthor.columns import WHOLE, Goal, System, rounding_room
+from llmsynthor.columns import System
 from llmsynthor.feasibility import diagnose
 from llmsynthor.job import RuleSpec
 from llmsynthor.lawful import tabulate
+from llmsynthor.restricted import WHOLE, Goal
 from llmsynthor.rules import compile_rules
 from llmsynthor.tables import TableSet
 
@@ -81,6 +80,8 @@ def brute_force(
 
     With `giving_way` or `dropped` all other tables must be met: None where they cannot be.
     """
+    from scipy.optimize import linprog
+
     codes = all_records(domain)
     codes = codes[lawful_mask([r for r in rules if r is not dropped], domain, codes)]
     if not len(codes):

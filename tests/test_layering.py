@@ -15,7 +15,7 @@ LAYERS = [
     "engine append materialize asking report report.build report.page",
     "providers providers.base providers.budget providers.failures providers.litellm_provider "
     "providers.replay providers.retry providers.structured rundir preflight prompting dependencies",
-    "feasibility clashes columns conflict lawful maxsum",
+    "feasibility clashes certificate reach columns restricted maxsum lawful conflict",
     "tables tablefile calibration integerize sampling background binvalues maxent plan boxes library "
     "discrepancy rules jobfile job",
     "domain errors seeds ",
