@@ -8,6 +8,7 @@ multipliers; here the clearest of them are picked, and each choice is proven ane
 from __future__ import annotations
 
 from functools import partial
+from itertools import islice, product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,7 @@ _SUPPORT = 1e-7
 _LARGEST_FACTOR = 12
 _MOST_FOCUSED = 12
 _MOST_THINNED = 60
+_MOST_MOVES = 64
 
 
 def clearest_multipliers(system: System) -> list[np.ndarray]:
@@ -37,10 +39,11 @@ def clearest_multipliers(system: System) -> list[np.ndarray]:
     return best
 
 
-def _length(system: System, times: Sequence[np.ndarray]) -> tuple[int, float]:
-    cells = counted_cells(system, times, 1)
-    odd = sum(abs(cell.times) != 1 for cell in cells)
-    return len(cells) + odd, abs(most_counted(system, times))
+def _length(system: System, times: Sequence[np.ndarray]) -> tuple[int, float, int]:
+    """Return how hard the proof is to read."""
+    signs = [np.sign(cell.times) for cell in counted_cells(system, times, 1)]
+    odd = sum(float(np.abs(own).max()) > 1 for own in times)
+    return len(signs) + odd, abs(most_counted(system, times)), len(set(signs))
 
 
 def counted_cells(system: System, times: Sequence[np.ndarray], records: int) -> list[Cells]:
@@ -73,11 +76,12 @@ def _thinned(system: System, times: list[np.ndarray]) -> list[np.ndarray]:
 
     A number added to all cells of a table changes nothing, as every record is in one of them.
     """
-    for number, own in enumerate(times):
-        values, often = np.unique(own, return_counts=True)
-        moved = [*times[:number], own - values[often.argmax()], *times[number + 1 :]]
-        if _surplus(system, moved) >= _surplus(system, times) - NEGLIGIBLE / 2:
-            times = moved
+    least = _surplus(system, times) - NEGLIGIBLE / 2
+    options = [_commonest(own) for own in times]
+    moves = islice(product(*options), _MOST_MOVES)
+    moved = [[own - by for own, by in zip(times, move, strict=True)] for move in moves]
+    proven = [some for some in moved if _surplus(system, some) >= least]
+    times = min(proven, key=partial(_length, system), default=times)
     cells = [(n, c) for n, own in enumerate(times) for c in np.flatnonzero(own)]
     surplus = _surplus(system, times)
     for number, cell in cells[:_MOST_THINNED]:
@@ -87,6 +91,11 @@ def _thinned(system: System, times: list[np.ndarray]) -> list[np.ndarray]:
         if _surplus(system, fewer) >= surplus - NEGLIGIBLE / 2:
             times = fewer
     return times
+
+
+def _commonest(own: np.ndarray) -> list[float]:
+    values, often = np.unique(own, return_counts=True)
+    return [float(value) for value in values[often == often.max()]]
 
 
 def _surplus(system: System, times: Sequence[np.ndarray]) -> float:

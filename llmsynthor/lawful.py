@@ -32,7 +32,9 @@ _LITERAL = re.compile(r"(?<![\w\"])\d+(?:\.\d*)?|(?<![\w\"])\.\d+")
 _WORD = re.compile(r"\"[^\"]*\"|[A-Za-z_]\w*")
 _LOGIC = {"AND", "OR", "NOT", "IN", "BETWEEN", "IS", "NULL", "TRUE", "FALSE"}
 _SYMBOLS = re.compile(r"[\s\d.,()=<>!]*")
-_TWO_WORDS = re.compile(r"[\w\"]\s*(?:=|<>|!=|<=|>=|<|>)\s*(?=[A-Za-z_\"])")
+_VARIABLE_RIGHT = re.compile(
+    r"(?:[=<>,]|\bIN\b|\bBETWEEN\b)[\s(]*[A-Za-z_\"]|\bBETWEEN\b", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +77,7 @@ def tabulate(rules: Sequence[Rule], domain: Domain) -> Lawful:
     allowed: dict[int, np.ndarray] = {}
     for number, rule in enumerate(rules):
         shape = [len(points[name][0]) for name in rule.scope]
-        certain = not unsure & set(rule.scope) or _compares_with_numbers_only(rule)
+        certain = not unsure & set(rule.scope) or _compares_with_numbers_only(rule, domain)
         if certain and float(np.prod([float(n) for n in shape])) <= _GRID_LIMIT:
             allowed[number] = _try(rule, domain, points, shape)
     bins = {name: codes for name, (codes, _) in points.items()}
@@ -107,15 +109,17 @@ def _points(
     return (variable.encode_values(values).astype(np.int64), values), False
 
 
-def _compares_with_numbers_only(rule: Rule) -> bool:
-    """Return whether a rule compares variables with constants, and computes nothing."""
+def _compares_with_numbers_only(rule: Rule, domain: Domain) -> bool:
+    """Return whether a rule compares variables with constants, and computes nothing.
+
+    Of two numbers in one rule it must be plain that they are not compared with each other.
+    """
     text = _SIGN.sub(r"\1 ", _TEXT.sub("0", rule.text.partition(": ")[2]))
     words = {word.strip('"') for word in _WORD.findall(text) if word.upper() not in _LOGIC}
-    return (
-        words <= set(rule.scope)
-        and not _TWO_WORDS.search(text)
-        and _SYMBOLS.fullmatch(_WORD.sub("", text)) is not None
-    )
+    if not words <= set(rule.scope) or not _SYMBOLS.fullmatch(_WORD.sub("", text)):
+        return False
+    numbers = sum(domain[name].is_numeric for name in rule.scope)
+    return numbers <= 1 or not _VARIABLE_RIGHT.search(text)
 
 
 def _try(

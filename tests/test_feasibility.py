@@ -1,4 +1,7 @@
-"""Conflicts of tables and rules: found where there are any, never where there are none."""
+"""Conflicts of tables and rules: found where there are any, never where there are none.
+
+What the messages say is in `test_conflict_messages.py`.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +10,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
 import pytest
 from engine_world import category_domain, table_of, tables_of_population
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmsynthor.columns import System
+from llmsynthor.domain import Domain, Variable
 from llmsynthor.feasibility import diagnose
 from llmsynthor.job import RuleSpec
 from llmsynthor.lawful import tabulate
 from llmsynthor.restricted import WHOLE, Goal
-from llmsynthor.rules import compile_rules
+from llmsynthor.rules import broken_mask, category_series, compile_rules
 from llmsynthor.tables import TableSet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmsynthor.domain import Domain
     from llmsynthor.rules import Rule
     from llmsynthor.tables import Table
 
@@ -188,3 +192,104 @@ def test_tables_of_a_real_population_are_never_refused(seed, digits):
 def published(table: Table, digits: int) -> Table:
     shares = np.round(table.share, digits)
     return replace(table, figures=shares, measure="share", rounding=0.5 * 10.0**-digits)
+
+
+NUMBERS = Domain(
+    (
+        Variable("age", "integer", ("0-17", "18-89"), (0.0, 18.0, 90.0)),
+        Variable("income", "integer", ("low", "high"), (0.0, 20_000.0, 1_000_000.0)),
+        Variable("km", "number", ("0-5", "5-50"), (0.0, 5.0, 50.0), decimals=1),
+        Variable("hours", "number", ("0-3",), (0.0, 3.0), decimals=1),
+        Variable("mode", "category", ("car", "walk")),
+    )
+)
+TRIED = [
+    ("forbid: mode = 'walk' AND km > 7.5", True),
+    ("require: income = 123456 OR mode = 'car'", True),
+    ("require: km >= 49.95 OR hours < 0.5", True),
+    ("forbid: NOT (km BETWEEN -3 AND 4.9)", True),
+    ("require: age * 2 > 150 AND mode IN ('walk')", True),
+    ("require: income IN (1, 2, 999999)", True),
+    ("require: 6 <= km AND km < 6.5", True),
+    ("require: km / hours < 6", False),
+    ("forbid: km < hours", False),
+    ("forbid: (km) > (hours)", False),
+    ("require: km BETWEEN 0 AND hours", False),
+    ("require: income > age * 1000", False),
+]
+
+
+@pytest.mark.parametrize(("text", "sure"), TRIED)
+def test_what_a_rule_allows_is_found_for_certain_or_not_at_all(text, sure):
+    verb, _, condition = text.partition(": ")
+    rules = compile_rules([RuleSpec(**{"name": "r", verb: condition})], NUMBERS)
+    lawful = tabulate(rules, NUMBERS)
+    assert lawful.is_complete == sure
+    if not sure:
+        return
+    random = np.random.default_rng(0)
+    special = {"age": range(90), "income": [1, 2, 123456, 999_999], "km": np.arange(0, 50.05, 0.1)}
+    special |= {"hours": np.arange(0, 3.05, 0.1)}
+    columns, codes = [], []
+    for variable in NUMBERS.variables:
+        if variable.is_numeric:
+            values = np.asarray(list(special[variable.name]), dtype=float)
+            values = random.choice(np.append(values, random.uniform(0, variable.high, 200)), 40_000)
+            values = np.floor(values) if variable.kind == "integer" else values.round(3)
+            codes.append(variable.encode_values(values))
+            columns.append(
+                pl.Series(
+                    variable.name, values.astype(int if variable.kind == "integer" else float)
+                )
+            )
+        else:
+            codes.append(random.integers(0, variable.size, 40_000))
+            columns.append(category_series(variable, codes[-1]))
+    kept = ~broken_mask(rules, pl.DataFrame(columns))
+    scope = NUMBERS.columns(rules[0].scope)
+    seen = {tuple(int(codes[c][row]) for c in scope) for row in np.flatnonzero(kept)}
+    allowed = np.argwhere(lawful.allowed[0])
+    bins = [lawful.bins[name] for name in rules[0].scope]
+    assert {tuple(int(b[i]) for b, i in zip(bins, row, strict=True)) for row in allowed} == seen
+
+
+def entangled(random: np.random.Generator, size: int) -> tuple[np.ndarray, TableSet]:
+    """Return 5000 people with 40 variables and 60 tables of pairs of them."""
+    domain = category_domain(*[size] * 40)
+    kinds = random.integers(0, size, (60, 40))
+    people = kinds[random.integers(0, 60, 5000)]
+    other = random.random(people.shape) < 0.3
+    people[other] = random.integers(0, size, other.sum())
+    pairs = [random.choice(40, 2, replace=False) for _ in range(60)]
+    return people, tables_of_population(people, domain, [(f"v{a}", f"v{b}") for a, b in pairs])
+
+
+def test_tables_too_entangled_for_all_records_take_seconds_and_claim_nothing():
+    people, tables = entangled(np.random.default_rng(0), 6)
+    found = diagnose(tables, (), 5000, people[:2000])
+    assert not found.conflicts
+    assert not found.exact
+
+
+def test_a_small_conflict_is_proven_among_tables_too_entangled_for_all_records():
+    people, tables = entangled(np.random.default_rng(0), 6)
+    trio = {"v0", "v1", "v2"}
+    others = [table for table in tables.tables if not trio & set(table.scope)]
+    linked = [
+        table_of(
+            tables.domain,
+            (f"v{i}", f"v{i + 3}"),
+            np.outer(np.ones(6), np.bincount(people[:, i + 3], minlength=6)),
+        )
+        for i in range(3)
+    ]
+    same, next_one = np.eye(6), np.roll(np.eye(6), 1, axis=0)
+    clashing = [
+        table_of(tables.domain, ("v0", "v1"), same),
+        table_of(tables.domain, ("v1", "v2"), same),
+        table_of(tables.domain, ("v0", "v2"), next_one),
+    ]
+    whole = TableSet(tables.domain, (*others[:50], *clashing, *linked))
+    found = diagnose(whole, (), 5000, people[:2000])
+    assert [set(conflict.tables) for conflict in found.conflicts] == [set(clashing)]
+    assert [cost.records for cost in found.conflicts[0].costs] == pytest.approx([5000] * 3, abs=1)
