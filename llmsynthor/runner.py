@@ -19,12 +19,12 @@ from llmsynthor.asking import Asker
 from llmsynthor.engine import ITERATIONS, Engine, Listener
 from llmsynthor.errors import (
     ExitCode,
-    InfeasibleError,
     LLMSynthorError,
     ReplayError,
     RunDirectoryError,
     StopRequestedError,
 )
+from llmsynthor.feasibility.check import Feasible, check_feasible
 from llmsynthor.job import fingerprinted
 from llmsynthor.jobfile import LoadedJob, dump_job, load_job, parse_job
 from llmsynthor.preflight import check_agreement
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
 FINGERPRINT_VERSION = 2
 """Goes up when the same job would give other records; older runs then refuse to resume."""
 
-_FEASIBILITY_DRAWS = 20_000
-
 
 @dataclass(frozen=True)
 class Prepared:
@@ -58,6 +56,7 @@ class Prepared:
     sampler: Sampler
     templates: Templates
     inputs: dict[str, str]
+    feasible: Feasible
 
     @property
     def job(self) -> Job:
@@ -88,28 +87,13 @@ def prepare(path: Path, overrides: list[str]) -> Prepared:
     sampler = Sampler(tables, rules, loaded.job.seed)
     folder = loaded.resolve(loaded.job.prompts) if loaded.job.prompts else None
     templates = Templates(folder)
-    _check_feasible(sampler, loaded.job.records)
+    feasible = check_feasible(sampler, loaded.job.records)
     files = [spec.file for spec in loaded.job.tables]
     if loaded.job.provider.model == "replay" and loaded.job.provider.replies:
         files.append(loaded.job.provider.replies)
         ReplayProvider(loaded.resolve(loaded.job.provider.replies), loaded.job.provider.replies)
     inputs = {name: _sha256(loaded.resolve(name)) for name in files}
-    return Prepared(loaded, sampler, templates, inputs)
-
-
-def _check_feasible(sampler: Sampler, records: int) -> None:
-    """Refuse rules that leave a wanted cell without any possible record."""
-    if not sampler.rules:
-        return
-    _, empty = sampler.candidates([], 1.0, _FEASIBILITY_DRAWS, 0)
-    problems = [
-        f"{cell.table.file}: {cell.table.cell_name(cell.cell)} wants "
-        f"{cell.table.flat_share[cell.cell] * records:.0f} of {records} records, and the rules "
-        f"({', '.join(f'`{name}`' for name in cell.broken) or 'together'}) allow 0"
-        for cell in empty
-    ]
-    if problems:
-        raise InfeasibleError("\n".join(problems), hint="change the rule, or correct the table")
+    return Prepared(loaded, sampler, templates, inputs, feasible)
 
 
 def _sha256(path: Path) -> str:

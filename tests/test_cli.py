@@ -208,8 +208,13 @@ def test_a_rule_that_forbids_a_wanted_cell_is_refused_before_anything_is_spent(t
     )
     assert run(job) == 2
     assert capsys.readouterr().err == (
-        "error: age_work.csv: age=65+, work=yes wants 10 of 600 records, and the rules "
-        "(`nobody old works`) allow 0\n\nhint: change the rule, or correct the table\n"
+        "error: age_work.csv: age=65+, work=yes wants 10 of 600 records, and the rule "
+        "`nobody old works` allows 0\n"
+        "  rules.0 `nobody old works` (forbid: age >= 65 AND work = 'yes')\n"
+        "  if only age_work.csv gave way: at least 10 of its 600 records would be in other cells\n"
+        "  if only the rule `nobody old works` were dropped: at least 10 of 600 records would break it\n"
+        "\nhint: correct a table or a rule, or give a table a `weight` or `tolerance` so that it "
+        "gives way\n"
     )
     assert not (tmp_path / "out").exists()
 

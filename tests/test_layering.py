@@ -15,7 +15,11 @@ LAYERS = [
     "engine append materialize asking report report.build report.page",
     "providers providers.base providers.budget providers.failures providers.litellm_provider "
     "providers.replay providers.retry providers.structured rundir preflight prompting dependencies",
-    "tables tablefile controls calibration integerize pivotal moves rounding_program sampling background binvalues maxent plan boxes library "
+    "feasibility.check feasibility.clashes feasibility.certificate feasibility.reach "
+    "feasibility.columns feasibility.restricted feasibility.maxsum feasibility.lawful "
+    "feasibility.conflict feasibility",
+    "tables tablefile controls calibration integerize pivotal moves rounding_program sampling "
+    "background binvalues maxent plan boxes library "
     "discrepancy rules jobfile job",
     "domain errors seeds ",
 ]
