@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _Z90 = 1.645
 """Standard errors in a margin of error: the US Census Bureau publishes them at 90 % confidence."""
+SOFT_IMPORTANCE = 0.1
+"""Below 1: the table need not be met to the record."""
 _EXACT = 1e-9
 """Rounding below this share of a record is none."""
 _LEAST_VARIANCE = 0.01
@@ -87,14 +89,18 @@ def _implies(fine: Table, coarse: Table) -> bool:
     )
 
 
-def entanglement(tables: Sequence[Table]) -> list[float]:
-    """Return how hard an error in each table is to mend: three times for each shared variable.
+def rounding_importance(tables: Sequence[Table]) -> list[float]:
+    """Return how much an error in each table should count while weights are made whole.
 
-    Where an exchange of records changes a variable that stands in two tables, both change. Errors
-    should therefore be driven into tables of which each variable stands nowhere else.
+    Three times more for each variable that stands in another hard table too: an exchange of
+    records that changes it changes both. Errors are so driven into tables of which each variable
+    stands nowhere else, where they are easily mended. Soft tables count little.
     """
+    hard = [table for table in tables if not table.is_soft]
     return [
-        3.0 ** sum(any(name in o.scope for o in tables if o is not table) for name in table.scope)
+        SOFT_IMPORTANCE
+        if table.is_soft
+        else 3.0 ** sum(any(n in o.scope for o in hard if o is not table) for n in table.scope)
         for table in tables
     ]
 

@@ -8,6 +8,9 @@ import numpy as np
 from scipy.special import xlogy
 from scipy.stats import binom
 
+_WHOLE = 1e-6
+"""A number so near to a whole one is whole: shares come from a division."""
+
 
 @dataclass(frozen=True)
 class Discrepancy:
@@ -47,6 +50,26 @@ def discrepancy(target: np.ndarray, counts: np.ndarray) -> Discrepancy:
         tae=float(np.abs(apart).sum() * records) if records else 0.0,
         max_abs_share=float(np.abs(apart).max()),
     )
+
+
+def least_tae(target: np.ndarray, records: int) -> float:
+    """Return the total absolute error that whole records must have: `records` times a share is not whole.
+
+    The least is reached by rounding down and giving what is left to the largest fractions.
+
+    Args:
+        target: Shares, sum 1, any shape.
+        records: How many records there are.
+
+    Example:
+        >>> least_tae(np.array([0.5, 0.25, 0.25]), 2)
+        1.0
+    """
+    wanted = np.sort((target * records).ravel() % 1.0)[::-1]
+    wanted = np.where(wanted > 1 - _WHOLE, 0.0, wanted)
+    up = round(float(wanted.sum()))
+    wanted = np.sort(wanted)[::-1]
+    return float((1 - wanted[:up]).sum() + wanted[up:].sum())
 
 
 def noise_floor_tvd(target: np.ndarray, records: int) -> float:

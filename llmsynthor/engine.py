@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from llmsynthor.calibration import Calibration, calibrate
-from llmsynthor.controls import Controls, binding_tables, controls_for, entanglement
+from llmsynthor.controls import Controls, binding_tables, controls_for, rounding_importance
 from llmsynthor.discrepancy import tvd
 from llmsynthor.domain import BACKGROUND
 from llmsynthor.integerize import integerize
@@ -238,8 +238,8 @@ class Engine:
         )
         for cell in empty:
             self._note(
-                f"no record can be in {cell.table.cell_name(cell.cell)} ({cell.table.file}), which wants "
-                f"{cell.table.flat_share[cell.cell] * self.job.records:.0f} records"
+                f"{cell.table.file}: no candidate is in {cell.table.cell_name(cell.cell)}, which "
+                f"wants {cell.table.flat_share[cell.cell] * self.job.records:.0f} records"
             )
         controls = controls_for(
             self._binding, self.residual(records), candidates.codes, self.tables.domain
@@ -253,7 +253,7 @@ class Engine:
             records,
             random,
             balance=Balance(candidates.codes, sizes, choose_scopes(sizes, random)),
-            importance=entanglement(self._binding),
+            importance=rounding_importance(self._binding),
         )
         return candidates, calibration, counts
 
@@ -265,10 +265,7 @@ class Engine:
             return
         candidates, calibration, counts = self._choose(left, self.candidate_count(left), 0)
         if not calibration.converged:
-            self._note(
-                f"calibration stopped {calibration.error:.2g} of all records away from a table: the tables "
-                "and rules may not all be met by any records"
-            )
+            self._note_unmet(calibration, left)
         calibrated = self.clock()
         self._write_bulk(candidates, counts, -(-left // self.job.output.row_group))
         line = {
@@ -288,6 +285,25 @@ class Engine:
         }
         if 0 not in self.lines:
             self.run.append(ITERATIONS, line)
+
+    def _note_unmet(self, calibration: Calibration, records: int) -> None:
+        """Say where the weights stopped short of the tables that they should have met."""
+        targets = self.residual(records)
+        worst: list[tuple[float, str]] = []
+        for table, target, fitted in zip(self._binding, targets, calibration.fitted, strict=True):
+            if table.is_soft:
+                continue
+            cell = int(np.argmax(np.abs(fitted - target)))
+            words = (
+                f"{table.file}: {table.cell_name(cell)} wants {target[cell]:,.1f} records and the "
+                f"candidates give {fitted[cell]:,.1f}"
+            )
+            worst.append((-abs(float(fitted[cell] - target[cell])), words))
+        self._note(
+            f"calibration did not converge: a cell is {calibration.error:.2g} of all records away "
+            "from where it should be; more `engine.candidates` or a larger `engine.background` may "
+            "help. " + "; ".join(words for _, words in sorted(worst)[:3])
+        )
 
     def _write_bulk(self, candidates: Candidates, counts: np.ndarray, groups: int) -> None:
         """Write `groups` files, several at a time; they do not depend on each other."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _POOL = 256
 _GREEDY_ROUNDS = 400
 _MOST_FAILURES = 2
+_MOST_TO_MOVE = 60
+"""Wrong cells; where there are more, exchanges mend them at less cost than exact moves."""
 _KICKS = 100
 _KICK_CANDIDATES = 40_000
 _PROGRAM_COLUMNS = 3000
@@ -54,8 +56,8 @@ def integerize(
         random: Breaks ties; the same generator gives the same counts.
         balance: Pairs and triples of variables that rounding should leave as the weights have
             them.
-        importance: How much an error in each table counts while errors are moved about; tables
-            whose variables stand in other tables too are harder to mend and should count more.
+        importance: How much an error in each table counts (`controls.rounding_importance`); a
+            table below 1 is followed but need not be met to the record.
         check: Called between rounds; may raise to stop.
 
     Returns:
@@ -105,6 +107,8 @@ class _Rounding:
         self._tables = len(self._cells)
         self._importance = np.array(importance if importance else [1.0] * self._tables)
         self._by_cell = np.repeat(self._importance, np.diff(self._starts))
+        self._strict = self._by_cell >= 1
+        self._moves: ExactMoves | None = None
         self.most = np.ceil(share).astype(np.int64) + _EXTRA_COPIES
         self.counts = np.zeros(len(share), dtype=np.int64)
         self.error = -self._target
@@ -120,8 +124,11 @@ class _Rounding:
 
     @property
     def done(self) -> bool:
-        """Return whether no cell is a whole record away from its target."""
-        return bool((np.abs(self.error) < 1 - _NEARLY_WHOLE).all())
+        """Return whether no cell that must be met is a whole record away from its target."""
+        return not self._wrong().any()
+
+    def _wrong(self) -> np.ndarray:
+        return np.asarray(self._strict & (np.abs(self.error) >= 1 - _NEARLY_WHOLE))
 
     def _apply(self, out: int, into: int) -> None:
         self.counts[out] -= 1
@@ -179,12 +186,13 @@ class _Rounding:
 
     def move(self, check: Callable[[], None]) -> None:
         """Remove errors by exact moves, as long as there are some that help."""
-        if self.done:
-            return
-        moves = ExactMoves(self._cells, self._starts, self.random)
-        while not self.done:
+        while 0 < self._wrong().sum() <= _MOST_TO_MOVE:
             check()
-            found = moves.find(self.error, self.counts > 0, self.counts < self.most)
+            self._moves = self._moves or ExactMoves(
+                self._cells, self._starts, self._strict, self.random
+            )
+            error = np.where(self._strict, self.error, 0.0)
+            found = self._moves.find(error, self.counts > 0, self.counts < self.most)
             if not found:
                 return
             for out, into in found:
@@ -210,8 +218,7 @@ class _Rounding:
                 self.counts, self.error = before[:2]
 
     def _near_errors(self) -> np.ndarray:
-        wrong = np.abs(self.error) >= 1 - _NEARLY_WHOLE
-        return np.flatnonzero(wrong[self._cells].any(axis=0))
+        return np.flatnonzero(self._wrong()[self._cells].any(axis=0))
 
     def _some(self, rows: np.ndarray, most: int = 8) -> np.ndarray:
         return self.random.choice(rows, min(most, len(rows)), replace=False)
@@ -226,6 +233,7 @@ class _Rounding:
             change = solve_program(
                 self._cell[pool],
                 self.error,
+                np.minimum(self._by_cell, 1.0),
                 self.counts[pool],
                 self.most[pool] - self.counts[pool],
                 self.random,
@@ -233,7 +241,7 @@ class _Rounding:
             )
             moved = np.repeat(change, self._tables)
             error = self.error + np.bincount(self._cell[pool].ravel(), moved, len(self.error))
-            if np.abs(error).sum() < np.abs(self.error).sum() - 1e-9:
+            if self._by_cell @ np.abs(error) < self._by_cell @ np.abs(self.error) - 1e-9:
                 self.counts[pool] += change
                 self.error = error
 

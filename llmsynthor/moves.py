@@ -25,18 +25,25 @@ Exchange = tuple[int, int]
 class ExactMoves:
     """Finds exchanges that mend cells and disturb no other."""
 
-    def __init__(self, cells: np.ndarray, starts: np.ndarray, random: np.random.Generator) -> None:
+    def __init__(
+        self,
+        cells: np.ndarray,
+        starts: np.ndarray,
+        strict: np.ndarray,
+        random: np.random.Generator,
+    ) -> None:
         """Hash the candidates.
 
         Args:
             cells: Cell of each candidate by table, int32, shape `(tables, candidates)`.
             starts: Number of the first cell of each table, and behind them that of all cells.
+            strict: Whether a move may not disturb a cell, shape `(cells,)`.
             random: Draws the hash.
         """
         self._cells = cells
         self._starts = starts
         whole = np.iinfo(np.int64)
-        self._number = random.integers(whole.min, whole.max, int(starts[-1]))
+        self._number = random.integers(whole.min, whole.max, int(starts[-1])) * strict
         self._hash = np.zeros(cells.shape[1], dtype=np.int64)
         for cell in cells:
             self._hash += self._number[cell]  # wraps around, as a hash may

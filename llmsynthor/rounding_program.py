@@ -8,17 +8,19 @@ import numpy as np
 def solve_program(
     cell: np.ndarray,
     error: np.ndarray,
+    importance: np.ndarray,
     fewer: np.ndarray,
     more: np.ndarray,
     random: np.random.Generator,
     *,
     nodes: int,
 ) -> np.ndarray:
-    """Return by how much to change counts so that the absolute errors become least.
+    """Return by how much to change counts so that the weighted absolute errors become least.
 
     Args:
         cell: Cells of each candidate, shape `(candidates, tables)`.
         error: Held minus wanted, shape `(cells,)`.
+        importance: What an error of one record costs in each cell.
         fewer: By how much each count may fall, shape `(candidates,)`.
         more: By how much it may rise.
         random: Breaks ties.
@@ -36,7 +38,7 @@ def solve_program(
     matrix = csc_array((np.ones(wide * tables), cell.ravel(), starts), shape=(cells, wide))
     slack = identity(cells, format="csc")
     system = hstack([matrix, -matrix, slack, -slack], format="csc")
-    cost = np.concatenate([np.full(2 * wide, 1e-3), np.ones(2 * cells)])
+    cost = np.concatenate([np.full(2 * wide, 1e-3), importance, importance])
     cost[: 2 * wide] += random.random(2 * wide) * 1e-4
     upper = np.concatenate([more, fewer, np.full(2 * cells, np.inf)])
     sign = np.concatenate([np.ones(wide), -np.ones(wide), np.zeros(2 * cells)])

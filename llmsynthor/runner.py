@@ -24,7 +24,7 @@ from llmsynthor.errors import (
     RunDirectoryError,
     StopRequestedError,
 )
-from llmsynthor.feasibility.check import Feasible, check_feasible
+from llmsynthor.feasibility.check import check_feasible
 from llmsynthor.job import fingerprinted
 from llmsynthor.jobfile import LoadedJob, dump_job, load_job, parse_job
 from llmsynthor.preflight import check_agreement
@@ -56,7 +56,6 @@ class Prepared:
     sampler: Sampler
     templates: Templates
     inputs: dict[str, str]
-    feasible: Feasible
 
     @property
     def job(self) -> Job:
@@ -87,13 +86,15 @@ def prepare(path: Path, overrides: list[str]) -> Prepared:
     sampler = Sampler(tables, rules, loaded.job.seed)
     folder = loaded.resolve(loaded.job.prompts) if loaded.job.prompts else None
     templates = Templates(folder)
-    feasible = check_feasible(sampler, loaded.job.records)
+    known = check_feasible(sampler, loaded.job.records).codes
+    if len(known):
+        sampler = Sampler(tables, rules, loaded.job.seed, known)
     files = [spec.file for spec in loaded.job.tables]
     if loaded.job.provider.model == "replay" and loaded.job.provider.replies:
         files.append(loaded.job.provider.replies)
         ReplayProvider(loaded.resolve(loaded.job.provider.replies), loaded.job.provider.replies)
     inputs = {name: _sha256(loaded.resolve(name)) for name in files}
-    return Prepared(loaded, sampler, templates, inputs, feasible)
+    return Prepared(loaded, sampler, templates, inputs)
 
 
 def _sha256(path: Path) -> str:

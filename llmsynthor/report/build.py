@@ -10,7 +10,7 @@ import numpy as np
 from llmsynthor import __version__
 from llmsynthor.calibration import calibrate
 from llmsynthor.controls import binding_tables, controls_for
-from llmsynthor.discrepancy import Discrepancy, discrepancy, noise_floor_tvd, tvd
+from llmsynthor.discrepancy import Discrepancy, discrepancy, least_tae, noise_floor_tvd, tvd
 from llmsynthor.errors import RunDirectoryError
 from llmsynthor.jobfile import LoadedJob, parse_job
 from llmsynthor.library import library_share, read_library
@@ -105,7 +105,7 @@ def build_report(
         "inputs": manifest["inputs"],
         "seed": job.seed,
         "job_fingerprint": manifest["job_fingerprint"],
-        "notes": last.get("notes", []),
+        "notes": [*last.get("notes", []), *_gave_way(sampler, counted.tables)],
     }
     return report, views, iterations, proposals
 
@@ -144,8 +144,12 @@ def keep_tables(run: RunDirectory, tables: TableSet) -> None:
             name: [table.labels[axis][int(cell[axis])] for cell in cells]
             for axis, name in enumerate(table.scope)
         }
-        figures = [repr(float(x)) for x in table.figures.ravel()]
-        frame = pl.DataFrame({**columns, table.measure: figures})
+        measures = {table.measure: table.figures} | (
+            {} if table.moe is None else {"moe": table.moe}
+        )
+        for name, array in measures.items():
+            columns[name] = [repr(float(x)) for x in array.ravel()]
+        frame = pl.DataFrame(columns)
         run.write_text(used_name(position), frame.write_csv())
     run.write_json(f"{TABLES_USED}/names.json", [table.name for table in tables.tables])
 
@@ -184,11 +188,13 @@ def _table_scores(
     job: Job, sampler: Sampler, counts: Sequence[np.ndarray], library: Sequence[Any]
 ) -> list[dict[str, Any]]:
     tables = sampler.tables
-    maxent = maxent_shares(sampler)
+    maxent = maxent_shares(sampler, job.records)
     scores = []
     for table, held, baseline in zip(tables.tables, counts, maxent, strict=True):
         found: Discrepancy = discrepancy(table.flat_share, held)
         control = table.role == "control"
+        tolerance = job.engine.tolerance if table.tolerance is None else table.tolerance
+        beyond = _beyond_moe(table, held)
         scores.append(
             {
                 "name": table.name,
@@ -197,8 +203,12 @@ def _table_scores(
                 "cells": table.cells,
                 **asdict(found),
                 "noise_floor_tvd": noise_floor_tvd(table.share, job.records),
-                "tolerance": job.engine.tolerance if control else None,
-                "pass": bool(found.tvd <= job.engine.tolerance) if control else None,
+                "tae_least": least_tae(table.flat_share, int(held.sum())),
+                "soft": table.is_soft,
+                "weight": table.weight,
+                "cells_beyond_moe": beyond,
+                "tolerance": tolerance if control else None,
+                "pass": bool(found.tvd <= tolerance or beyond == 0) if control else None,
                 "baseline": {
                     "independent": tvd(table.share, independent_share(table, sampler.marginals)),
                     "maxent": _or_zero(tvd(table.share, baseline)),
@@ -211,29 +221,59 @@ def _table_scores(
     return scores
 
 
-def maxent_shares(sampler: Sampler) -> list[np.ndarray]:
+def _beyond_moe(table: Table, held: np.ndarray) -> int | None:
+    """Return how many cells lie outside their margin of error; None where none is published."""
+    if table.moe is None:
+        return None
+    scale = float(held.sum()) / table.total
+    apart = np.abs(held - table.figures.ravel() * scale)
+    return int((apart > table.moe.ravel() * scale + 1.0).sum())  # records are whole
+
+
+def _gave_way(sampler: Sampler, counts: Sequence[np.ndarray]) -> list[str]:
+    """Return a sentence for each soft table that records could not meet, with its worst cell."""
+    notes = []
+    for table, held in zip(sampler.tables.tables, counts, strict=True):
+        target = table.flat_share * held.sum()
+        apart = np.abs(held - target)
+        moved = apart.sum() / 2
+        if not (table.is_soft and table.role == "control" and apart.max(initial=0.0) >= 1):
+            continue
+        cell = int(np.argmax(apart))
+        notes.append(
+            f"`{table.name}` (soft) gave way: {moved:,.0f} of {held.sum():,.0f} records are in other "
+            f"cells of it than it says; most in {table.cell_name(cell)}, which wants "
+            f"{target[cell]:,.1f} records and has {held[cell]:,.0f}"
+        )
+    return notes
+
+
+def maxent_shares(sampler: Sampler, records: int) -> list[np.ndarray]:
     """Return the maximum-entropy share of each cell, by table, given the control tables and rules.
 
-    Exact where the tables are not too entangled, else from a large calibrated sample.
+    Exact where no table is soft and the tables are not too entangled, else from a large sample
+    calibrated to them.
     """
+    if any(table.is_soft for table in sampler.tables.control):
+        return _sampled_maxent(sampler, records)
     factors: list[Factor] = []
     for rule in sampler.rules:
         allowed = allowed_share(rule, sampler.domain)
         if allowed is None:
-            return _sampled_maxent(sampler)
+            return _sampled_maxent(sampler, records)
         factors.append((rule.scope, allowed))
     try:
         fitted = MaximumEntropy(sampler.tables, factors)
         return [fitted.margin(table) for table in sampler.tables.tables]
     except TooLargeError:
-        return _sampled_maxent(sampler)
+        return _sampled_maxent(sampler, records)
 
 
-def _sampled_maxent(sampler: Sampler) -> list[np.ndarray]:
+def _sampled_maxent(sampler: Sampler, records: int) -> list[np.ndarray]:
     candidates, _ = sampler.candidates([], 1.0, _SAMPLE, 0)
     binding = binding_tables(sampler.tables.control)
     controls = controls_for(
-        binding, [t.flat_share for t in binding], candidates.codes, sampler.domain
+        binding, [t.flat_share * records for t in binding], candidates.codes, sampler.domain
     )
     weights = calibrate(controls, candidates.prior).weights
     return [_weighted(table, candidates.codes, weights, sampler) for table in sampler.tables.tables]

@@ -166,7 +166,11 @@ def _template() -> Template:
 def _scored(report: Mapping[str, Any], role: str) -> list[dict[str, Any]]:
     """Return the measures of the tables with this role, worst first, with the ratio to maxent."""
     rows = [
-        {**row, "baseline": row["baseline"] or {"independent": None, "maxent": None}}
+        {
+            **row,
+            "baseline": row["baseline"] or {"independent": None, "maxent": None},
+            "soft": row.get("soft", False),
+        }
         for row in report["tables"]
         if row["role"] == role
     ]
