@@ -76,7 +76,7 @@ class AppendEngine(Engine):
         codes = np.concatenate([part[0] for part in parts])[:left] if parts else np.empty((0, 0))
         if not len(codes):
             return
-        there = self._read_existing(self.state.batches, len(codes))
+        there = self._read_existing(self.state.batches, len(codes), iteration)
         if there is not None:
             self._tally(there)
             return

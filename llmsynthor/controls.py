@@ -19,6 +19,8 @@ SOFT_IMPORTANCE = 0.1
 """Below 1: the table need not be met to the record."""
 _EXACT = 1e-9
 """Rounding below this share of a record is none."""
+_PART = 0.5
+"""Records; how far a table gives way that parts of records have been taken from."""
 _LEAST_VARIANCE = 0.01
 """Records squared: less would make the solver's numbers too large, and no record moves for it."""
 
@@ -108,10 +110,15 @@ def rounding_importance(tables: Sequence[Table]) -> list[float]:
 def controls_for(
     tables: Sequence[Table], targets: Sequence[np.ndarray], codes: np.ndarray, domain: Domain
 ) -> Controls:
-    """Return the controls of candidates `codes` for the given tables and targets in records."""
+    """Return the controls of candidates `codes` for the given tables and targets in records.
+
+    A cell that has got a part of a record too many already, because records are whole, has a
+    target below 0. It is met by nobody, and its table then gives way by the parts of records that
+    are missing elsewhere.
+    """
     return Controls(
         tuple(table.cell_index(codes, domain) for table in tables),
-        tuple(targets),
+        tuple(np.maximum(target, 0.0) for target in targets),
         tuple(cell_variance(t, target) for t, target in zip(tables, targets, strict=True)),
     )
 
@@ -132,7 +139,7 @@ def cell_variance(table: Table, target: np.ndarray) -> np.ndarray | None:
     """
     scale = float(target.sum()) / table.total  # records for one unit of the published figures
     if not table.is_soft:
-        rounding = table.rounding * scale
+        rounding = max(table.rounding * scale, _PART if target.min() < -_EXACT else 0.0)
         if rounding <= _EXACT:
             return None
         return np.full(table.cells, max(rounding**2, _LEAST_VARIANCE))
@@ -140,5 +147,5 @@ def cell_variance(table: Table, target: np.ndarray) -> np.ndarray | None:
     if table.moe is not None:
         variance = (table.moe.ravel() * scale / _Z90) ** 2 + (0.5 * one) ** 2
     else:
-        variance = target + one
+        variance = np.maximum(target, 0.0) + one
     return np.maximum(variance / (table.weight or 1.0), _LEAST_VARIANCE)

@@ -202,18 +202,24 @@ class Engine:
         return int(np.clip(12 * records, 100_000, 400_000)) if given == "auto" else given
 
     def residual(self, records: int) -> list[np.ndarray]:
-        """Return per binding table the records that each cell of the next batch should get."""
+        """Return per binding table the records that each cell of the next batch should get.
+
+        Below 0 where a cell has got a part of a record too many.
+        """
         left = self.job.records - self.state.records
         positions = {table.name: i for i, table in enumerate(self.tables.control)}
-        targets = []
-        for table in self._binding:
-            wanted = table.flat_share * self.job.records - self.state.counts[positions[table.name]]
-            wanted = np.clip(wanted, 0.0, None)
-            targets.append(wanted * (records / left) * (left / max(wanted.sum(), 1e-300)))
-        return targets
+        return [
+            (table.flat_share * self.job.records - self.state.counts[positions[table.name]])
+            * (records / left)
+            for table in self._binding
+        ]
 
     def _pilot(self, iteration: int) -> None:
-        """Write the small aligned batch of one iteration."""
+        """Write the small aligned batch of one iteration.
+
+        One that would take more than a cell has left is not written: the last batch could not make
+        up for that.
+        """
         records = min(
             round(self.job.records * self.job.engine.pilot_share),
             self.job.records - self.state.records,
@@ -221,13 +227,24 @@ class Engine:
         if records <= 0:
             return
         index = self.state.batches
-        made = self._read_existing(index, records)
+        made = self._read_existing(index, records, iteration)
         if made is None:
             size = int(np.clip(40 * records, *_PILOT_CANDIDATES))
             candidates, _, counts = self._choose(records, size, iteration)
-            materializer = self._materializer(candidates)
-            made = self._make_batch(materializer, deal(counts, 0, 1), iteration, index)
+            rows = deal(counts, 0, 1)
+            if self._takes_too_much(candidates.codes[rows]):
+                return
+            made = self._make_batch(self._materializer(candidates), rows, iteration, index)
         self._tally(made)
+
+    def _takes_too_much(self, codes: np.ndarray) -> bool:
+        """Return whether records with these codes leave a hard cell a whole record above its target."""
+        left = self.residual(self.job.records - self.state.records)
+        for table, wanted in zip(self._binding, left, strict=True):
+            held = np.bincount(table.cell_index(codes, self.tables.domain), minlength=table.cells)
+            if not table.is_soft and (held - np.maximum(wanted, 0.0) >= 1 - _MET).any():
+                return True
+        return False
 
     def _choose(
         self, records: int, size: int, iteration: int
@@ -241,19 +258,19 @@ class Engine:
                 f"{cell.table.file}: no candidate is in {cell.table.cell_name(cell.cell)}, which "
                 f"wants {cell.table.flat_share[cell.cell] * self.job.records:.0f} records"
             )
-        controls = controls_for(
-            self._binding, self.residual(records), candidates.codes, self.tables.domain
-        )
+        targets = self.residual(records)
+        controls = controls_for(self._binding, targets, candidates.codes, self.tables.domain)
         calibration = calibrate(controls, candidates.prior)
         random = generator(self.job.seed, "integers", iteration)
         sizes = self.tables.domain.sizes
         counts = integerize(
             calibration.weights,
-            _reachable(controls, calibration, records),
+            _reachable(controls, targets, calibration, records),
             records,
             random,
             balance=Balance(candidates.codes, sizes, choose_scopes(sizes, random)),
             importance=rounding_importance(self._binding),
+            thorough=iteration == 0,
         )
         return candidates, calibration, counts
 
@@ -312,7 +329,7 @@ class Engine:
 
         def make(group: int) -> _Made:
             rows = deal(counts, group, groups)
-            there = self._read_existing(first + group, len(rows))
+            there = self._read_existing(first + group, len(rows), 0)
             return there or self._make_batch(materializer, rows, 0, first + group)
 
         for made in in_parallel(make, range(groups)):
@@ -340,14 +357,14 @@ class Engine:
         made = {int(i): int(n) for i, n in zip(ids, records, strict=True) if i != BACKGROUND}
         return _Made(len(codes), cells, made)
 
-    def _read_existing(self, index: int, records: int) -> _Made | None:
-        """Return what a batch that is already there holds, or None."""
+    def _read_existing(self, index: int, records: int, iteration: int) -> _Made | None:
+        """Return what the batch of an iteration holds if it is already there, or None."""
         try:
             found = self.run.read_batch(index)
         except DamagedBatchError as error:
             self.listener.warn(f"{error}; it is made again from the recorded replies")
             return None
-        if found is None or found[0].height != records:
+        if found is None or found[0].height != records or found[1]["iteration"][0] != iteration:
             return None
         source = found[1]["proposal"].fill_null(BACKGROUND).to_numpy()
         return self._held(encode_frame(found[0], self.sampler), source)
@@ -424,15 +441,17 @@ class _Made:
     by_proposal: dict[int, int]
 
 
-def _reachable(controls: Controls, calibration: Calibration, records: int) -> Controls:
+def _reachable(
+    controls: Controls, targets: list[np.ndarray], calibration: Calibration, records: int
+) -> Controls:
     """Return the controls with targets that whole counts should follow.
 
     That is what was asked, but for tables that gave way or could not be met: there it is what the
     weights have, for chasing the impossible would only spoil the other tables.
     """
     scale = records / max(float(calibration.weights.sum()), 1e-300)
-    targets = [
-        target if np.abs(fitted - target).max() < _MET else fitted * scale
-        for target, fitted in zip(controls.target, calibration.fitted, strict=True)
+    reachable = [
+        target if np.abs(fitted - target).max() < 1 - _MET else fitted * scale
+        for target, fitted in zip(targets, calibration.fitted, strict=True)
     ]
-    return Controls(controls.index, tuple(targets))
+    return Controls(controls.index, tuple(reachable))

@@ -24,14 +24,16 @@ if TYPE_CHECKING:
 
 _POOL = 256
 _GREEDY_ROUNDS = 400
-_MOST_FAILURES = 2
+_PATIENCE = 2
 _MOST_TO_MOVE = 60
 """Wrong cells; where there are more, exchanges mend them at less cost than exact moves."""
 _KICKS = 100
 _KICK_CANDIDATES = 40_000
-_PROGRAM_COLUMNS = 3000
-_PROGRAM_TRIES = 2
-_PROGRAM_NODES = 200
+_IDLE_KICKS = 30
+"""Kicks in a row that gain nothing, after which no more are tried."""
+_PROGRAM_COLUMNS = 300
+_PROGRAM_TRIES = 1
+_PROGRAM_NODES = 20
 _EXTRA_COPIES = 1
 """How many copies more than its weight, rounded up, an exchange may give a candidate."""
 _NEARLY_WHOLE = 1e-6
@@ -45,6 +47,7 @@ def integerize(
     *,
     balance: Balance | None = None,
     importance: Sequence[float] | None = None,
+    thorough: bool = True,
     check: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
     """Return whole counts that add up to `records` and follow the controls.
@@ -58,6 +61,8 @@ def integerize(
             them.
         importance: How much an error in each table counts (`controls.rounding_importance`); a
             table below 1 is followed but need not be met to the record.
+        thorough: Whether to try all that can be tried where errors stay; of no use for a batch
+            whose errors later batches make up for.
         check: Called between rounds; may raise to stop.
 
     Returns:
@@ -72,8 +77,9 @@ def integerize(
     rounding.start(None if balance is None else balance.take(live), check)
     rounding.exchange_pools(check)
     rounding.move(check)
-    rounding.kick(check)
-    rounding.solve_rest(check)
+    if thorough:
+        rounding.kick(check)
+        rounding.solve_rest(check)
     counts[live] = rounding.counts
     return counts
 
@@ -143,19 +149,26 @@ class _Rounding:
     def _badness(self) -> float:
         return float((self._by_cell * self.error**2).sum())
 
-    def exchange_pools(self, check: Callable[[], None], among: np.ndarray | None = None) -> None:
+    def exchange_pools(
+        self,
+        check: Callable[[], None],
+        among: np.ndarray | None = None,
+        *,
+        patience: int = _PATIENCE,
+    ) -> None:
         """Exchange records in over-full cells for candidates in cells that lack some.
 
         Args:
             check: Called between rounds.
             among: Candidates to look at; all where None.
+            patience: Rounds in a row that may gain nothing.
         """
         rows = np.arange(len(self.counts)) if among is None else among
         cells = self._cells if among is None else self._cells[:, among]
         share, most = self.share[rows], self.most[rows]
         failures = 0
         for _ in range(_GREEDY_ROUNDS):
-            if self.done or failures > _MOST_FAILURES:
+            if self.done or failures > patience:
                 return
             check()
             counts = self.counts[rows]
@@ -203,8 +216,9 @@ class _Rounding:
 
         An equally good outcome is kept too, so that errors wander until they cancel.
         """
+        idle = 0
         for _ in range(_KICKS):
-            if self.done:
+            if self.done or idle >= _IDLE_KICKS:
                 return
             before = self.counts.copy(), self.error.copy(), self._badness()
             rows = self._near_errors()
@@ -212,8 +226,10 @@ class _Rounding:
             into = self._some(rows[self.counts[rows] < self.most[rows]])
             for out, to in zip(outs, into, strict=False):
                 self._apply(int(out), int(to))
-            self.exchange_pools(check, self._some(np.arange(len(self.counts)), _KICK_CANDIDATES))
+            among = self._some(np.arange(len(self.counts)), _KICK_CANDIDATES)
+            self.exchange_pools(check, among, patience=0)
             self.move(check)
+            idle = 0 if self._badness() < before[2] - 1e-9 else idle + 1
             if self._badness() > before[2] + 1e-9:
                 self.counts, self.error = before[:2]
 
@@ -225,11 +241,11 @@ class _Rounding:
 
     def solve_rest(self, check: Callable[[], None]) -> None:
         """Remove what is left by integer programs over some of the candidates."""
-        for attempt in range(1, _PROGRAM_TRIES + 1):
+        for _ in range(_PROGRAM_TRIES):
             if self.done:
                 return
             check()
-            pool = self._program_pool(_PROGRAM_COLUMNS * attempt)
+            pool = self._program_pool(_PROGRAM_COLUMNS)
             change = solve_program(
                 self._cell[pool],
                 self.error,
