@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from peers.interface import TargetTable
 
 from llmsynthor.domain import Domain, Variable
-from llmsynthor.job import RuleSpec
 from llmsynthor.maxent import MaximumEntropy
 from llmsynthor.rules import allowed_share, compile_rules
 from llmsynthor.tables import Table, TableSet
+
+if TYPE_CHECKING:
+    from peers.interface import TargetTable
+
+    from llmsynthor.job import RuleSpec
 
 Margin = Callable[[tuple[str, ...]], np.ndarray]
 """Scope -> share of each cell over it."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from exact import Margin, independent, make_domain, maximum_entropy
@@ -12,6 +12,9 @@ from packs import Pack, decode
 from llmsynthor.discrepancy import noise_floor_tvd, tvd
 from llmsynthor.job import RuleSpec
 from llmsynthor.rules import broken_mask, compile_rules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True)
