@@ -67,6 +67,16 @@ class FailedError(Exception):
     """A process failed; the message says how."""
 
 
+FAILURES = (
+    EnvironmentUnavailableError,
+    FailedError,
+    OSError,
+    ValueError,
+    pl.exceptions.PolarsError,
+)
+"""What ends a row only: no environment, a process that fails, a result that cannot be read."""
+
+
 def measured(
     command: list[str], folder: Path, *, accepted: tuple[int, ...] = (0,)
 ) -> dict[str, Any]:
@@ -115,6 +125,8 @@ def run_peer(name: str, pack: Pack, records: int, folder: Path) -> dict[str, Any
     found = measured(command, folder)
     found |= json.loads(found.pop("line"))
     codes = read_codes(out, pack.columns)
+    if len(codes) != records:
+        raise FailedError(f"made {len(codes)} records instead of {records}")
     sees = "real records" if peer.sees_records else "tables"
     return {"sees": sees, **found, "scores": score_records(pack, codes).as_json()}
 
@@ -135,7 +147,7 @@ def run_llmsynthor(
         "sees": "tables, proposals" if proposals else "tables",
         "wall_s": found["wall_s"],
         "peak_mb": found["peak_mb"],
-        "seconds": round(sum(report["seconds"].values()), 2),
+        "seconds": round(report["seconds"]["total"], 2),
         "method": f"recorded proposals `{recording.stem}`" if proposals else "provider.model=none",
         "version": llmsynthor.__version__,
         "notes": "",
@@ -151,7 +163,7 @@ def run_zones(data: Path) -> dict[str, Any]:
             command = [str(python), "-m", f"peers.{ZONES}", "--data"]
             command += [str(data / "data" / "popsim_calm"), "--work", f"{folder}/work"]
             found = measured(command, Path(folder))
-        except (EnvironmentUnavailableError, FailedError) as error:
+        except FAILURES as error:
             return {"error": str(error)}
     return found | json.loads(found.pop("line"))
 
@@ -168,7 +180,7 @@ def compare_pack(pack: Pack, data: Path, peers: list[str], records: int) -> dict
                     rows[name] = run_llmsynthor(name, pack, recording, records, Path(folder))
                 else:
                     rows[name] = run_peer(name, pack, records, Path(folder))
-            except (EnvironmentUnavailableError, FailedError) as error:
+            except FAILURES as error:
                 rows[name] = {"error": str(error)}
     reference = {name: s.as_json() for name, s in reference_scores(pack, records).items()}
     return {"records": records, "reference": reference, "rows": rows}
@@ -195,6 +207,12 @@ def machine() -> dict[str, Any]:
     }
 
 
+def write_results(file: Path, results: dict[str, Any]) -> None:
+    """Write what there is so far."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     """Run the comparison, write results.json and print the tables as Markdown."""
     every = [*PEERS, ZONES]
@@ -211,12 +229,12 @@ def main() -> None:
         peers = [peer for peer in options.peers if peer in PEERS]
         found = compare_pack(pack, options.data, peers, options.records or pack.records)
         results["packs"][name] = found
+        write_results(options.out, results)
     if ZONES in options.peers:
         print(ZONES, file=sys.stderr)
         results["zones"] = {ZONES: run_zones(options.data)}
     results["environments_mb"] = describe_environments()
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_results(options.out, results)
     print(markdown(results))
 
 

@@ -12,9 +12,10 @@ from ipfn.ipfn import ipfn
 from peers.interface import Result, Task, run_peer
 
 NOTES = (
-    "sees the tables only; an array over all variables is copied for every table and does not fit "
-    "in memory, so each group of variables that tables connect is fitted by itself ({groups}), and "
-    "the groups are joined at random; draws are not made whole, so tables are met as by a sample"
+    "sees the tables only; ipfn copies an array over all variables for every table, here {gb:.1f} GB "
+    "in all, so each group of variables that tables connect is fitted by itself ({groups}) and the "
+    "groups are joined at random, which is the same distribution; records are drawn, so the tables "
+    "are met as by a sample"
 )
 
 
@@ -25,11 +26,13 @@ def make(task: Task) -> Result:
     codes = np.zeros((task.records, len(task.names)), dtype=np.int64)
     for group in groups:
         fitted = fit(task, group)
-        cells = random.choice(fitted.size, task.records, p=fitted.ravel() / fitted.sum())
-        for name, drawn in zip(group, np.unravel_index(cells, fitted.shape), strict=True):
+        chosen = random.choice(fitted.size, task.records, p=fitted.ravel() / fitted.sum())
+        for name, drawn in zip(group, np.unravel_index(chosen, fitted.shape), strict=True):
             codes[:, task.names.index(name)] = drawn
     sizes = " + ".join(str(len(group)) for group in groups)
-    notes = NOTES.format(groups=f"{sizes} variables")
+    cells = float(np.prod([len(labels) for labels in task.variables.values()]))
+    needed = 8e-9 * cells * len(task.needed_tables(set(task.names)))
+    notes = NOTES.format(gb=needed, groups=f"{sizes} variables")
     return Result(codes, "ipfn (numpy) from a uniform seed", version("ipfn"), notes)
 
 
