@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,7 +52,7 @@ def score_records(pack: Pack, codes: np.ndarray) -> Scores:
     )
     rules = compile_rules(pack_rules(pack), make_domain(pack.columns))
     broken = int(broken_mask(rules, decode(codes, pack.columns)).sum())
-    return Scores(**(found.as_json() | {"violations": broken}))
+    return replace(found, violations=broken)
 
 
 def score_shares(pack: Pack, margin: Margin, records: int) -> Scores:

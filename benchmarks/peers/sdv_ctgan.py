@@ -7,8 +7,8 @@ from peers.interface import Result, Task, run_peer
 from peers.sdv_records import draw, metadata, real_records, sdv_version
 from sdv.single_table import CTGANSynthesizer
 
-EPOCHS = 100
-"""The default is 300, which would take a quarter of an hour and more on two cores."""
+EPOCHS = 30
+"""The default is 300, which would take half an hour and more on two cores."""
 
 
 def make(task: Task) -> Result:
