@@ -102,6 +102,8 @@ def measured(
     if process.returncode:
         raise FailedError(f"did not start: {said}")
     wall, peak, code = result.read_text(encoding="ascii").split()
+    if int(code) < 0:
+        raise FailedError(f"killed by signal {-int(code)}")
     if int(code) not in accepted:
         raise FailedError(f"exit code {code}: {said}")
     last = output.read_text(encoding="utf-8").strip().splitlines()[-1:]
