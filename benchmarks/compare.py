@@ -220,7 +220,7 @@ def main() -> None:
     every = [*PEERS, ZONES]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--packs", nargs="+", choices=list(EXAMPLES), default=list(EXAMPLES))
+    parser.add_argument("--packs", nargs="*", choices=list(EXAMPLES), default=list(EXAMPLES))
     parser.add_argument("--peers", nargs="*", choices=every, default=every)
     parser.add_argument("--records", type=int, help="as many as the tables count, if not given")
     parser.add_argument("--out", type=Path, default=FOLDER / "results.json")

@@ -39,12 +39,13 @@ SETTINGS = {
     "household_id_col": "hh_id",
     "total_hh_control": "num_hh",
     "control_file_name": "controls.csv",
-    # the remaining settings are those of the published example
+    # but for USE_NUMBA, what follows are the settings of the published example
     "INTEGERIZE_WITH_BACKSTOPPED_CONTROLS": True,
     "SUB_BALANCE_WITH_FLOAT_SEED_WEIGHTS": False,
     "GROUP_BY_INCIDENCE_SIGNATURE": True,
     "USE_SIMUL_INTEGERIZER": True,
     "USE_CVXPY": False,
+    "USE_NUMBA": True,  # off by default, and several times slower then
     "max_expansion_factor": 30,
     "output_synthetic_population": {
         "household_id": "household_id",
@@ -128,7 +129,7 @@ def main() -> None:
     seconds = time.perf_counter() - started
     result = {
         "seconds": round(seconds, 2),
-        "method": "PopulationSim, settings of its CALM example, one process",
+        "method": "PopulationSim, settings of its CALM example and USE_NUMBA, one process",
         "version": version("populationsim"),
         "notes": "household controls only, with files read and written in the seconds",
         "households": len(pd.read_csv(work / "output" / HOUSEHOLDS)),
