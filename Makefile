@@ -34,8 +34,8 @@ check: install ## Check format, lint, types and generated files
 test: install ## Run all tests
 	$(BIN)/python -m pytest -q
 
-bench: install ## Time whole runs; BENCH="--records 31053" changes the sizes
-	$(BIN)/python benchmarks/run.py $(BENCH)
+bench: install ## Compare with other tools: DATA=folder with data/ and recordings/; else time the examples
+	$(if $(DATA),$(BIN)/python benchmarks/compare.py --data "$(DATA)",$(BIN)/python benchmarks/run.py $(BENCH))
 
 lock: install ## Write the lock files anew from pyproject.toml
 	for extra in "" "-dev"; do $(BIN)/python -m uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --python-version 3.11 pyproject.toml $${extra:+--group dev} -o "requirements$$extra.lock"; done
