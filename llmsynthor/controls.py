@@ -123,6 +123,14 @@ def controls_for(
     )
 
 
+def controls_of_all(
+    tables: Sequence[Table], records: int, codes: np.ndarray, domain: Domain
+) -> Controls:
+    """Return the controls of candidates `codes` for `records` records that follow all the tables."""
+    binding = binding_tables(tables)
+    return controls_for(binding, [t.flat_share * records for t in binding], codes, domain)
+
+
 def cell_variance(table: Table, target: np.ndarray) -> np.ndarray | None:
     """Return how easily each cell of a table gives way, or None where it must be exact.
 

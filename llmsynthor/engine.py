@@ -241,7 +241,7 @@ class Engine:
         """Return whether records with these codes leave a hard cell a whole record above its target."""
         left = self.residual(self.job.records - self.state.records)
         for table, wanted in zip(self._binding, left, strict=True):
-            held = np.bincount(table.cell_index(codes, self.tables.domain), minlength=table.cells)
+            held = table.tally(codes, self.tables.domain)
             if not table.is_soft and (held - np.maximum(wanted, 0.0) >= 1 - _MET).any():
                 return True
         return False
@@ -348,11 +348,7 @@ class Engine:
         return self._held(materializer.codes(rows), source)
 
     def _held(self, codes: np.ndarray, source: np.ndarray) -> _Made:
-        domain = self.tables.domain
-        cells = [
-            np.bincount(table.cell_index(codes, domain), minlength=table.cells)
-            for table in self.tables.control
-        ]
+        cells = [table.tally(codes, self.tables.domain) for table in self.tables.control]
         ids, records = np.unique(source, return_counts=True)
         made = {int(i): int(n) for i, n in zip(ids, records, strict=True) if i != BACKGROUND}
         return _Made(len(codes), cells, made)

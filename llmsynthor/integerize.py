@@ -184,16 +184,17 @@ class _Rounding:
         """Do every exchange that lowers the weighted squared error; return whether there was one."""
         moved = False
         cells = self._cell[pool]
+        pull = self.error * self._by_cell
         for out in outs:
             if self.counts[out] < 1:
                 continue
             own = self._cell[out]
-            pull = self.error * self._by_cell
             gain = pull[cells].sum(axis=1) - pull[own].sum() + (cells != own) @ self._importance
             gain[self.counts[pool] >= self.most[pool]] = np.inf
             best = int(np.argmin(gain))
             if gain[best] < -1e-9:
                 self._apply(int(out), int(pool[best]))
+                pull = self.error * self._by_cell
                 moved = True
         return moved
 

@@ -47,7 +47,7 @@ def deal(counts: np.ndarray, group: int, groups: int) -> np.ndarray:
 def in_parallel(make: Callable[[int], _T], numbers: Iterable[int]) -> Iterator[_T]:
     """Yield `make(number)` for each number, in order; as many at once as there are cores.
 
-    No more results are held than there are cores. A signal is answered at once: what is being
+    One more is begun than there are cores, so that none waits for the caller. A signal is answered at once: what is being
     written is finished, and nothing new is begun.
     """
     workers = min(len(os.sched_getaffinity(0)), _MOST_WORKERS)

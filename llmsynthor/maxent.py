@@ -118,24 +118,46 @@ def eliminate(factors: Sequence[Factor], keep: tuple[str, ...]) -> np.ndarray:
     sizes = {
         name: size for names, array in left for name, size in zip(names, array.shape, strict=True)
     }
-    loose = set(sizes) - set(keep)
-    while loose:
-        name = min(sorted(loose), key=lambda n: _made_size(n, left, sizes))
-        if _made_size(name, left, sizes) > _LARGEST:
-            raise TooLargeError
+    for name in elimination_order([names for names, _ in left], sizes, keep, _LARGEST):
         near = [factor for factor in left if name in factor[0]]
         names = tuple(sorted({n for scope, _ in near for n in scope} - {name}))
         left = [factor for factor in left if name not in factor[0]]
         left.append((names, _product(near, names)))
-        loose.discard(name)
-    if float(np.prod([float(sizes[n]) for n in keep])) > _LARGEST:
-        raise TooLargeError
     return _product(left, keep)
 
 
-def _made_size(name: str, factors: Sequence[Factor], sizes: Mapping[str, int]) -> float:
-    together = {n for scope, _ in factors if name in scope for n in scope}
-    return float(np.prod([float(sizes[n]) for n in together]))
+def elimination_order(
+    scopes: Sequence[tuple[str, ...]],
+    sizes: Mapping[str, int],
+    keep: Sequence[str],
+    largest: int,
+) -> list[str]:
+    """Return the order in which to eliminate the variables that are not kept: smallest array first.
+
+    Args:
+        scopes: Variables of each factor.
+        sizes: Codes of each variable.
+        keep: Variables that stay.
+        largest: Entries that an array may have.
+
+    Raises:
+        TooLargeError: An array would be larger even so.
+    """
+    left = [frozenset(scope) for scope in scopes]
+    loose = sorted({name for scope in left for name in scope} - set(keep))
+    order = []
+    while loose:
+        made = {n: frozenset().union(*(s for s in left if n in s)) for n in loose}
+        size = {n: float(np.prod([float(sizes[m]) for m in made[n]])) for n in loose}
+        name = min(loose, key=lambda n: size[n])
+        if size[name] > largest:
+            raise TooLargeError
+        left = [scope for scope in left if name not in scope] + [made[name] - {name}]
+        loose.remove(name)
+        order.append(name)
+    if float(np.prod([float(sizes[n]) for n in keep])) > largest:
+        raise TooLargeError
+    return order
 
 
 def _product(factors: Sequence[Factor], keep: Sequence[str]) -> np.ndarray:

@@ -119,10 +119,7 @@ def _rounding(
     margin: np.ndarray,
 ) -> np.ndarray:
     """Return by how much rounding of a table's figures can move each cell of its margin."""
-    cells = _summed(np.ones_like(table.share), table, shared, common)
-    return cells * (table.rounding / table.total) + margin * min(
-        abs(table.total - 1.0), table.rounding * table.cells
-    )
+    return table.rounding_room(margin, _summed(np.ones_like(table.share), table, shared, common))
 
 
 def _summed(

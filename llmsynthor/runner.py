@@ -86,7 +86,7 @@ def prepare(path: Path, overrides: list[str]) -> Prepared:
     sampler = Sampler(tables, rules, loaded.job.seed)
     folder = loaded.resolve(loaded.job.prompts) if loaded.job.prompts else None
     templates = Templates(folder)
-    known = check_feasible(sampler, loaded.job.records).codes
+    known = check_feasible(sampler, loaded.job.records)
     if len(known):
         sampler = Sampler(tables, rules, loaded.job.seed, known)
     files = [spec.file for spec in loaded.job.tables]

@@ -256,7 +256,7 @@ class Sampler:
         if mass <= 0:
             return self._nothing()
         rows = max(1000, round(size * mass))
-        codes, position = self._draw_background(rows, "iteration", iteration)
+        codes, position = self.draw_background(rows, "iteration", iteration)
         return self._background_rows(codes, position, mass)
 
     def _known_part(self, share: float, iteration: int) -> _Part:
@@ -267,7 +267,7 @@ class Sampler:
             known = np.repeat(self._known[pattern == number], _KNOWN_DRAWS, axis=0)
             fixed = {n: known[:, i] for i, n in enumerate(self.domain.names) if not is_open[i]}
             path = ("known", iteration, number)
-            codes, position = self._draw_background(len(known), *path, fixed=fixed)
+            codes, position = self.draw_background(len(known), *path, fixed=fixed)
             found.append(self._background_rows(codes, position, share * _KNOWN_MASS))
         codes, position, mass, source = (
             np.concatenate(column) for column in zip(*found, strict=True)
@@ -278,9 +278,10 @@ class Sampler:
         codes = np.empty((0, len(self.domain.names)), np.int32)
         return codes, np.empty((0, len(self.curves))), np.empty(0), np.empty(0, dtype=np.int64)
 
-    def _draw_background(
+    def draw_background(
         self, rows: int, *path: str | int, fixed: dict[str, np.ndarray] | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
+        """Return codes and positions of background records, lawful or not; `path` names the draw."""
         random = generator(self.seed, "background", *path)
         codes = self.background.draw(rows, random, fixed)
         low, high = (np.full((rows, len(self.curves)), x) for x in (-np.inf, np.inf))
@@ -301,7 +302,7 @@ class Sampler:
         for number, table in enumerate(self.tables.control):
             there = np.zeros(table.cells, dtype=np.int64)
             for codes, *_ in [*parts, *cover]:
-                there += np.bincount(table.cell_index(codes, self.domain), minlength=table.cells)
+                there += table.tally(codes, self.domain)
             for cell in np.flatnonzero((there < _COVER) & (table.flat_share > 0)):
                 part, broken = self._cover_cell(table, int(cell), share, iteration, number)
                 if len(part[0]):
@@ -323,7 +324,7 @@ class Sampler:
                 for name, group, p in zip(table.scope, table.groups, place, strict=True)
             }
             path = ("cover", iteration, number, cell, attempt)
-            codes, position = self._draw_background(_COVER_DRAWS, *path, fixed=fixed)
+            codes, position = self.draw_background(_COVER_DRAWS, *path, fixed=fixed)
             part = self._background_rows(codes, position, mass)
             if len(part[0]):
                 return part, ()

@@ -95,6 +95,22 @@ class Table:
             index = index * size + group[codes[:, domain.positions[name]]]
         return index
 
+    def tally(
+        self, codes: np.ndarray, domain: Domain, weights: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return how many rows of `codes`, or how much of their weight, each cell holds, `(cells,)`."""
+        return np.bincount(self.cell_index(codes, domain), weights, self.cells)
+
+    def rounding_room(self, share: np.ndarray, cells: np.ndarray | float = 1.0) -> np.ndarray:
+        """Return by how much the rounding of published figures can move shares of this table.
+
+        Args:
+            share: Shares of cells, or of sums of cells.
+            cells: How many cells each of them sums.
+        """
+        scaling = min(abs(self.total - 1.0), self.rounding * self.cells)
+        return cells * (self.rounding / self.total) + share * scaling
+
     def cell_name(self, cell: int) -> str:
         """Return a cell's name for people."""
         position = np.unravel_index(cell, self.share.shape)

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmsynthor.calibration import calibrate
-from llmsynthor.controls import binding_tables, controls_for
+from llmsynthor.controls import binding_tables, controls_of_all
 from llmsynthor.errors import InfeasibleError
 from llmsynthor.feasibility.clashes import Search
 from llmsynthor.feasibility.conflict import Conflict, joined
 from llmsynthor.feasibility.lawful import tabulate
 from llmsynthor.feasibility.reach import components, impossible_rules
-from llmsynthor.seeds import generator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,30 +33,27 @@ _CALIBRATION_ROUNDS = 120
 
 
 @dataclass(frozen=True, eq=False)
-class Feasible:
-    """What was found where nothing clashes.
+class Diagnosis:
+    """What was found: conflicts, or else records that meet the tables.
 
     Attributes:
+        conflicts: What clashes.
         codes: Records that the tables can be met with, int32, shape `(records, variables)`; -1 in
-            the variables that a record leaves open. None were needed where drawn ones suffice.
+            the variables that a record leaves open.
         exact: Whether it is certain that the tables can be met; else no conflict was found.
     """
-
-    codes: np.ndarray
-    exact: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Diagnosis:
-    """Conflicts, or records that meet the tables; see `Feasible`."""
 
     conflicts: tuple[Conflict, ...]
     codes: np.ndarray
     exact: bool
 
 
-def check_feasible(sampler: Sampler, records: int) -> Feasible:
+def check_feasible(sampler: Sampler, records: int) -> np.ndarray:
     """Refuse tables and rules that no set of records can meet together.
+
+    Returns:
+        Codes of records that the tables need and chance draws miss; see `Diagnosis`. None where
+        drawn records suffice.
 
     Raises:
         InfeasibleError: Names what clashes, with numbers.
@@ -65,21 +61,21 @@ def check_feasible(sampler: Sampler, records: int) -> Feasible:
     tables, rules = sampler.tables, sampler.rules
     nothing = np.zeros((0, len(tables.domain.names)), dtype=np.int32)
     if not tables.hard and not rules:
-        return Feasible(nothing, exact=True)
+        return nothing
     drawn = _draw(sampler)
     empty: list[EmptyCell] = []
     if drawn is not None:
         candidates, empty = drawn
         empty = [cell for cell in empty if not cell.table.is_soft]
         if not empty and _calibrates(tables, candidates, records):
-            return Feasible(nothing, exact=True)
+            return nothing
     start = nothing if drawn is None else drawn[0].codes
     found = diagnose(tables, rules, records, start)
     if found.conflicts:
         raise InfeasibleError(joined(found.conflicts), hint=_hint(found.conflicts))
     if drawn is None or (empty and not found.exact):
         _refuse_untried(sampler, empty, records)
-    return Feasible(found.codes, found.exact)
+    return found.codes
 
 
 def diagnose(
@@ -117,10 +113,7 @@ class _EnoughError(Exception):
 
 def _draw(sampler: Sampler) -> tuple[Candidates, list[EmptyCell]] | None:
     """Return background candidates, or None where no drawn record is lawful."""
-    random = generator(sampler.seed, "feasibility")
-    codes = sampler.background.draw(_DRAWS, random)
-    low, high = (np.full((len(codes), len(sampler.curves)), x) for x in (-np.inf, np.inf))
-    if not sampler.lawful(codes, sampler.draw_positions(codes, low, high, random)).any():
+    if sampler.rules and not sampler.lawful(*sampler.draw_background(_DRAWS, "feasibility")).any():
         return None
     return sampler.candidates([], 1.0, _DRAWS, 0)
 
@@ -135,11 +128,9 @@ def _calibrates(tables: TableSet, candidates: Candidates, records: int) -> bool:
         if rounds > _CALIBRATION_ROUNDS:
             raise _EnoughError
 
-    binding = binding_tables(tables.hard)
-    if not binding:
+    if not tables.hard:
         return True
-    targets = [table.flat_share * records for table in binding]
-    controls = controls_for(binding, targets, candidates.codes, tables.domain)
+    controls = controls_of_all(tables.hard, records, candidates.codes, tables.domain)
     try:
         return calibrate(controls, candidates.prior, check=check).converged
     except _EnoughError:

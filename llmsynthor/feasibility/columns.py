@@ -2,8 +2,9 @@
 
 A linear program with one variable for each possible record is far too large to write down. The
 restricted program over a few records gives prices for the tables' cells; the record that is worth
-most at these prices is found by variable elimination (`maxsum`) and joins the program until none is worth more (Gilmore & Gomory 1961). The prices are then a proof
-for all records, and they bound the optimum from below at every step (Lagrange).
+most at these prices is found by variable elimination (`maxsum`) and joins the program until none is
+worth more (Gilmore & Gomory 1961). The prices are then a proof for all records, and they bound the
+optimum from below at every step (Lagrange).
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmsynthor.feasibility.maxsum import elimination_order, max_out
+from llmsynthor.feasibility.maxsum import LARGEST, max_out
 from llmsynthor.feasibility.restricted import WHOLE, Goal, RestrictedProgram
+from llmsynthor.maxent import elimination_order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,8 +75,7 @@ class Solution:
 
 def rounding_room(table: Table) -> np.ndarray:
     """Return by how much rounding can move each cell, as a share of all records, `(cells,)`."""
-    scaling = min(abs(table.total - 1.0), table.rounding * table.cells)
-    return table.rounding / table.total + table.flat_share * scaling + _FLOAT_NOISE
+    return table.rounding_room(table.flat_share) + _FLOAT_NOISE
 
 
 class System:
@@ -185,7 +186,9 @@ class System:
             )
         keep = self.tables[number].scope
         if keep not in self._orders:
-            self._orders[keep] = elimination_order([f[0] for f in factors], self._sizes, keep)
+            self._orders[keep] = elimination_order(
+                [scope for scope, _ in factors], self._sizes, keep, LARGEST
+            )
         values, complete = max_out(factors, self._sizes, keep, self._orders[keep])
         records = complete(np.indices(values.shape).reshape(len(keep), -1))
         return values.ravel(), np.stack([records[name] for name in self.names], axis=1)

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmsynthor.maxent import TooLargeError
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -20,34 +18,6 @@ if TYPE_CHECKING:
 LARGEST = 200_000
 """Entries of the largest array: an elimination then takes some hundredths of a second, and there are
 hundreds of them."""
-
-
-def elimination_order(
-    scopes: Sequence[tuple[str, ...]],
-    sizes: Mapping[str, int],
-    keep: Sequence[str],
-    largest: int = LARGEST,
-) -> list[str]:
-    """Return the order in which variables are maximised out, smallest array first.
-
-    Raises:
-        TooLargeError: An array would be too large even so.
-    """
-    left = [frozenset(scope) for scope in scopes]
-    loose = sorted({name for scope in left for name in scope} - set(keep))
-    order = []
-    while loose:
-        made = {n: frozenset().union(*(s for s in left if n in s)) for n in loose}
-        size = {n: float(np.prod([float(sizes[m]) for m in made[n]])) for n in loose}
-        name = min(loose, key=lambda n: size[n])
-        if size[name] > largest:
-            raise TooLargeError
-        left = [scope for scope in left if name not in scope] + [made[name] - {name}]
-        loose.remove(name)
-        order.append(name)
-    if float(np.prod([float(sizes[n]) for n in keep])) > largest:
-        raise TooLargeError
-    return order
 
 
 def max_out(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmsynthor.feasibility.conflict import Conflict
-from llmsynthor.feasibility.maxsum import elimination_order, max_out
-from llmsynthor.maxent import TooLargeError
+from llmsynthor.feasibility.maxsum import LARGEST, max_out
+from llmsynthor.maxent import TooLargeError, elimination_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -64,7 +64,7 @@ def reach(lawful: Lawful, rules: Iterable[int], keep: tuple[str, ...]) -> np.nda
     ]
     sizes = {name: len(codes) for name, codes in lawful.bins.items()}
     try:
-        order = elimination_order([scope for scope, _ in factors], sizes, keep)
+        order = elimination_order([scope for scope, _ in factors], sizes, keep, LARGEST)
     except TooLargeError:
         return np.ones([sizes[name] for name in keep], dtype=bool)
     return np.asarray(max_out(factors, sizes, keep, order)[0] > -np.inf)

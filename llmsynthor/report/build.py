@@ -9,7 +9,7 @@ import numpy as np
 
 from llmsynthor import __version__
 from llmsynthor.calibration import calibrate
-from llmsynthor.controls import binding_tables, controls_for
+from llmsynthor.controls import controls_of_all
 from llmsynthor.discrepancy import Discrepancy, discrepancy, least_tae, noise_floor_tvd, tvd
 from llmsynthor.errors import RunDirectoryError
 from llmsynthor.jobfile import LoadedJob, parse_job
@@ -178,7 +178,7 @@ def _count(run: RunDirectory, sampler: Sampler) -> _Counted:
         counted.records += records.height
         counted.background += provenance["proposal"].null_count()
         for counts, table in zip(counted.tables, sampler.tables.tables, strict=True):
-            counts += np.bincount(table.cell_index(codes, domain), minlength=table.cells)
+            counts += table.tally(codes, domain)
         for name, number in violations(sampler.rules, records).items():
             counted.violations[name] += number
     return counted
@@ -271,16 +271,13 @@ def maxent_shares(sampler: Sampler, records: int) -> list[np.ndarray]:
 
 def _sampled_maxent(sampler: Sampler, records: int) -> list[np.ndarray]:
     candidates, _ = sampler.candidates([], 1.0, _SAMPLE, 0)
-    binding = binding_tables(sampler.tables.control)
-    controls = controls_for(
-        binding, [t.flat_share * records for t in binding], candidates.codes, sampler.domain
-    )
+    controls = controls_of_all(sampler.tables.control, records, candidates.codes, sampler.domain)
     weights = calibrate(controls, candidates.prior).weights
     return [_weighted(table, candidates.codes, weights, sampler) for table in sampler.tables.tables]
 
 
 def _weighted(table: Table, codes: np.ndarray, weights: np.ndarray, sampler: Sampler) -> np.ndarray:
-    held = np.bincount(table.cell_index(codes, sampler.domain), weights, table.cells)
+    held = table.tally(codes, sampler.domain, weights)
     return np.asarray((held / held.sum()).reshape(table.share.shape))
 
 
