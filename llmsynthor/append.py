@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmsynthor.engine import ITERATIONS, Engine
-from llmsynthor.materialize import provenance_frame
 from llmsynthor.plan import Proposal, Rejection
 from llmsynthor.seeds import generator
 
@@ -76,16 +75,15 @@ class AppendEngine(Engine):
         codes = np.concatenate([part[0] for part in parts])[:left] if parts else np.empty((0, 0))
         if not len(codes):
             return
-        there = self._read_existing(self.state.batches, len(codes), iteration)
-        if there is not None:
-            self._tally(there)
-            return
-        position = np.concatenate([part[1] for part in parts])[:left]
-        sizes = [len(part[0]) for part in parts]
-        source = np.repeat([p.id for p in fresh], sizes)[:left].astype(np.int32)
-        frame = self.sampler.frame(codes, position)
-        self.run.write_batch(self.state.batches, frame, provenance_frame(iteration, source))
-        self._tally(self._held(codes, source))
+        index = self.state.batches
+        made = self.batches.read(index, len(codes), iteration)
+        if made is None:
+            position = np.concatenate([part[1] for part in parts])[:left]
+            sizes = [len(part[0]) for part in parts]
+            source = np.repeat([p.id for p in fresh], sizes)[:left].astype(np.int32)
+            frame = self.sampler.frame(codes, position)
+            made = self.batches.write(index, iteration, frame, codes, source)
+        self._tally(made)
 
     def _records_of(self, proposal: Proposal) -> tuple[np.ndarray, np.ndarray]:
         """Return codes and positions of a proposal's records that keep the rules."""

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from llmsynthor.batches import Batches
 from llmsynthor.calibration import Calibration, calibrate
 from llmsynthor.controls import Controls, binding_tables, controls_for, rounding_importance
 from llmsynthor.discrepancy import tvd
-from llmsynthor.domain import BACKGROUND
 from llmsynthor.integerize import integerize
-from llmsynthor.library import library_share, library_tvd, proposal_line
-from llmsynthor.materialize import (
-    Materializer,
-    deal,
-    encode_frame,
-    in_parallel,
-    provenance_frame,
-)
+from llmsynthor.library import library_share, library_tvd, proposal_line, rejection_line
+from llmsynthor.materialize import Materializer, deal, in_parallel
 from llmsynthor.pivotal import Balance, choose_scopes
-from llmsynthor.rundir import DamagedBatchError, RunDirectory
 from llmsynthor.seeds import generator
+from llmsynthor.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmsynthor.asking import Asker, Round
+    from llmsynthor.batches import Held
     from llmsynthor.job import Job
-    from llmsynthor.plan import Proposal, Rejection
+    from llmsynthor.rundir import RunDirectory
     from llmsynthor.sampling import Candidates, Sampler
 
 ITERATIONS = "iterations.jsonl"
@@ -54,42 +48,6 @@ class Listener(Protocol):
         """Hear of something odd that does not stop the run."""
 
 
-@dataclass
-class State:
-    """What the iterations have gathered so far.
-
-    Attributes:
-        library: Accepted proposals.
-        rejections: Refused ones.
-        groups: Variables that depend on each other.
-        counts: Records written so far, by control table and cell.
-        made: Records written so far, by proposal.
-        records: Records written so far.
-        batches: Batches written so far.
-        priors: Mean TVD of the library to the control tables, after each iteration.
-        stop_reason: Why asking ended.
-        refused: What was refused in the last iteration, in words.
-        notes: What the report must mention.
-    """
-
-    library: list[Proposal] = field(default_factory=list)
-    rejections: list[Rejection] = field(default_factory=list)
-    groups: list[list[str]] = field(default_factory=list)
-    counts: list[np.ndarray] = field(default_factory=list)
-    made: dict[int, int] = field(default_factory=dict)
-    records: int = 0
-    batches: int = 0
-    priors: list[float] = field(default_factory=list)
-    stop_reason: str = ""
-    refused: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def next_id(self) -> int:
-        """Return the id of the next proposal."""
-        return len(self.library) + len(self.rejections)
-
-
 class Engine:
     """Runs one job into one run directory; asks through `asker`, or not at all."""
 
@@ -111,6 +69,7 @@ class Engine:
         self.asker = asker
         self.state = State(counts=[np.zeros(table.cells) for table in self.tables.control])
         self.lines = {line["iteration"]: line for line in run.lines(ITERATIONS)}
+        self.batches = Batches(run, sampler, listener.warn)
         self._binding = binding_tables(self.tables.control)
 
     def execute(self) -> State:
@@ -227,14 +186,14 @@ class Engine:
         if records <= 0:
             return
         index = self.state.batches
-        made = self._read_existing(index, records, iteration)
+        made = self.batches.read(index, records, iteration)
         if made is None:
             size = int(np.clip(40 * records, *_PILOT_CANDIDATES))
             candidates, _, counts = self._choose(records, size, iteration)
             rows = deal(counts, 0, 1)
             if self._takes_too_much(candidates.codes[rows]):
                 return
-            made = self._make_batch(self._materializer(candidates), rows, iteration, index)
+            made = self.batches.make(self._materializer(candidates), rows, iteration, index)
         self._tally(made)
 
     def _takes_too_much(self, codes: np.ndarray) -> bool:
@@ -327,10 +286,10 @@ class Engine:
         first = self.state.batches
         materializer = self._materializer(candidates)
 
-        def make(group: int) -> _Made:
+        def make(group: int) -> Held:
             rows = deal(counts, group, groups)
-            there = self._read_existing(first + group, len(rows), 0)
-            return there or self._make_batch(materializer, rows, 0, first + group)
+            there = self.batches.read(first + group, len(rows), 0)
+            return there or self.batches.make(materializer, rows, 0, first + group)
 
         for made in in_parallel(make, range(groups)):
             self._tally(made)
@@ -339,33 +298,7 @@ class Engine:
     def _materializer(self, candidates: Candidates) -> Materializer:
         return Materializer(self.sampler, candidates, {p.id: p for p in self.state.library})
 
-    def _make_batch(
-        self, materializer: Materializer, rows: np.ndarray, iteration: int, index: int
-    ) -> _Made:
-        """Write one batch and return what it holds; touches no state, so that threads may."""
-        frame, source = materializer.records(rows, generator(self.job.seed, "records", index))
-        self.run.write_batch(index, frame, provenance_frame(iteration, source))
-        return self._held(materializer.codes(rows), source)
-
-    def _held(self, codes: np.ndarray, source: np.ndarray) -> _Made:
-        cells = [table.tally(codes, self.tables.domain) for table in self.tables.control]
-        ids, records = np.unique(source, return_counts=True)
-        made = {int(i): int(n) for i, n in zip(ids, records, strict=True) if i != BACKGROUND}
-        return _Made(len(codes), cells, made)
-
-    def _read_existing(self, index: int, records: int, iteration: int) -> _Made | None:
-        """Return what the batch of an iteration holds if it is already there, or None."""
-        try:
-            found = self.run.read_batch(index)
-        except DamagedBatchError as error:
-            self.listener.warn(f"{error}; it is made again from the recorded replies")
-            return None
-        if found is None or found[0].height != records or found[1]["iteration"][0] != iteration:
-            return None
-        source = found[1]["proposal"].fill_null(BACKGROUND).to_numpy()
-        return self._held(encode_frame(found[0], self.sampler), source)
-
-    def _tally(self, made: _Made) -> None:
+    def _tally(self, made: Held) -> None:
         for counts, held in zip(self.state.counts, made.cells, strict=True):
             counts += held
         for number, records in made.by_proposal.items():
@@ -412,29 +345,8 @@ class Engine:
     def _write_proposals(self, *, with_records: bool) -> None:
         made = self.state.made if with_records else {}
         accepted = [proposal_line(p, made.get(p.id, 0)) for p in self.state.library]
-        refused = [
-            {
-                "id": r.id,
-                "iteration": r.iteration,
-                "reason": r.reason,
-                "count": r.raw.get("count") if isinstance(r.raw, dict) else None,
-                "values": r.raw.get("values") if isinstance(r.raw, dict) else r.raw,
-                "accepted": False,
-                "problem": r.problem,
-                "records": 0,
-            }
-            for r in self.state.rejections
-        ]
+        refused = [rejection_line(rejection) for rejection in self.state.rejections]
         self.run.write_lines(PROPOSALS, sorted([*accepted, *refused], key=lambda line: line["id"]))
-
-
-@dataclass(frozen=True)
-class _Made:
-    """What one batch holds: records, records by control table and cell, records by proposal."""
-
-    records: int
-    cells: list[np.ndarray]
-    by_proposal: dict[int, int]
 
 
 def _reachable(

@@ -13,6 +13,7 @@ from llmsynthor.plan import Proposal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from llmsynthor.plan import Rejection
     from llmsynthor.tables import Table, TableSet
 
 
@@ -51,6 +52,21 @@ def proposal_line(proposal: Proposal, records: int) -> dict[str, Any]:
         "accepted": True,
         "problem": None,
         "records": records,
+    }
+
+
+def rejection_line(rejection: Rejection) -> dict[str, Any]:
+    """Return a refused proposal's line of `proposals.jsonl`."""
+    raw = rejection.raw
+    return {
+        "id": rejection.id,
+        "iteration": rejection.iteration,
+        "reason": rejection.reason,
+        "count": raw.get("count") if isinstance(raw, dict) else None,
+        "values": raw.get("values") if isinstance(raw, dict) else raw,
+        "accepted": False,
+        "problem": rejection.problem,
+        "records": 0,
     }
 
 

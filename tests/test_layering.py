@@ -12,7 +12,7 @@ LAYERS = [
     "cli __main__",
     "console",
     "runner",
-    "engine append materialize asking report report.build report.page",
+    "engine state append batches materialize asking report report.build report.page",
     "providers providers.base providers.budget providers.failures providers.litellm_provider "
     "providers.replay providers.retry providers.structured rundir preflight prompting dependencies",
     "feasibility.check feasibility.clashes feasibility.certificate feasibility.reach "

@@ -1,0 +1,47 @@
+"""What a run has gathered so far: proposals, records, and what the report must mention."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from llmsynthor.plan import Proposal, Rejection
+
+
+@dataclass
+class State:
+    """What the iterations have gathered so far.
+
+    Attributes:
+        library: Accepted proposals.
+        rejections: Refused ones.
+        groups: Variables that depend on each other.
+        counts: Records written so far, by control table and cell.
+        made: Records written so far, by proposal.
+        records: Records written so far.
+        batches: Batches written so far.
+        priors: Mean TVD of the library to the control tables, after each iteration.
+        stop_reason: Why asking ended.
+        refused: What was refused in the last iteration, in words.
+        notes: What the report must mention.
+    """
+
+    library: list[Proposal] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
+    groups: list[list[str]] = field(default_factory=list)
+    counts: list[np.ndarray] = field(default_factory=list)
+    made: dict[int, int] = field(default_factory=dict)
+    records: int = 0
+    batches: int = 0
+    priors: list[float] = field(default_factory=list)
+    stop_reason: str = ""
+    refused: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def next_id(self) -> int:
+        """Return the id of the next proposal."""
+        return len(self.library) + len(self.rejections)
