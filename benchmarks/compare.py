@@ -10,18 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import signal
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 from environments import (
     FOLDER,
@@ -30,13 +24,12 @@ from environments import (
     environment,
 )
 from packs import EXAMPLES, RECORDINGS, Pack, encode, load_pack, read_codes, write_job, write_tables
+from processes import FailedError, machine, measured
 from rendering import markdown
 from scores import reference_scores, score_records
 
 import llmsynthor
 
-BENCHMARKS = Path(__file__).parent
-TIME_LIMIT_S = 3600
 SEED = 1
 ZONES = "populationsim"
 """The peer that runs on households in zones instead of on the packs."""
@@ -63,10 +56,6 @@ LLMSYNTHOR = {"llmsynthor": [], "llmsynthor, no model": ["provider.model=none"]}
 """Row -> what is set for it."""
 
 
-class FailedError(Exception):
-    """A process failed; the message says how."""
-
-
 FAILURES = (
     EnvironmentUnavailableError,
     FailedError,
@@ -75,43 +64,6 @@ FAILURES = (
     pl.exceptions.PolarsError,
 )
 """What ends a row only: no environment, a process that fails, a result that cannot be read."""
-
-
-def measured(
-    command: list[str], folder: Path, *, accepted: tuple[int, ...] = (0,)
-) -> dict[str, Any]:
-    """Run a command in a process of its own; return its seconds, peak memory and last line.
-
-    Raises:
-        FailedError: It ended in another way than `accepted`.
-    """
-    result, output, story = folder / "measured", folder / "stdout", folder / "stderr"
-    words = [sys.executable, str(BENCHMARKS / "measure.py"), str(result), *command]
-    with output.open("wb") as stdout, story.open("wb") as stderr:
-        process = subprocess.Popen(
-            words, cwd=BENCHMARKS, stdout=stdout, stderr=stderr, start_new_session=True
-        )
-        try:
-            process.wait(TIME_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # the group is this process's own
-            process.wait()
-            raise FailedError(f"stopped after {TIME_LIMIT_S} s") from None
-    lines = [line for line in story.read_text(errors="replace").splitlines() if line.strip()]
-    said = lines[-1][:200] if lines else ""
-    if process.returncode:
-        raise FailedError(f"did not start: {said}")
-    wall, peak, code = result.read_text(encoding="ascii").split()
-    if int(code) < 0:
-        raise FailedError(f"killed by signal {-int(code)}")
-    if int(code) not in accepted:
-        raise FailedError(f"exit code {code}: {said}")
-    last = output.read_text(encoding="utf-8").strip().splitlines()[-1:]
-    return {
-        "wall_s": round(float(wall), 2),
-        "peak_mb": round(int(peak) / 1024),
-        "line": last[0] if last else "",
-    }
 
 
 def run_peer(name: str, pack: Pack, records: int, folder: Path) -> dict[str, Any]:
@@ -186,27 +138,6 @@ def compare_pack(pack: Pack, data: Path, peers: list[str], records: int) -> dict
                 rows[name] = {"error": str(error)}
     reference = {name: s.as_json() for name, s in reference_scores(pack, records).items()}
     return {"records": records, "reference": reference, "rows": rows}
-
-
-def machine() -> dict[str, Any]:
-    """Return what the figures depend on besides the programs."""
-    names = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        if line.startswith("model name")
-    ]
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {
-        "cores": os.cpu_count(),
-        "cpu": names[0] if names else platform.machine(),
-        "memory_gb": round(memory / 1e9, 1),
-        "load_at_start": round(os.getloadavg()[0], 2),
-        "python": platform.python_version(),
-        "llmsynthor": llmsynthor.__version__,
-        "numpy": np.__version__,
-        "polars": pl.__version__,
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-    }
 
 
 def write_results(file: Path, results: dict[str, Any]) -> None:

@@ -7,7 +7,6 @@ them.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 import yaml
+from replies import REPLIES, one_reply_an_iteration, write_replies
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,8 +57,8 @@ def write_made_job(size: Size, folder: Path, seed: int = 1) -> Path:
     scopes += [pairs[i] for i in random.permutation(len(pairs))[: size.pairs]]
     for scope in scopes:
         _write_table(people, scope, size.categories, names, folder)
-    replies = _replies(types, share, size, names, random)
-    (folder / "replies.jsonl").write_text("".join(json.dumps(r) + "\n" for r in replies))
+    rounds = _rounds(types, share, size, names, random)
+    write_replies(rounds, folder)
     job: dict[str, Any] = {
         "version": 1,
         "name": "made",
@@ -69,14 +69,8 @@ def write_made_job(size: Size, folder: Path, seed: int = 1) -> Path:
         },
         "tables": [{"file": _file(scope, names)} for scope in scopes],
         "dependencies": "off",
-        "provider": {"model": "replay", "replies": "replies.jsonl"}
-        if replies
-        else {"model": "none"},
-        "engine": {
-            "iterations": max(len(replies), 1),
-            "calls_per_iteration": 1,
-            "patience": max(len(replies), 1),
-        },
+        "provider": {"model": "replay", "replies": REPLIES} if rounds else {"model": "none"},
+        "engine": one_reply_an_iteration(len(rounds)),
     }
     file = folder / "job.yaml"
     file.write_text(yaml.safe_dump(job, sort_keys=False))
@@ -113,9 +107,9 @@ def _write_table(
     frame.write_csv(folder / _file(scope, names))
 
 
-def _replies(
+def _rounds(
     types: np.ndarray, share: np.ndarray, size: Size, names: list[str], random: np.random.Generator
-) -> list[dict[str, Any]]:
+) -> list[list[dict[str, Any]]]:
     proposals = []
     for number in range(size.proposals):
         kind = types[number % _TYPES] ** random.uniform(0.6, 1.4)
@@ -126,15 +120,7 @@ def _replies(
         }
         count = max(1, round(float(share[number % _TYPES]) * 10_000))
         proposals.append({"reason": f"kind {number}", "count": count, "values": values})
-    parts = [
+    return [
         proposals[start : start + _PROPOSALS_IN_A_REPLY]
         for start in range(0, len(proposals), _PROPOSALS_IN_A_REPLY)
-    ]
-    return [
-        {
-            "purpose": "plan",
-            "sequence": n,
-            "reply": {"text": json.dumps({"proposals": part}), "model": "recorded"},
-        }
-        for n, part in enumerate(parts)
     ]

@@ -23,6 +23,7 @@ import numpy as np
 import polars as pl
 import yaml
 from peers.interface import TargetTable, read_table
+from replies import REPLIES, one_reply_an_iteration, write_replies
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 EXAMPLES = {"adult": "population.yaml", "nhts_trips": "trips.yaml"}
@@ -165,23 +166,13 @@ def write_job(pack: Pack, recording: Path, folder: Path) -> Path:
     """
     files = write_tables(pack, folder / "tables")
     rounds = read_rounds(recording)
-    lines = [
-        {
-            "purpose": "plan",
-            "sequence": sequence,
-            "reply": {"text": json.dumps({"proposals": proposals}), "model": "recorded"},
-        }
-        for sequence, proposals in enumerate(rounds)
-    ]
-    text = "".join(json.dumps(line) + "\n" for line in lines)
-    (folder / "replies.jsonl").write_text(text, encoding="utf-8")
+    write_replies(rounds, folder)
     job = pack.example | {
         "name": f"bench-{pack.name}",
         "records": pack.records,
         "tables": [{"file": f"tables/{file}"} for file in files],
-        "provider": {"model": "replay", "replies": "replies.jsonl"},
-        "engine": pack.example["engine"]
-        | {"iterations": len(rounds), "calls_per_iteration": 1, "patience": len(rounds)},
+        "provider": {"model": "replay", "replies": REPLIES},
+        "engine": pack.example["engine"] | one_reply_an_iteration(len(rounds)),
     }
     file = folder / "job.yaml"
     file.write_text(yaml.safe_dump(job, sort_keys=False, allow_unicode=True), encoding="utf-8")

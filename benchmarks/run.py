@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-import llmsynthor
+from processes import machine, measured
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,20 +29,16 @@ def measure(job: str, records: int, changes: list[str]) -> dict[str, Any]:
             "-q",
             *sets,
         ]
-        started = time.monotonic()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "llmsynthor", *words], stdout=subprocess.DEVNULL
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        command = [sys.executable, "-m", "llmsynthor", *words]
+        found = measured(command, Path(folder), accepted=(0, 3))
         report = json.loads((Path(folder) / "out" / "report.json").read_text())
     return {
         "job": job,
         "records": records,
         "model": report["llm"]["model"],
-        "exit": process.returncode,
-        "wall_s": round(time.monotonic() - started, 1),
-        "peak_mb": round(usage.ru_maxrss / 1024),
+        "exit": found["exit"],
+        "wall_s": found["wall_s"],
+        "peak_mb": found["peak_mb"],
         "records_per_s_writing": round(records / max(report["seconds"]["writing"], 1e-3)),
         "tae_max": round(max(t["tae"] for t in report["tables"] if t["role"] == "control"), 2),
         "held_out_ratio": report["summary"]["validate_ratio"],
@@ -59,12 +51,7 @@ def main() -> None:
     parser.add_argument("--records", type=int, nargs="+", default=[31_053, 1_000_000])
     parser.add_argument("--jobs", nargs="+", default=["trips", "population"])
     options = parser.parse_args()
-    machine = {
-        "llmsynthor": llmsynthor.__version__,
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
-    }
-    print(json.dumps(machine))
+    print(json.dumps(machine()))
     for job in options.jobs:
         for records in options.records:
             for changes in ([], ["provider.model=none"]):
