@@ -11,7 +11,7 @@ import re
 import threading
 import time
 import warnings
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from llmsynthor.errors import InputError, ProviderRefusedError, ProviderUnavailableError
@@ -24,25 +24,21 @@ from llmsynthor.providers.retry import (
     reason_of,
     with_retries,
 )
+from llmsynthor.providers.secrets import scrubbed
+from llmsynthor.providers.structured import FORM_COMPLAINT, STEP_DOWN, response_format
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmsynthor.job import ProviderSpec
     from llmsynthor.providers.base import Request
+    from llmsynthor.providers.structured import Structured
 
 logger = logging.getLogger(__name__)
-
-Structured = Literal["schema", "json", "text"]
 
 NO_KEY = "not-needed"
 """Sent to a server of one's own when no key is named: a key meant for another must not go there."""
 
-_STEP_DOWN: dict[Structured, Structured] = {"schema": "json", "json": "text"}
-_FORM_COMPLAINT = re.compile(
-    r"response[_ ]?(format|schema)|json[_ ](schema|object|mode)|structured|schema|grammar|guided",
-    re.I,
-)
 _OPTIONAL_SETTINGS = frozenset(
     {
         "OLLAMA_API_BASE",  # litellm's default is this machine
@@ -52,8 +48,6 @@ _OPTIONAL_SETTINGS = frozenset(
         "VERTEXAI_LOCATION",
     }
 )
-_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD", re.I)
-_SHORTEST_SECRET = 8
 _LONGEST_REASON = 300
 
 _litellm_lock = threading.Lock()
@@ -240,9 +234,9 @@ class LitellmProvider:
             "num_retries": 0,
             "max_retries": 0,
         }
-        response_format = _response_format(request, form)
-        if response_format is not None:
-            arguments["response_format"] = response_format
+        asked_form = response_format(request, form)
+        if asked_form is not None:
+            arguments["response_format"] = asked_form
             if not self._takes_response_format(model):
                 # Asked for by the job, so it must not be dropped; the server may refuse it.
                 arguments["allowed_openai_params"] = ["response_format"]
@@ -284,7 +278,9 @@ class LitellmProvider:
         litellm = load_litellm()
         status = http_status(error) or getattr(error, "status_code", None)
         told = f"{error} {getattr(error, 'body', '')}"
-        reason = self._scrub(reason_of(error))[:_LONGEST_REASON]  # a cut key would not be found
+        reason = scrubbed(reason_of(error), self._spec.api_key_env)[
+            :_LONGEST_REASON
+        ]  # a cut key would not be found
         if isinstance(error, litellm.Timeout) and http_status(error) is None:
             reason = f"no reply within {self._spec.timeout_s:g} s"
         too_long = isinstance(error, litellm.ContextWindowExceededError)
@@ -293,8 +289,8 @@ class LitellmProvider:
         if (
             not too_long
             and status in (400, 422)
-            and _response_format(request, form) is not None
-            and _FORM_COMPLAINT.search(told)
+            and response_format(request, form) is not None
+            and FORM_COMPLAINT.search(told)
         ):
             self._step_down(form, reason)
             return None
@@ -333,28 +329,16 @@ class LitellmProvider:
         parts = urlsplit(self._spec.api_base)
         return f"`{self._spec.model}` at `{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}`"
 
-    def _scrub(self, text: str) -> str:
-        """Return `text` without the value of any key that may have been sent."""
-        named = self._spec.api_key_env
-        secrets = {
-            value.strip()
-            for name, value in os.environ.items()
-            if name == named or (len(value) >= _SHORTEST_SECRET and _SECRET_NAME.search(name))
-        } - {""}
-        for secret in sorted(secrets, key=len, reverse=True):  # one may begin with another
-            text = text.replace(secret, "***")
-        return text
-
     def _step_down(self, refused: Structured, reason: str) -> None:
         with self._lock:
             if self._structured != refused:
                 return  # another thread has been told the same
-            self._structured = _STEP_DOWN[refused]
+            self._structured = STEP_DOWN[refused]
         logger.warning(
             "%s does not take `structured: %s`, asking with `%s` from now on (%s)",
             self._where(),
             refused,
-            _STEP_DOWN[refused],
+            STEP_DOWN[refused],
             reason,
         )
 
@@ -425,30 +409,3 @@ def _provider_of(model: str) -> tuple[str, str]:
             "`provider.api_base` for a server of your own",
         ) from None
     return bare, provider
-
-
-def _response_format(request: Request, form: Structured) -> dict[str, Any] | None:
-    """Return the form to ask for; a request without a schema is not known to want JSON."""
-    if request.schema is None or form == "text":
-        return None
-    if form == "json":
-        return {"type": "json_object"}
-    strict = _is_strict(request.schema)
-    described = {"name": request.purpose, "schema": request.schema, "strict": strict}
-    return {"type": "json_schema", "json_schema": described}
-
-
-def _is_strict(schema: Any) -> bool:  # noqa: ANN401 - any part of a JSON Schema
-    """Return whether OpenAI takes `schema` as strict: every object closed, every key required."""
-    if isinstance(schema, list):
-        return all(_is_strict(part) for part in schema)
-    if not isinstance(schema, dict):
-        return True
-    if schema.get("type") == "object":
-        keys = set(schema.get("properties", {}))
-        if (
-            schema.get("additionalProperties") is not False
-            or set(schema.get("required", ())) != keys
-        ):
-            return False
-    return all(_is_strict(part) for part in schema.values())

@@ -1,0 +1,26 @@
+"""Keeping keys out of what people read."""
+
+from __future__ import annotations
+
+import os
+import re
+
+_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD", re.I)
+_SHORTEST_SECRET = 8
+
+
+def scrubbed(text: str, key_env: str | None) -> str:
+    """Return `text` without the value of any key that may have been sent.
+
+    Args:
+        text: An error's words.
+        key_env: The environment variable that the job names for its key.
+    """
+    secrets = {
+        value.strip()
+        for name, value in os.environ.items()
+        if name == key_env or (len(value) >= _SHORTEST_SECRET and _SECRET_NAME.search(name))
+    } - {""}
+    for secret in sorted(secrets, key=len, reverse=True):  # one may begin with another
+        text = text.replace(secret, "***")
+    return text
