@@ -222,16 +222,18 @@ class Engine:
         calibration = calibrate(controls, candidates.prior)
         random = generator(self.job.seed, "integers", iteration)
         sizes = self.tables.domain.sizes
-        counts = integerize(
+        whole = integerize(
             calibration.weights,
             _reachable(controls, targets, calibration, records),
             records,
             random,
             balance=Balance(candidates.codes, sizes, choose_scopes(sizes, random)),
+            variety=self.sampler.variety(candidates, self.state.library),
             importance=rounding_importance(self._binding),
             thorough=iteration == 0,
         )
-        return candidates, calibration, counts
+        counts = np.concatenate([whole.counts, np.ones(len(whole.mutants), dtype=np.int64)])
+        return candidates.with_mutants(whole.mutants), calibration, counts
 
     def _materialize(self) -> None:
         """Write what is missing to N from the final prior, file by file."""

@@ -12,6 +12,7 @@ from llmsynthor.background import Background, stratified_draw
 from llmsynthor.binvalues import BinCurve
 from llmsynthor.controls import binding_tables
 from llmsynthor.domain import BACKGROUND
+from llmsynthor.mutations import Variety
 from llmsynthor.rules import Rule, broken_mask, category_series
 from llmsynthor.seeds import generator
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from llmsynthor.boxes import Box
     from llmsynthor.domain import Domain
+    from llmsynthor.mutations import Mutants
     from llmsynthor.plan import Proposal
     from llmsynthor.tables import Table, TableSet
 
@@ -46,7 +48,7 @@ class Candidates:
     """Distinct records that calibration may use.
 
     Attributes:
-        codes: Int32, shape `(candidates, variables)`, no row twice, sorted.
+        codes: Int32, shape `(candidates, variables)`, no row twice, sorted (but for mutants).
         prior: Prior probability of each, shape `(candidates,)`, sum 1.
         start: Where each candidate's sources begin, shape `(candidates + 1,)`.
         source: Proposal ids (`BACKGROUND` for none), grouped by candidate.
@@ -72,6 +74,28 @@ class Candidates:
         mass = np.diff(np.concatenate([[0.0], self.source_end]))
         row = np.repeat(np.arange(len(self)), np.diff(self.start))
         return np.bincount(row, mass * (self.source == BACKGROUND), len(self)) / self.prior
+
+    def main_source(self) -> np.ndarray:
+        """Return where most of each candidate's prior came from, shape `(candidates,)`."""
+        mass = np.diff(np.concatenate([[0.0], self.source_end]))
+        row = np.repeat(np.arange(len(self)), np.diff(self.start))
+        return np.asarray(self.source[np.lexsort((mass, row))[self.start[1:] - 1]])
+
+    def with_mutants(self, mutants: Mutants) -> Candidates:
+        """Return the candidates and, behind them, mutants; their prior is that of their parents."""
+        if not len(mutants):
+            return self
+        prior = self.prior[mutants.parent]
+        ends = self.start[-1] + np.arange(1, len(mutants) + 1)
+        return Candidates(
+            codes=np.concatenate([self.codes, mutants.codes]),
+            prior=np.concatenate([self.prior, prior]),
+            start=np.concatenate([self.start, ends]),
+            source=np.concatenate([self.source, self.main_source()[mutants.parent]]),
+            source_end=np.concatenate([self.source_end, self.source_end[-1] + np.cumsum(prior)]),
+            position=np.concatenate([self.position, mutants.position]),
+            share_background=self.share_background,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +192,25 @@ class Sampler:
             else:
                 columns.append(category_series(variable, codes[:, i]))
         return pl.DataFrame(columns)
+
+    def variety(self, candidates: Candidates, library: Sequence[Proposal]) -> Variety:
+        """Return in what candidates may be changed: to what their proposals say exists."""
+        random = generator(self.seed, "mutants", len(library))
+        limits = np.stack([self.limits(proposal) for proposal in [None, *library]])
+        row = np.zeros(max((p.id for p in library), default=BACKGROUND) + 2, dtype=np.int64)
+        row[[p.id + 1 for p in library]] = np.arange(1, len(library) + 1)
+
+        def complete(codes: np.ndarray, owner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            position = self.draw_positions(codes, limits[owner, 0], limits[owner, 1], random)
+            return position, self.lawful(codes, position)
+
+        share = tuple(
+            np.stack([self.marginals[name], *(p.boxes[i].share for p in library)])
+            for i, name in enumerate(self.domain.names)
+        )
+        owner = row[candidates.main_source() - BACKGROUND]
+        binding = binding_tables(self.tables.control)
+        return Variety(candidates.codes, owner, share, binding, self.domain, complete)
 
     def draw_positions(
         self, codes: np.ndarray, low: np.ndarray, high: np.ndarray, random: np.random.Generator

@@ -125,7 +125,7 @@ def test_whole_counts_meet_whole_tables_exactly(seed):
     world = World(seed)
     controls = world.controls(400)
     weights = calibrate(controls, world.prior).weights
-    counts = integerize(weights, controls, 400, np.random.default_rng(seed))
+    counts = integerize(weights, controls, 400, np.random.default_rng(seed)).counts
     assert counts.sum() == 400
     assert sum(
         np.abs(held - target).sum()
@@ -142,7 +142,7 @@ def test_whole_counts_are_less_than_one_record_off_where_tables_are_not_whole(se
     world = World(seed)
     controls = world.controls(records)
     weights = calibrate(controls, world.prior).weights
-    counts = integerize(weights, controls, records, np.random.default_rng(seed))
+    counts = integerize(weights, controls, records, np.random.default_rng(seed)).counts
     assert counts.sum() == records
     assert not counts[weights == 0].any()
     for held, target in zip(controls.sums(counts), controls.target, strict=True):
@@ -153,13 +153,15 @@ def test_the_same_seed_makes_the_same_counts():
     world = World(3)
     controls = world.controls(133)
     weights = calibrate(controls, world.prior).weights
-    one, two = (integerize(weights, controls, 133, np.random.default_rng(5)) for _ in range(2))
+    one, two = (
+        integerize(weights, controls, 133, np.random.default_rng(5)).counts for _ in range(2)
+    )
     assert one.tolist() == two.tolist()
 
 
 def test_no_records_make_no_counts():
     world = World(3)
-    assert not integerize(world.prior, world.controls(0), 0, np.random.default_rng(0)).any()
+    assert not integerize(world.prior, world.controls(0), 0, np.random.default_rng(0)).counts.any()
 
 
 def test_rounding_brings_no_correlation_into_variables_without_a_table():
@@ -179,7 +181,9 @@ def test_rounding_brings_no_correlation_into_variables_without_a_table():
     want = np.bincount(pair, weights, 16)
     shown = np.array(
         [
-            np.bincount(pair, integerize(weights, controls, records, np.random.default_rng(s)), 16)
+            np.bincount(
+                pair, integerize(weights, controls, records, np.random.default_rng(s)).counts, 16
+            )
             for s in range(seeds)
         ]
     )

@@ -18,7 +18,7 @@ LAYERS = [
     "feasibility.check feasibility.clashes feasibility.certificate feasibility.reach "
     "feasibility.columns feasibility.restricted feasibility.maxsum feasibility.lawful "
     "feasibility.conflict feasibility",
-    "tables tablefile controls calibration integerize pivotal moves rounding_program sampling "
+    "tables tablefile controls calibration integerize pivotal moves mutations sampling "
     "background binvalues maxent plan boxes library "
     "discrepancy rules jobfile job",
     "domain errors seeds ",
