@@ -19,6 +19,7 @@ SOFT_IMPORTANCE = 0.1
 """Below 1: the table need not be met to the record."""
 _EXACT = 1e-9
 """Rounding below this share of a record is none."""
+_NEARLY_WHOLE = 1e-6
 _PART = 0.5
 """Records; how far a table gives way that parts of records have been taken from."""
 _LEAST_VARIANCE = 0.01
@@ -76,6 +77,19 @@ def binding_tables(tables: Sequence[Table]) -> tuple[Table, ...]:
         if table.is_soft or not any(_implies(other, table) for other in kept):
             kept.append(table)
     return tuple(kept)
+
+
+def rounding_tables(tables: Sequence[Table], records: int) -> tuple[Table, ...]:
+    """Return the tables that whole counts must follow.
+
+    Those that bind are enough where each of their cells wants whole records. Else their roundings
+    add up in the tables that they imply, which must be followed too.
+    """
+    binding = binding_tables(tables)
+    wanted = np.concatenate([table.flat_share * records for table in binding])
+    if np.abs(wanted - np.round(wanted)).max() < _NEARLY_WHOLE:
+        return binding
+    return (*binding, *(table for table in tables if table not in binding))
 
 
 def _implies(fine: Table, coarse: Table) -> bool:

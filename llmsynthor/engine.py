@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from llmsynthor.batches import Batches
 from llmsynthor.calibration import Calibration, calibrate
-from llmsynthor.controls import Controls, binding_tables, controls_for, rounding_importance
+from llmsynthor.controls import (
+    Controls,
+    binding_tables,
+    controls_for,
+    rounding_importance,
+    rounding_tables,
+)
 from llmsynthor.discrepancy import tvd
 from llmsynthor.integerize import integerize
 from llmsynthor.library import library_share, library_tvd, proposal_line, rejection_line
@@ -18,21 +26,33 @@ from llmsynthor.seeds import generator
 from llmsynthor.state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from llmsynthor.asking import Asker, Round
     from llmsynthor.batches import Held
     from llmsynthor.job import Job
     from llmsynthor.rundir import RunDirectory
     from llmsynthor.sampling import Candidates, Sampler
+    from llmsynthor.tables import Table
 
 ITERATIONS = "iterations.jsonl"
 PROPOSALS = "proposals.jsonl"
 _PILOT_CANDIDATES = (20_000, 60_000)
 _MET = 1e-3
 """Records; weights that are nearer to a table have met it."""
+_STAGES = ("drawing", "calibrating", "integerizing")
 _LEAST_GAIN = 0.01
 """The prior must come this much nearer (relative) to count as improving."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Chosen:
+    """Records chosen: candidates with their copies, how they were calibrated, how long it took."""
+
+    candidates: Candidates
+    calibration: Calibration
+    counts: np.ndarray
+    seconds: dict[str, float]
 
 
 class Listener(Protocol):
@@ -71,6 +91,7 @@ class Engine:
         self.lines = {line["iteration"]: line for line in run.lines(ITERATIONS)}
         self.batches = Batches(run, sampler, listener.warn)
         self._binding = binding_tables(self.tables.control)
+        self._rounded = rounding_tables(self.tables.control, job.records)
 
     def execute(self) -> State:
         """Run to the end; what exists in the run directory is not made again."""
@@ -160,8 +181,8 @@ class Engine:
         given = self.job.engine.candidates
         return int(np.clip(12 * records, 100_000, 400_000)) if given == "auto" else given
 
-    def residual(self, records: int) -> list[np.ndarray]:
-        """Return per binding table the records that each cell of the next batch should get.
+    def residual(self, records: int, tables: Sequence[Table]) -> list[np.ndarray]:
+        """Return per control table the records that each cell of the next batch should get.
 
         Below 0 where a cell has got a part of a record too many.
         """
@@ -170,7 +191,7 @@ class Engine:
         return [
             (table.flat_share * self.job.records - self.state.counts[positions[table.name]])
             * (records / left)
-            for table in self._binding
+            for table in tables
         ]
 
     def _pilot(self, iteration: int) -> None:
@@ -189,26 +210,26 @@ class Engine:
         made = self.batches.read(index, records, iteration)
         if made is None:
             size = int(np.clip(40 * records, *_PILOT_CANDIDATES))
-            candidates, _, counts = self._choose(records, size, iteration)
-            rows = deal(counts, 0, 1)
-            if self._takes_too_much(candidates.codes[rows]):
+            chosen = self._choose(records, size, iteration)
+            rows = deal(chosen.counts, 0, 1)
+            if self._takes_too_much(chosen.candidates.codes[rows]):
                 return
-            made = self.batches.make(self._materializer(candidates), rows, iteration, index)
+            materializer = self._materializer(chosen.candidates)
+            made = self.batches.make(materializer, rows, iteration, index)
         self._tally(made)
 
     def _takes_too_much(self, codes: np.ndarray) -> bool:
         """Return whether records with these codes leave a hard cell a whole record above its target."""
-        left = self.residual(self.job.records - self.state.records)
+        left = self.residual(self.job.records - self.state.records, self._binding)
         for table, wanted in zip(self._binding, left, strict=True):
             held = table.tally(codes, self.tables.domain)
             if not table.is_soft and (held - np.maximum(wanted, 0.0) >= 1 - _MET).any():
                 return True
         return False
 
-    def _choose(
-        self, records: int, size: int, iteration: int
-    ) -> tuple[Candidates, Calibration, np.ndarray]:
-        """Return candidates, their calibration, and whole counts for `records` records."""
+    def _choose(self, records: int, size: int, iteration: int) -> _Chosen:
+        """Choose `records` records: draw candidates, calibrate them, make their weights whole."""
+        times = [self.clock()]
         candidates, empty = self.sampler.candidates(
             self.state.library, self.background_share(), size, iteration
         )
@@ -217,56 +238,84 @@ class Engine:
                 f"{cell.table.file}: no candidate is in {cell.table.cell_name(cell.cell)}, which "
                 f"wants {cell.table.flat_share[cell.cell] * self.job.records:.0f} records"
             )
-        targets = self.residual(records)
-        controls = controls_for(self._binding, targets, candidates.codes, self.tables.domain)
+        times.append(self.clock())
+        domain, sizes = self.tables.domain, self.tables.domain.sizes
+        targets = self.residual(records, self._binding)
+        controls = controls_for(self._binding, targets, candidates.codes, domain)
         calibration = calibrate(controls, candidates.prior)
+        times.append(self.clock())
         random = generator(self.job.seed, "integers", iteration)
-        sizes = self.tables.domain.sizes
         whole = integerize(
             calibration.weights,
-            _reachable(controls, targets, calibration, records),
+            self._reachable(candidates, calibration, records),
             records,
             random,
             balance=Balance(candidates.codes, sizes, choose_scopes(sizes, random)),
-            variety=self.sampler.variety(candidates, self.state.library),
-            importance=rounding_importance(self._binding),
+            variety=self.sampler.variety(candidates, self.state.library, self._rounded),
+            importance=rounding_importance(self._rounded),
             thorough=iteration == 0,
         )
         counts = np.concatenate([whole.counts, np.ones(len(whole.mutants), dtype=np.int64)])
-        return candidates.with_mutants(whole.mutants), calibration, counts
+        times.append(self.clock())
+        seconds = {
+            f"seconds_{stage}": round(end - start, 3)
+            for stage, (start, end) in zip(_STAGES, pairwise(times), strict=True)
+        }
+        return _Chosen(candidates.with_mutants(whole.mutants), calibration, counts, seconds)
+
+    def _reachable(
+        self, candidates: Candidates, calibration: Calibration, records: int
+    ) -> Controls:
+        """Return the controls that whole counts should follow.
+
+        That is what was asked, but for tables that gave way or could not be met: there it is what
+        the weights have, for chasing the impossible would only spoil the other tables.
+        """
+        targets = self.residual(records, self._rounded)
+        weights = calibration.weights * (records / max(float(calibration.weights.sum()), 1e-300))
+        domain = self.tables.domain
+        asked = Controls(
+            tuple(t.cell_index(candidates.codes, domain).astype(np.int32) for t in self._rounded),
+            tuple(targets),
+        )
+        reachable = [
+            target if np.abs(fitted - target).max() < 1 - _MET else fitted
+            for target, fitted in zip(targets, asked.sums(weights), strict=True)
+        ]
+        return Controls(asked.index, tuple(reachable))
 
     def _materialize(self) -> None:
         """Write what is missing to N from the final prior, file by file."""
-        started = self.clock()
         left = self.job.records - self.state.records
         if left <= 0:
             return
-        candidates, calibration, counts = self._choose(left, self.candidate_count(left), 0)
+        chosen = self._choose(left, self.candidate_count(left), 0)
+        calibration = chosen.calibration
         if not calibration.converged:
             self._note_unmet(calibration, left)
-        calibrated = self.clock()
-        self._write_bulk(candidates, counts, -(-left // self.job.output.row_group))
+        started = self.clock()
+        self._write_bulk(chosen.candidates, chosen.counts, -(-left // self.job.output.row_group))
         line = {
             "iteration": 0,
             "kl": calibration.kl,
             "effective_sample_size": calibration.effective_sample_size,
-            "candidates": len(candidates),
+            "candidates": len(chosen.candidates),
             "converged": calibration.converged,
             "error": calibration.error,
-            "max_copies": int(counts.max()),
-            "background_prior": candidates.share_background,
+            "max_copies": int(chosen.counts.max()),
+            "background_prior": chosen.candidates.share_background,
             "stop_reason": self.state.stop_reason,
             "groups": self.state.groups,
             "notes": self.state.notes,
-            "seconds_calibrating": round(calibrated - started, 3),
-            "seconds_writing": round(self.clock() - calibrated, 3),
+            **chosen.seconds,
+            "seconds_writing": round(self.clock() - started, 3),
         }
         if 0 not in self.lines:
             self.run.append(ITERATIONS, line)
 
     def _note_unmet(self, calibration: Calibration, records: int) -> None:
         """Say where the weights stopped short of the tables that they should have met."""
-        targets = self.residual(records)
+        targets = self.residual(records, self._binding)
         worst: list[tuple[float, str]] = []
         for table, target, fitted in zip(self._binding, targets, calibration.fitted, strict=True):
             if table.is_soft:
@@ -349,19 +398,3 @@ class Engine:
         accepted = [proposal_line(p, made.get(p.id, 0)) for p in self.state.library]
         refused = [rejection_line(rejection) for rejection in self.state.rejections]
         self.run.write_lines(PROPOSALS, sorted([*accepted, *refused], key=lambda line: line["id"]))
-
-
-def _reachable(
-    controls: Controls, targets: list[np.ndarray], calibration: Calibration, records: int
-) -> Controls:
-    """Return the controls with targets that whole counts should follow.
-
-    That is what was asked, but for tables that gave way or could not be met: there it is what the
-    weights have, for chasing the impossible would only spoil the other tables.
-    """
-    scale = records / max(float(calibration.weights.sum()), 1e-300)
-    reachable = [
-        target if np.abs(fitted - target).max() < 1 - _MET else fitted * scale
-        for target, fitted in zip(targets, calibration.fitted, strict=True)
-    ]
-    return Controls(controls.index, tuple(reachable))

@@ -28,8 +28,10 @@ _GREEDY_ROUNDS = 400
 _PATIENCE = 2
 _MOST_TO_MOVE = 60
 """Wrong cells; where there are more, exchanges mend them at less cost than exact moves."""
-_TURNS = 12
+_TURNS = 40
 """Rounds of mutations, exchanges and moves."""
+_EXCHANGE_EVERY = 8
+"""Exchanges take longest, and what one turn of them leaves the next does too."""
 _EXTRA_COPIES = 1
 """How many copies more than its weight, rounded up, an exchange may give a candidate."""
 _NEARLY_WHOLE = 1e-6
@@ -89,11 +91,12 @@ def integerize(
         random,
     )
     rounding.start(None if balance is None else balance.take(live), check)
-    for _ in range(_TURNS if thorough else 1):
+    for turn in range(_TURNS if thorough else 1):
         if rounding.done:
             break
         rounding.mutate(check)
-        rounding.exchange_pools(check)
+        if turn % _EXCHANGE_EVERY == 0:
+            rounding.exchange_pools(check)
         rounding.move(check)
     counts[live] = rounding.counts
     mutants = Mutants.together(rounding.mutants)
@@ -123,10 +126,9 @@ class _Rounding:
         self._variety = variety
         self.share = share
         self._starts = np.cumsum([0, *(len(target) for target in controls.target)])
-        self._cells = np.stack(
-            [index + start for index, start in zip(controls.index, self._starts, strict=False)]
-        ).astype(np.int32)
-        self._cell = np.ascontiguousarray(self._cells.T)
+        self._cells = np.empty((len(controls.index), len(share)), dtype=np.int32)
+        for cell, index, start in zip(self._cells, controls.index, self._starts, strict=False):
+            np.add(index, start, out=cell, casting="unsafe")
         target = np.concatenate(controls.target)
         whole = np.round(target)
         self._target = np.where(np.abs(target - whole) < _NEARLY_WHOLE * len(target), whole, target)
@@ -159,8 +161,16 @@ class _Rounding:
     def _apply(self, out: int, into: int) -> None:
         self.counts[out] -= 1
         self.counts[into] += 1
-        self.error[self._cell[out]] -= 1
-        self.error[self._cell[into]] += 1
+        self.error[self._cells[:, out]] -= 1
+        self.error[self._cells[:, into]] += 1
+
+    def _score(self) -> np.ndarray:
+        """Return the weighted sum of the errors of the cells that each candidate is in."""
+        pull = self.error * self._by_cell
+        score = np.zeros(len(self.counts))
+        for cell in self._cells:  # one by one, for all at once take much memory
+            score += pull[cell]
+        return score
 
     def exchange_pools(self, check: Callable[[], None]) -> None:
         """Exchange records in over-full cells for candidates in cells that lack some."""
@@ -170,7 +180,7 @@ class _Rounding:
                 return
             check()
             counts = self.counts
-            score = (self.error * self._by_cell).take(self._cells).sum(axis=0)
+            score = self._score()
             # the same pool again would fail again: look further away each time
             score += self.random.random(len(score)) * max(0.5, failures * float(np.ptp(score)) / 2)
             outs = _largest(np.where(counts > 0, score, -np.inf), _POOL)
@@ -181,12 +191,12 @@ class _Rounding:
     def _exchange_between(self, outs: np.ndarray, pool: np.ndarray) -> bool:
         """Do every exchange that lowers the weighted squared error; return whether there was one."""
         moved = False
-        cells = self._cell[pool]
+        cells = self._cells[:, pool].T
         pull = self.error * self._by_cell
         for out in outs:
             if self.counts[out] < 1:
                 continue
-            own = self._cell[out]
+            own = self._cells[:, out]
             gain = pull[cells].sum(axis=1) - pull[own].sum() + (cells != own) @ self._importance
             gain[self.counts[pool] >= self.most[pool]] = np.inf
             best = int(np.argmin(gain))

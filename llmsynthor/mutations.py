@@ -42,7 +42,7 @@ class Variety:
         codes: Codes of the candidates, int32, shape `(candidates, variables)`.
         owner: Row of `share` that says which values each candidate may have, shape `(candidates,)`.
         share: Per variable the probability of each code, shape `(owners, size)`.
-        tables: The binding tables.
+        tables: The tables that count the candidates, in the order of the controls.
         domain: Variables of the codes.
         complete: Draws positions for codes of given owners, and says which break no rule.
     """

@@ -193,7 +193,9 @@ class Sampler:
                 columns.append(category_series(variable, codes[:, i]))
         return pl.DataFrame(columns)
 
-    def variety(self, candidates: Candidates, library: Sequence[Proposal]) -> Variety:
+    def variety(
+        self, candidates: Candidates, library: Sequence[Proposal], tables: Sequence[Table]
+    ) -> Variety:
         """Return in what candidates may be changed: to what their proposals say exists."""
         random = generator(self.seed, "mutants", len(library))
         limits = np.stack([self.limits(proposal) for proposal in [None, *library]])
@@ -209,8 +211,7 @@ class Sampler:
             for i, name in enumerate(self.domain.names)
         )
         owner = row[candidates.main_source() - BACKGROUND]
-        binding = binding_tables(self.tables.control)
-        return Variety(candidates.codes, owner, share, binding, self.domain, complete)
+        return Variety(candidates.codes, owner, share, tables, self.domain, complete)
 
     def draw_positions(
         self, codes: np.ndarray, low: np.ndarray, high: np.ndarray, random: np.random.Generator

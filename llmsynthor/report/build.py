@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 TABLES_USED = "tables_used"
 _SAMPLE = 300_000
 _NO_ERROR = 1e-6
+_STAGES = ("drawing", "calibrating", "integerizing", "writing")
 """A TVD below this is none: the baseline's own precision."""
 
 
@@ -337,8 +338,9 @@ def _calibration(last: dict[str, Any], counted: _Counted) -> dict[str, Any] | No
 
 def _seconds(iterations: Sequence[dict[str, Any]], last: dict[str, Any]) -> dict[str, float]:
     asking = sum(line["seconds_asking"] for line in iterations)
-    pilots = sum(line["seconds"] - line["seconds_asking"] for line in iterations)
-    calibrating = pilots + last.get("seconds_calibrating", 0.0)
-    writing = last.get("seconds_writing", 0.0)
-    parts = {"asking": asking, "calibrating": calibrating, "writing": writing}
+    parts = {
+        "asking": asking,
+        "pilots": sum(line["seconds"] for line in iterations) - asking,
+        **{name: last.get(f"seconds_{name}", 0.0) for name in _STAGES},
+    }
     return {name: round(x, 3) for name, x in {**parts, "total": sum(parts.values())}.items()}
