@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -150,9 +151,13 @@ def _values(variable: Variable, codes: np.ndarray, position: np.ndarray) -> pl.S
 
 
 def category_series(variable: Variable, codes: np.ndarray) -> pl.Series:
-    """Return the categories of `codes` as a polars Enum (gathered: polars casts no integers to it)."""
-    categories = pl.Series(variable.name, variable.labels, dtype=pl.Enum(variable.labels))
-    return categories.gather(codes)
+    """Return the categories of `codes` as a polars Enum (looked up: polars casts no integers to it)."""
+    return _categories(variable.name, variable.labels)[codes]
+
+
+@lru_cache(maxsize=256)
+def _categories(name: str, labels: tuple[str, ...]) -> pl.Series:
+    return pl.Series(name, labels, dtype=pl.Enum(labels))
 
 
 def broken_mask(rules: Sequence[Rule], frame: pl.DataFrame) -> np.ndarray:

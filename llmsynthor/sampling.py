@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -75,11 +76,13 @@ class Candidates:
         row = np.repeat(np.arange(len(self)), np.diff(self.start))
         return np.bincount(row, mass * (self.source == BACKGROUND), len(self)) / self.prior
 
+    @cached_property
     def main_source(self) -> np.ndarray:
         """Return where most of each candidate's prior came from, shape `(candidates,)`."""
-        mass = np.diff(np.concatenate([[0.0], self.source_end]))
-        row = np.repeat(np.arange(len(self)), np.diff(self.start))
-        return np.asarray(self.source[np.lexsort((mass, row))[self.start[1:] - 1]])
+        mass = np.diff(self.source_end, prepend=0.0)
+        most = np.maximum.reduceat(mass, self.start[:-1])
+        largest = np.flatnonzero(mass == np.repeat(most, np.diff(self.start)))
+        return np.asarray(self.source[largest[np.searchsorted(largest, self.start[:-1])]])
 
     def with_mutants(self, mutants: Mutants) -> Candidates:
         """Return the candidates and, behind them, mutants; their prior is that of their parents."""
@@ -91,7 +94,7 @@ class Candidates:
             codes=np.concatenate([self.codes, mutants.codes]),
             prior=np.concatenate([self.prior, prior]),
             start=np.concatenate([self.start, ends]),
-            source=np.concatenate([self.source, self.main_source()[mutants.parent]]),
+            source=np.concatenate([self.source, self.main_source[mutants.parent]]),
             source_end=np.concatenate([self.source_end, self.source_end[-1] + np.cumsum(prior)]),
             position=np.concatenate([self.position, mutants.position]),
             share_background=self.share_background,
@@ -210,7 +213,7 @@ class Sampler:
             np.stack([self.marginals[name], *(p.boxes[i].share for p in library)])
             for i, name in enumerate(self.domain.names)
         )
-        owner = row[candidates.main_source() - BACKGROUND]
+        owner = row[candidates.main_source - BACKGROUND]
         return Variety(candidates.codes, owner, share, tables, self.domain, complete)
 
     def draw_positions(
