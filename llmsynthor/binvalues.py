@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
 
 if TYPE_CHECKING:
     from llmsynthor.domain import Variable
@@ -30,6 +29,8 @@ class BinCurve:
             variable: A numeric variable.
             marginal: Target share of each bin, shape `(size,)`.
         """
+        from scipy.interpolate import PchipInterpolator  # a slow import, for numbers only
+
         self.variable = variable
         edges = np.asarray(variable.edges)
         cumulative = np.concatenate([[0.0], np.cumsum(marginal)])

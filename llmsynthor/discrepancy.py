@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import xlogy
-from scipy.stats import binom
 
 _WHOLE = 1e-6
 """A number so near to a whole one is whole: shares come from a division."""
@@ -79,11 +78,15 @@ def noise_floor_tvd(target: np.ndarray, records: int) -> float:
     binomial: E|X - np| = 2 m (1 - p) P(X = m) with m = floor(np) + 1 (Diaconis & Zabell 1991).
     """
     share = target.ravel()
+    share = share[(share > 0) & (share < 1)]  # others cannot deviate
     m = np.floor(records * share) + 1
-    deviation = 2 * m * (1 - share) * binom.pmf(m, records, share)
-    return float(deviation.sum() / records / 2)
+    log_factorial = np.vectorize(lambda n: math.lgamma(n + 1), otypes=[float])
+    choices = math.lgamma(records + 1) - log_factorial(m) - log_factorial(records - m)
+    mass = np.exp(choices + m * np.log(share) + (records - m) * np.log1p(-share))
+    return float((m * (1 - share) * mass).sum() / records)
 
 
 def entropy(share: np.ndarray) -> float:
     """Return the entropy of an array of shares, in nats."""
-    return float(-xlogy(share, share).sum())
+    there = share[share > 0]
+    return float(-(there * np.log(there)).sum())

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binom
 from scipy.stats import entropy as scipy_entropy
 
 from llmsynthor.discrepancy import discrepancy, entropy, noise_floor_tvd, tvd
@@ -51,4 +52,18 @@ def test_the_noise_floor_is_what_true_samples_show(share, records):
     shown = np.abs(samples - target).sum(axis=1) / 2
     assert noise_floor_tvd(target, records) == pytest.approx(
         shown.mean(), abs=5 * shown.std() / 200 + 1e-12
+    )
+
+
+@given(
+    st.integers(1, 10**7),
+    st.lists(st.sampled_from([0.0, 1e-9, 1e-3, 0.2, 1.0, 37.0]), min_size=2, max_size=6),
+)
+def test_the_noise_floor_is_the_mean_absolute_deviation_of_binomials(records, masses):
+    target = np.array([*masses, 1.0])
+    target /= target.sum()
+    m = np.floor(records * target) + 1
+    deviation = 2 * m * (1 - target) * binom.pmf(m, records, target)
+    assert noise_floor_tvd(target, records) == pytest.approx(
+        deviation.sum() / records / 2, rel=1e-5, abs=1e-12
     )
