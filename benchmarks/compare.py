@@ -156,16 +156,17 @@ def main() -> None:
     parser.add_argument("--records", type=int, help="as many as the tables count, if not given")
     parser.add_argument("--out", type=Path, default=FOLDER / "results.json")
     options = parser.parse_args()
+    data = options.data.resolve()  # peers run in another directory
     results: dict[str, Any] = {"machine": machine(), "packs": {}}
     for name in options.packs:
-        pack = load_pack(options.data, name)
+        pack = load_pack(data, name)
         peers = [peer for peer in options.peers if peer in PEERS]
-        found = compare_pack(pack, options.data, peers, options.records or pack.records)
+        found = compare_pack(pack, data, peers, options.records or pack.records)
         results["packs"][name] = found
         write_results(options.out, results)
     if ZONES in options.peers:
         print(ZONES, file=sys.stderr)
-        results["zones"] = {ZONES: run_zones(options.data)}
+        results["zones"] = {ZONES: run_zones(data)}
     results["environments_mb"] = describe_environments()
     write_results(options.out, results)
     print(markdown(results))
