@@ -94,7 +94,7 @@ def integerize(
     for turn in range(_TURNS if thorough else 1):
         if rounding.done:
             break
-        rounding.mutate(check)
+        rounding.mutate(check, heat=1.0 + turn)
         if turn % _EXCHANGE_EVERY == 0:
             rounding.exchange_pools(check)
         rounding.move(check)
@@ -220,7 +220,7 @@ class _Rounding:
             for out, into in found:
                 self._apply(out, into)
 
-    def mutate(self, check: Callable[[], None]) -> None:
+    def mutate(self, check: Callable[[], None], heat: float) -> None:
         """Change one copy of some candidates in a variable or more."""
         if self._variety is None or self.done:
             return
@@ -233,7 +233,7 @@ class _Rounding:
             np.minimum(self._by_cell, 1.0),
             self.random,
         )
-        mutations.mend(check, self._wrong)
+        mutations.mend(check, self._wrong, heat)
         self.mutants.append(mutations.settle(self.counts))
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from llmsynthor.domain import Domain
     from llmsynthor.tables import Table
 
-_WALKS = 12
+_WALKS = 6
 """Rounds in which changes may gain nothing."""
 _SLACK = 0.3
 """Squared records; what a change costs at most in them, on average."""
@@ -138,37 +138,44 @@ class Mutations:
         starts = np.cumsum([0, *(table.cells for table in variety.tables)])
         self._places = [_places(variety.tables, starts, name) for name in variety.domain.names]
 
-    def mend(self, check: Callable[[], None], wrong: Callable[[], np.ndarray]) -> None:
+    def mend(
+        self, check: Callable[[], None], wrong: Callable[[], np.ndarray], heat: float = 1.0
+    ) -> None:
         """Change records as long as that lowers the weighted squared error.
 
-        Where nothing lowers it any more, changes that gain nothing follow: errors wander until
-        they meet one of the other sign.
+        Where nothing lowers it any more, a few changes that cost a little follow, and what lowers
+        it then: errors wander until they meet one of the other sign.
 
         Args:
             check: Called between rounds; may raise to stop.
             wrong: Says which cells are a whole record away from their target.
+            heat: How much a change may cost then, as a multiple of the usual.
         """
-        walks = 0
-        while walks < _WALKS:
-            cells = wrong()
-            if not cells.any():
+        for _ in range(_WALKS):
+            while self._round(check, wrong(), 0.0):
+                pass
+            if not wrong().any():
                 return
-            done = 0
-            for variable in self._random.permutation(len(self._places)):
-                if any(cells[place.span].any() for place in self._places[variable]):
-                    check()
-                    done += self._change(int(variable), walking=walks > 0)
-            walks += 1 if walks or not done else 0
+            self._round(check, wrong(), heat)
 
-    def _change(self, variable: int, *, walking: bool) -> int:
+    def _round(self, check: Callable[[], None], wrong: np.ndarray, heat: float) -> int:
+        """Change records in each variable that stands in a table with wrong cells; return how many."""
+        changed = 0
+        for variable in self._random.permutation(len(self._places)):
+            if any(wrong[place.span].any() for place in self._places[variable]):
+                check()
+                changed += self._change(int(variable), heat)
+        return changed
+
+    def _change(self, variable: int, heat: float) -> int:
         """Change records in one variable; return how many."""
-        rows = self._rows(variable, 0.0 if walking else _FULL)
+        rows = self._rows(variable, 0.0 if heat else _FULL)
         gain = self._gains(rows, variable)
-        slack = self._random.exponential(_SLACK) if walking else 0.0
+        slack = self._random.exponential(heat * _SLACK) if heat else 0.0
         gain -= slack * self._random.random(gain.shape)
         value = gain.argmin(axis=1)
         gain = gain[np.arange(len(rows)), value]
-        best = np.argsort(gain, kind="stable")[: _WALK_CHANGES if walking else _MOST_CHANGES]
+        best = np.argsort(gain, kind="stable")[: _WALK_CHANGES if heat else _MOST_CHANGES]
         best = best[gain[best] < 0]
         rows, value = rows[best], value[best]
         if not len(rows):
