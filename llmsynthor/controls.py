@@ -31,9 +31,9 @@ class Controls:
     """What calibration has to meet.
 
     Attributes:
-        index: Per binding table the cell of each candidate, int64, shape `(candidates,)`.
-        target: Per binding table the records wanted in each cell, shape `(cells,)`.
-        variance: Per binding table how easily each cell gives way, in records squared, shape
+        index: Per table the cell of each candidate, a whole number, shape `(candidates,)`.
+        target: Per table the records wanted in each cell, shape `(cells,)`.
+        variance: Per table how easily each cell gives way, in records squared, shape
             `(cells,)`; None where the table must be met exactly. Empty means all exactly.
     """
 
@@ -86,7 +86,8 @@ def rounding_tables(tables: Sequence[Table], records: int) -> tuple[Table, ...]:
     add up in the tables that they imply, which must be followed too.
     """
     binding = binding_tables(tables)
-    wanted = np.concatenate([table.flat_share * records for table in binding])
+    hard = [table.flat_share * records for table in binding if not table.is_soft]
+    wanted = np.concatenate([*hard, np.zeros(1)])
     if np.abs(wanted - np.round(wanted)).max() < _NEARLY_WHOLE:
         return binding
     return (*binding, *(table for table in tables if table not in binding))

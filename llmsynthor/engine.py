@@ -47,11 +47,22 @@ _LEAST_GAIN = 0.01
 
 @dataclass(frozen=True, eq=False)
 class _Chosen:
-    """Records chosen: candidates with their copies, how they were calibrated, how long it took."""
+    """Records chosen.
+
+    Attributes:
+        candidates: Those drawn, and behind them the mutants.
+        calibration: Of those drawn.
+        counts: Copies of all of them.
+        drawn: How many were drawn.
+        mutants: How many records were changed in a variable while weights were made whole.
+        seconds: By stage.
+    """
 
     candidates: Candidates
     calibration: Calibration
     counts: np.ndarray
+    drawn: int
+    mutants: int
     seconds: dict[str, float]
 
 
@@ -182,7 +193,7 @@ class Engine:
         return int(np.clip(12 * records, 100_000, 400_000)) if given == "auto" else given
 
     def residual(self, records: int, tables: Sequence[Table]) -> list[np.ndarray]:
-        """Return per control table the records that each cell of the next batch should get.
+        """Return per given table the records that each cell of the next batch should get.
 
         Below 0 where a cell has got a part of a record too many.
         """
@@ -220,8 +231,8 @@ class Engine:
 
     def _takes_too_much(self, codes: np.ndarray) -> bool:
         """Return whether records with these codes leave a hard cell a whole record above its target."""
-        left = self.residual(self.job.records - self.state.records, self._binding)
-        for table, wanted in zip(self._binding, left, strict=True):
+        left = self.residual(self.job.records - self.state.records, self._rounded)
+        for table, wanted in zip(self._rounded, left, strict=True):
             held = table.tally(codes, self.tables.domain)
             if not table.is_soft and (held - np.maximum(wanted, 0.0) >= 1 - _MET).any():
                 return True
@@ -241,8 +252,9 @@ class Engine:
         times.append(self.clock())
         domain, sizes = self.tables.domain, self.tables.domain.sizes
         targets = self.residual(records, self._binding)
-        controls = controls_for(self._binding, targets, candidates.codes, domain)
-        calibration = calibrate(controls, candidates.prior)
+        calibration = calibrate(
+            controls_for(self._binding, targets, candidates.codes, domain), candidates.prior
+        )
         times.append(self.clock())
         random = generator(self.job.seed, "integers", iteration)
         whole = integerize(
@@ -251,7 +263,7 @@ class Engine:
             records,
             random,
             balance=Balance(candidates.codes, sizes, choose_scopes(sizes, random)),
-            variety=self.sampler.variety(candidates, self.state.library, self._rounded),
+            variety=self.sampler.variety(candidates, self.state.library, self._rounded, iteration),
             importance=rounding_importance(self._rounded),
             thorough=iteration == 0,
         )
@@ -261,7 +273,10 @@ class Engine:
             f"seconds_{stage}": round(end - start, 3)
             for stage, (start, end) in zip(_STAGES, pairwise(times), strict=True)
         }
-        return _Chosen(candidates.with_mutants(whole.mutants), calibration, counts, seconds)
+        drawn, mutants = len(candidates), len(whole.mutants)
+        return _Chosen(
+            candidates.with_mutants(whole.mutants), calibration, counts, drawn, mutants, seconds
+        )
 
     def _reachable(
         self, candidates: Candidates, calibration: Calibration, records: int
@@ -299,7 +314,8 @@ class Engine:
             "iteration": 0,
             "kl": calibration.kl,
             "effective_sample_size": calibration.effective_sample_size,
-            "candidates": len(chosen.candidates),
+            "candidates": chosen.drawn,
+            "mutants": chosen.mutants,
             "converged": calibration.converged,
             "error": calibration.error,
             "max_copies": int(chosen.counts.max()),

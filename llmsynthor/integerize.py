@@ -30,11 +30,16 @@ _MOST_TO_MOVE = 60
 """Wrong cells; where there are more, exchanges mend them at less cost than exact moves."""
 _TURNS = 40
 """Rounds of mutations, exchanges and moves."""
+_IDLE_TURNS = 12
+"""Turns in a row that bring nothing, after which no more are tried."""
+_MOST_HEAT = 8.0
 _EXCHANGE_EVERY = 8
 """Exchanges take longest, and what one turn of them leaves the next does too."""
 _EXTRA_COPIES = 1
 """How many copies more than its weight, rounded up, an exchange may give a candidate."""
 _NEARLY_WHOLE = 1e-6
+_NOISE = 4e-9
+"""What calibration and arithmetic may leave of a cell that is whole, as a share of all records."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +67,7 @@ def integerize(
     thorough: bool = True,
     check: Callable[[], None] = lambda: None,
 ) -> Whole:
-    """Return whole counts that add up to `records` and follow the controls.
+    """Return counts and mutants, `records` together, that follow the controls.
 
     Args:
         weights: Calibrated weights, shape `(candidates,)`; rescaled to add up to `records`.
@@ -91,16 +96,20 @@ def integerize(
         random,
     )
     rounding.start(None if balance is None else balance.take(live), check)
-    for turn in range(_TURNS if thorough else 1):
-        if rounding.done:
-            break
-        rounding.mutate(check, heat=1.0 + turn)
-        if turn % _EXCHANGE_EVERY == 0:
-            rounding.exchange_pools(check)
-        rounding.move(check)
+    rounding.mend(_TURNS if thorough else 1, check)
     counts[live] = rounding.counts
     mutants = Mutants.together(rounding.mutants)
     return Whole(counts, mutants.of(live))
+
+
+@dataclass(frozen=True, eq=False)
+class _State:
+    """Counts to return to: how bad, copies and errors, and how many turns of mutants belong to it."""
+
+    badness: tuple[int, float]
+    counts: np.ndarray
+    error: np.ndarray
+    turns: int
 
 
 class _Rounding:
@@ -131,15 +140,39 @@ class _Rounding:
             np.add(index, start, out=cell, casting="unsafe")
         target = np.concatenate(controls.target)
         whole = np.round(target)
-        self._target = np.where(np.abs(target - whole) < _NEARLY_WHOLE * len(target), whole, target)
+        noise = float(np.clip(_NOISE * share.sum(), _NEARLY_WHOLE, 0.01))
+        self._target = np.where(np.abs(target - whole) < noise, whole, target)
         self._tables = len(self._cells)
         self._importance = np.array(importance if importance else [1.0] * self._tables)
         self._by_cell = np.repeat(self._importance, np.diff(self._starts))
         self._strict = self._by_cell >= 1
         self._moves: ExactMoves | None = None
+        self._hopeless = b""
         self.most = np.ceil(share).astype(np.int64) + _EXTRA_COPIES
         self.counts = np.zeros(len(share), dtype=np.int64)
         self.error = -self._target
+
+    def mend(self, turns: int, check: Callable[[], None]) -> None:
+        """Mutate, exchange and move in turns; keep the best of what they lead to."""
+        best = self._state()
+        idle = 0
+        for turn in range(turns):
+            if self.done or idle >= _IDLE_TURNS:
+                break
+            self.mutate(check, heat=min(1.0 + turn, _MOST_HEAT))
+            if turn % _EXCHANGE_EVERY == 0:
+                self.exchange_pools(check)
+            self.move(check)
+            found = self._state()
+            idle = 0 if found.badness < best.badness else idle + 1
+            best = found if found.badness <= best.badness else best
+        self.counts, self.error = best.counts, best.error
+        del self.mutants[best.turns :]
+
+    def _state(self) -> _State:
+        wrong = int(self._wrong().sum())
+        badness = (wrong, float((self._by_cell * self.error**2).sum()))
+        return _State(badness, self.counts.copy(), self.error.copy(), len(self.mutants))
 
     def start(self, balance: Balance | None, check: Callable[[], None]) -> None:
         """Take the counts of pivotal rounding."""
@@ -210,12 +243,16 @@ class _Rounding:
         """Remove errors by exact moves, as long as there are some that help."""
         while 0 < self._wrong().sum() <= _MOST_TO_MOVE:
             check()
+            errors = np.where(self._wrong(), self.error, 0.0).round(3).tobytes()
+            if errors == self._hopeless:
+                return
             self._moves = self._moves or ExactMoves(
                 self._cells, self._starts, self._strict, self.random
             )
             error = np.where(self._strict, self.error, 0.0)
             found = self._moves.find(error, self.counts > 0, self.counts < self.most)
             if not found:
+                self._hopeless = errors
                 return
             for out, into in found:
                 self._apply(out, into)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MOST_PAIRS = 40
-"""Combinations of two tables' errors tried in one search."""
+"""Combinations of errors tried in one search of one table, and of two tables."""
 
 Exchange = tuple[int, int]
 """A candidate that loses a copy, and one that gains it."""
@@ -63,7 +63,7 @@ class ExactMoves:
             _wrong(error, a, b) for a, b in zip(self._starts[:-1], self._starts[1:], strict=True)
         ]
         for table, pairs in enumerate(wrong):
-            for full, lacking in pairs:
+            for full, lacking in islice(pairs, _MOST_PAIRS):
                 found = self._direct((table,), (full,), (lacking,), held, able)
                 found = found or self._through_third(table, full, lacking, held, able)
                 if found:

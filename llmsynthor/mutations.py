@@ -19,13 +19,15 @@ if TYPE_CHECKING:
     from llmsynthor.tables import Table
 
 _WALKS = 6
-"""Rounds in which changes may gain nothing."""
+"""Rounds of changes that lower the error, and between them of some that may raise it."""
+_COLD_ROUNDS = 60
 _SLACK = 0.3
-"""Squared records; what a change costs at most in them, on average."""
+"""Squared records; how much a change may raise the error, on average and at heat 1."""
 _FULL = 0.5
 """Records too many; cells below are left alone at first."""
 _MOST_ROWS = 2000
-"""Records looked at for one variable in one round."""
+_MOST_CELLS = 1_000_000
+"""Records, and records times values, looked at for one variable in one round."""
 _MOST_CHANGES = 200
 _WALK_CHANGES = 12
 _LIKING = 0.05
@@ -128,7 +130,7 @@ class Mutations:
         self._held = np.flatnonzero(counts > 0)
         self._codes = variety.codes[self._held].copy()
         self._owner = variety.owner[self._held]
-        self._cells = cells[:, self._held].astype(np.int64)
+        self._cells = cells[:, self._held]
         self._error = error
         self._closed = closed
         self._by_cell = by_cell
@@ -151,10 +153,11 @@ class Mutations:
             wrong: Says which cells are a whole record away from their target.
             heat: How much a change may cost then, as a multiple of the usual.
         """
-        for _ in range(_WALKS):
-            while self._round(check, wrong(), 0.0):
-                pass
-            if not wrong().any():
+        for walk in range(_WALKS):
+            for _ in range(_COLD_ROUNDS):
+                if not self._round(check, wrong(), 0.0):
+                    break
+            if walk == _WALKS - 1 or not wrong().any():
                 return
             self._round(check, wrong(), heat)
 
@@ -191,15 +194,16 @@ class Mutations:
         return done
 
     def _rows(self, variable: int, threshold: float) -> np.ndarray:
-        """Return copies in cells of the variable's tables that hold too many."""
-        full = self._error > threshold
-        hot = np.zeros(len(self._codes), dtype=bool)
+        """Return copies in cells of the variable's tables that hold too many, the worst first."""
+        most = min(_MOST_ROWS, max(1, _MOST_CELLS // len(self._variety.share[variable][0])))
+        worst = np.zeros(len(self._codes))
         for place in self._places[variable]:
-            hot |= full[self._cells[place.table]]
-        rows = np.flatnonzero(hot)
-        if len(rows) <= _MOST_ROWS:
+            np.maximum(worst, self._error[self._cells[place.table]], out=worst)
+        rows = np.flatnonzero(worst > threshold)
+        if len(rows) <= most:
             return rows
-        return np.sort(self._random.choice(rows, _MOST_ROWS, replace=False))
+        urgent = worst[rows] + self._random.random(len(rows)) * _FULL
+        return np.sort(rows[np.argpartition(-urgent, most)[:most]])
 
     def _gains(self, rows: np.ndarray, variable: int) -> np.ndarray:
         """Return by how much the weighted squared error rises for each value, `(rows, size)`."""

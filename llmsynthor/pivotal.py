@@ -58,8 +58,7 @@ class Balance:
 def choose_scopes(sizes: Sequence[int], random: np.random.Generator) -> tuple[tuple[int, ...], ...]:
     """Return pairs, then triples of variables, as many as time and memory allow.
 
-    Where there are too many, a random choice of them; small tables first within it, for a table
-    with more cells than records is not balanced but by keeping every record.
+    Where there are too many, a random choice of them.
     """
     chosen: list[tuple[int, ...]] = []
     cells = 0
@@ -102,9 +101,10 @@ def round_pivotal(
     part = share - counts
     arena = _Arena(part, cell, cells, balance, random)
     live = np.flatnonzero(part > _TINY)
-    most = _CROWD * part.sum()
+    most = max(1.0, _CROWD * part.sum())
     crowded = len(live) > most
     while len(live) > most:
+        check()
         arena.thin(live)
         live = _leave(live, part, counts)
     if crowded:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from llmsynthor.job import Job
     from llmsynthor.providers.base import Provider, Request
 
-FINGERPRINT_VERSION = 2
+FINGERPRINT_VERSION = 3
 """Goes up when the same job would give other records; older runs then refuse to resume."""
 
 

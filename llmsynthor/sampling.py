@@ -49,8 +49,9 @@ class Candidates:
     """Distinct records that calibration may use.
 
     Attributes:
-        codes: Int32, shape `(candidates, variables)`, no row twice, sorted (but for mutants).
-        prior: Prior probability of each, shape `(candidates,)`, sum 1.
+        codes: Int32, shape `(candidates, variables)`, no row twice, sorted; mutants behind may be
+            the same as another.
+        prior: Prior probability of each, shape `(candidates,)`, sum 1 without mutants.
         start: Where each candidate's sources begin, shape `(candidates + 1,)`.
         source: Proposal ids (`BACKGROUND` for none), grouped by candidate.
         source_end: Running sum of the sources' prior probabilities over the whole array.
@@ -197,10 +198,14 @@ class Sampler:
         return pl.DataFrame(columns)
 
     def variety(
-        self, candidates: Candidates, library: Sequence[Proposal], tables: Sequence[Table]
+        self,
+        candidates: Candidates,
+        library: Sequence[Proposal],
+        tables: Sequence[Table],
+        iteration: int,
     ) -> Variety:
         """Return in what candidates may be changed: to what their proposals say exists."""
-        random = generator(self.seed, "mutants", len(library))
+        random = generator(self.seed, "mutants", "iteration", iteration)
         limits = np.stack([self.limits(proposal) for proposal in [None, *library]])
         row = np.zeros(max((p.id for p in library), default=BACKGROUND) + 2, dtype=np.int64)
         row[[p.id + 1 for p in library]] = np.arange(1, len(library) + 1)

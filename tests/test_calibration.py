@@ -14,6 +14,7 @@ from llmsynthor.controls import Controls, binding_tables, controls_for
 from llmsynthor.domain import Domain, Variable
 from llmsynthor.integerize import integerize
 from llmsynthor.maxent import MaximumEntropy, TooLargeError, eliminate, independent_share
+from llmsynthor.pivotal import round_pivotal
 from llmsynthor.tables import TableSet
 
 SCOPES = [("v0", "v1"), ("v1", "v2"), ("v3",), ("v0", "v3"), ("v2",)]
@@ -157,6 +158,27 @@ def test_the_same_seed_makes_the_same_counts():
         integerize(weights, controls, 133, np.random.default_rng(5)).counts for _ in range(2)
     )
     assert one.tolist() == two.tolist()
+
+
+def test_shares_that_are_whole_but_for_noise_are_rounded_at_once():
+    share = np.array([8.5e6 + 2e-9, 1.5e6])
+    cell = np.zeros((1, 2), dtype=np.int32)
+    counts = round_pivotal(share, cell, 1, np.random.default_rng(0))
+    assert counts.tolist() == [8_500_000, 1_500_000]
+
+
+def test_a_crowd_of_small_fractions_is_rounded_without_bias():
+    """Many more fractions than records: the first duels are between neighbours."""
+    random = np.random.default_rng(2)
+    share = random.dirichlet(np.ones(400)) * 40
+    cell = (np.arange(400) // 100)[None, :].astype(np.int32)
+    rounds = np.array(
+        [round_pivotal(share, cell, 4, np.random.default_rng(seed)) for seed in range(600)]
+    )
+    assert (rounds.sum(axis=1) == 40).all()
+    assert (np.abs(rounds - share) < 1).all()
+    noise = np.sqrt(np.maximum(share % 1 * (1 - share % 1), 1e-4) / len(rounds))
+    assert (np.abs(rounds.mean(axis=0) - share) < 5.5 * noise + 0.02).all()
 
 
 def test_no_records_make_no_counts():

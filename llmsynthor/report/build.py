@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from llmsynthor.tables import Table, TableSet
 
 TABLES_USED = "tables_used"
+_STAGES = ("drawing", "calibrating", "integerizing", "writing")
 _SAMPLE = 300_000
 _NO_ERROR = 1e-6
-_STAGES = ("drawing", "calibrating", "integerizing", "writing")
 """A TVD below this is none: the baseline's own precision."""
 
 
@@ -332,6 +332,7 @@ def _calibration(last: dict[str, Any], counted: _Counted) -> dict[str, Any] | No
         "max_copies": last["max_copies"],
         "background_share": counted.background / max(counted.records, 1),
         "candidates": last["candidates"],
+        "mutants": last["mutants"],
         "converged": last["converged"],
     }
 
