@@ -66,6 +66,8 @@ class BudgetKeeper:
         price: US dollars per prompt and per completion token, or None where unknown.
         seconds_before: Seconds that earlier attempts took.
         usage: Totals so far.
+        unsaid_tokens: The most that replies can have used that did not say what they did.
+        unsaid_cost_usd: The most that replies can have cost whose price was not told.
     """
 
     limits: Budget
@@ -73,6 +75,21 @@ class BudgetKeeper:
     price: tuple[float, float] | None
     seconds_before: float = 0.0
     usage: Usage = field(default_factory=Usage)
+    unsaid_tokens: int = 0
+    unsaid_cost_usd: float = 0.0
+
+    def add(self, request: Request, reply: Reply) -> None:
+        """Count a reply against the limits; one that does not say its use is taken at the most."""
+        self.usage.add(reply)
+        prompt, completion = reply.prompt_tokens, reply.completion_tokens
+        if not (prompt or completion) and self._needs_tokens:
+            prompt, completion = self.count_tokens(request), request.max_output_tokens
+            self.unsaid_tokens += prompt + completion
+        if reply.cost_usd is None:
+            self.unsaid_cost_usd += self._cost(prompt, completion)
+
+    def _cost(self, prompt: int, completion: int) -> float:
+        return 0.0 if self.price is None else prompt * self.price[0] + completion * self.price[1]
 
     def check_price(self) -> None:
         """Refuse a cost limit that cannot be kept.
@@ -96,8 +113,8 @@ class BudgetKeeper:
         usage = self.usage
         calls, tokens, cost = (
             usage.calls,
-            usage.prompt_tokens + usage.completion_tokens,
-            usage.cost_usd,
+            usage.prompt_tokens + usage.completion_tokens + self.unsaid_tokens,
+            usage.cost_usd + self.unsaid_cost_usd,
         )
         if (
             self.limits.minutes is not None
@@ -108,8 +125,7 @@ class BudgetKeeper:
             prompt = self.count_tokens(request) if self._needs_tokens else 0
             calls += 1
             tokens += prompt + request.max_output_tokens
-            if self.price is not None:
-                cost += prompt * self.price[0] + request.max_output_tokens * self.price[1]
+            cost += self._cost(prompt, request.max_output_tokens)
             limit = self._crossed(calls, tokens, cost)
             if limit is not None:
                 return number, limit
