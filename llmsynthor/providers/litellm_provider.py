@@ -85,6 +85,8 @@ def _quieten(litellm: Any) -> None:  # noqa: ANN401 - see load_litellm
     litellm.redact_messages_in_exceptions = True
     # Else counting the tokens of a Llama fetches its tokenizer, and waits 24 s without a network.
     litellm.disable_hf_tokenizer_download = True
+    # Ollama's models are finished at the first call; of no use to a user.
+    warnings.filterwarnings("ignore", message=r"Items? '.*' on TypedDict", category=UserWarning)
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
         # Its handlers write to stdout; what concerns the user arrives as an exception.
         library = logging.getLogger(name)
