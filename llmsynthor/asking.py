@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from llmsynthor.errors import ProviderUnavailableError
 from llmsynthor.plan import Plan, Proposal, Rejection, parse_plan, plan_schema
 from llmsynthor.providers.base import OutOfRepliesError, Provider, Purpose, Reply, Request
+from llmsynthor.providers.replay import GivenUpError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -22,16 +23,57 @@ if TYPE_CHECKING:
 
 Outcome = Reply | Exception
 _POLL_S = 0.1
+HOPELESS = 6
+"""So many calls in a row without a reply, each tried again as often as the job says, end the run."""
 
 
-def gather(provider: Provider, requests: Sequence[Request], concurrency: int) -> list[Outcome]:
+class Streak:
+    """Counts the calls in a row that brought no reply, over all threads and iterations."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._failed = 0
+        self._halt: Exception | None = None
+
+    @property
+    def halt(self) -> Exception | None:
+        """Return why no further call makes sense, or None."""
+        with self._lock:
+            return self._halt
+
+    def hear(self, outcome: Outcome) -> None:
+        """Hear of the outcome of a call."""
+        with self._lock:
+            if isinstance(outcome, Reply):
+                self._failed = 0
+            elif isinstance(outcome, GivenUpError | OutOfRepliesError):
+                return  # nobody was asked
+            elif isinstance(outcome, ProviderUnavailableError):
+                self._failed += 1
+                if self._failed >= HOPELESS and self._halt is None:
+                    self._halt = ProviderUnavailableError(
+                        f"{self._failed} calls in a row brought no reply: {outcome}",
+                        hint=outcome.hint,
+                    )
+            else:
+                self._halt = self._halt or outcome
+
+
+def gather(
+    provider: Provider,
+    requests: Sequence[Request],
+    concurrency: int,
+    streak: Streak | None = None,
+) -> list[Outcome]:
     """Return the reply or the error of each request, in the order of the requests.
 
     Calls run in daemon threads: a signal is answered at once, and the process does not wait for
-    a call in flight when it ends.
+    a call in flight when it ends. Once a provider refuses, or `streak` is hopeless, no further
+    call is started; what was in flight is waited for, as it is paid for.
     """
     waiting: queue.SimpleQueue[tuple[int, Request]] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[int, Outcome]] = queue.SimpleQueue()
+    heard = streak or Streak()
     for item in enumerate(requests):
         waiting.put(item)
 
@@ -41,10 +83,14 @@ def gather(provider: Provider, requests: Sequence[Request], concurrency: int) ->
                 number, request = waiting.get_nowait()
             except queue.Empty:
                 return
-            try:
-                done.put((number, provider.complete(request)))
-            except Exception as error:  # noqa: BLE001 - handed to the asking thread, which raises it
-                done.put((number, error))
+            outcome: Outcome | None = heard.halt
+            if outcome is None:
+                try:
+                    outcome = provider.complete(request)
+                except Exception as error:  # noqa: BLE001 - handed to the asking thread, which raises it
+                    outcome = error
+                heard.hear(outcome)
+            done.put((number, outcome))
 
     for _ in range(min(concurrency, len(requests))):
         threading.Thread(target=work, daemon=True).start()
@@ -64,8 +110,9 @@ class Round:
     Attributes:
         plans: One per reply that came.
         calls: Replies that came, repairs included.
+        repairs: Those of them that were asked for because a first reply held nothing usable.
         failed_calls: Requests without a reply.
-        unread: Replies that held nothing readable.
+        unread: Replies that held nothing readable, repairs included.
         prompt_tokens: Tokens read.
         completion_tokens: Tokens written.
         cost_usd: US dollars; None where some of it is unknown.
@@ -74,6 +121,7 @@ class Round:
 
     plans: list[Plan] = field(default_factory=list)
     calls: int = 0
+    repairs: int = 0
     failed_calls: int = 0
     unread: int = 0
     prompt_tokens: int = 0
@@ -121,6 +169,7 @@ class Asker:
         self.budget = budget
         self.clock = clock
         self.started = clock()
+        self._streak = Streak()
         self._system = templates.render("system.md.j2", {})
         self._schema = plan_schema(sampler.domain)
 
@@ -153,9 +202,9 @@ class Asker:
         requests = self.plan_requests(iteration, context)
         for request, reply in self._ask(requests, found):
             plan = self._read(reply, iteration, first_id)
+            found.unread += plan.problem is not None
             if not plan.proposals:
                 plan = self._repair(request, reply, plan, found, iteration, first_id)
-            found.unread += plan.problem is not None
             found.plans.append(plan)
             first_id += len(plan.proposals) + len(plan.rejections)
         return found
@@ -186,32 +235,50 @@ class Asker:
         """Send what the budget allows; count and return the replies that came."""
         fits, limit = self._affordable(requests)
         found.stop = limit
-        outcomes = gather(self.provider, requests[:fits], self.job.provider.concurrency)
+        asked = requests[:fits]
+        outcomes = gather(self.provider, asked, self.job.provider.concurrency, self._streak)
         answers = []
-        for request, outcome in zip(requests, outcomes, strict=False):
+        missing: list[tuple[Request, ProviderUnavailableError]] = []
+        for request, outcome in zip(asked, outcomes, strict=True):
             if isinstance(outcome, Reply):
                 answers.append((request, outcome))
                 found.add(outcome)
-                self.budget.usage.add(outcome)
+                self.budget.add(request, outcome)
             elif isinstance(outcome, OutOfRepliesError):
                 found.stop = found.stop or "the recording has no more replies"
             elif isinstance(outcome, ProviderUnavailableError):
-                found.failed_calls += 1
+                missing.append((request, outcome))
             else:
                 raise outcome
-        unavailable = [o for o in outcomes if isinstance(o, ProviderUnavailableError)]
-        if unavailable and not answers:
-            raise unavailable[0]
+        found.failed_calls += len(missing)
+        if self._streak.halt is not None:
+            raise self._streak.halt
+        if missing and not answers and missing[0][0].purpose != "repair":
+            raise missing[0][1]
+        for request, error in missing:
+            self._give_up(request, str(error))
         return answers
 
+    def _give_up(self, request: Request, reason: str) -> None:
+        """Go on without a reply; the log keeps that, as what follows depends on it."""
+        give_up = getattr(self.provider, "give_up", None)
+        if give_up:
+            give_up(request, reason)
+
     def _affordable(self, requests: list[Request]) -> tuple[int, str | None]:
-        """Return how many requests fit the budget; what the reply log knows costs nothing."""
+        """Return how many requests fit the budget.
+
+        What the reply log knows costs nothing, but is taken at its most beside what is not known,
+        as it was when it was asked: a resumed run must decide as the unbroken one.
+        """
         knows = getattr(self.provider, "knows", None)
-        fresh = [request for request in requests if not (knows and knows(request))]
-        if not fresh:
+        known = [bool(knows and knows(request)) for request in requests]
+        if all(known):
             return len(requests), None
-        fits, limit = self.budget.affordable(fresh, self.clock() - self.started)
-        return (requests.index(fresh[fits]), limit) if limit else (len(requests), None)
+        fits, limit = self.budget.affordable(requests, self.clock() - self.started)
+        while fits < len(requests) and known[fits]:
+            fits += 1
+        return fits, limit if fits < len(requests) else None
 
     def _read(self, reply: Reply, iteration: int, first_id: int) -> Plan:
         plan = parse_plan(
@@ -244,7 +311,7 @@ class Asker:
         iteration: int,
         first_id: int,
     ) -> Plan:
-        """Ask once more, with what was wrong; keep the first reading where that brings nothing."""
+        """Ask once more, with what was wrong; what the first reading refused is kept beside it."""
         problems = [plan.problem] if plan.problem else [r.problem for r in plan.rejections]
         if reply.truncated:
             problems.insert(0, "the answer was cut at its longest length: write fewer proposals")
@@ -256,12 +323,14 @@ class Asker:
             self._schema,
         )
         stop = found.stop
-        try:
-            answers = self._ask([again], found)
-        except ProviderUnavailableError:
-            answers = []
+        answers = self._ask([again], found)
         found.stop = stop  # a recording without this repair may still have the next plan
         if not answers:
             return plan
-        mended = self._read(answers[0][1], iteration, first_id)
-        return mended if mended.proposals else plan
+        found.repairs += 1
+        mended = self._read(answers[0][1], iteration, first_id + len(plan.rejections))
+        found.unread += mended.problem is not None
+        if not mended.proposals and plan.problem is None:
+            mended.problem = None  # the first reading says more
+        mended.rejections = [*plan.rejections, *mended.rejections]
+        return mended

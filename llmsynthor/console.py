@@ -43,24 +43,22 @@ class ConsoleListener:
         self._records = records
         self._iterations = iterations
         self._live = sys.stderr.isatty() and not quiet
-        self._cost: float | None = 0.0
-        self._calls = 0
 
     def iteration(self, line: dict[str, Any]) -> None:
         """Show a finished iteration."""
-        self._calls += line["calls"]
-        known = self._cost is not None and line["cost_usd"] is not None
-        self._cost = self._cost + line["cost_usd"] if known else None
+        used = line["so_far"]
+        cost = "unknown" if used["cost_usd"] is None else f"{used['cost_usd']:.4f}"
         words = (
             f"iteration {line['iteration']} of {self._iterations} "
             f"proposals={line['library']} accepted={line['proposals_accepted']} "
             f"rejected={line['proposals_rejected']} prior_tvd={line['prior_tvd']:.4f} "
-            f"records={line['records']}/{self._records} calls={self._calls} "
-            f"cost_usd={'unknown' if self._cost is None else f'{self._cost:.4f}'}"
+            f"records={line['records']}/{self._records} calls={used['calls']} "
+            f"tokens={used['tokens']} cost_usd={cost}"
         )
         short = (
             f"iteration {line['iteration']}/{self._iterations}: {line['library']} proposals, "
-            f"prior TVD {line['prior_tvd']:.4f}, {line['records']:,} records, {self._calls} calls"
+            f"prior TVD {line['prior_tvd']:.4f}, {line['records']:,} records, {used['calls']} calls, "
+            f"{used['tokens']:,} tokens, cost {cost}{'' if used['cost_usd'] is None else ' USD'}"
         )
         self._tell("INFO", words, short=short)
 

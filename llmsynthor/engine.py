@@ -391,6 +391,7 @@ class Engine:
             line = {
                 "iteration": iteration,
                 "calls": found.calls,
+                "repairs": found.repairs,
                 "failed_calls": found.failed_calls,
                 "unread_replies": found.unread,
                 "proposals_accepted": len(found.proposals),
@@ -403,11 +404,20 @@ class Engine:
                 "prompt_tokens": found.prompt_tokens,
                 "completion_tokens": found.completion_tokens,
                 "cost_usd": found.cost_usd,
+                "so_far": self._used(),
                 "seconds_asking": round(asking, 3),
                 "seconds": round(seconds, 3),
             }
             self.run.append(ITERATIONS, line)
         self.listener.iteration(line)
+
+    def _used(self) -> dict[str, Any]:
+        """Return what the run has used so far, earlier attempts included."""
+        if self.asker is None:
+            return {"calls": 0, "tokens": 0, "cost_usd": 0.0}
+        usage = self.asker.budget.usage
+        tokens = usage.prompt_tokens + usage.completion_tokens
+        return {"calls": usage.calls, "tokens": tokens, "cost_usd": usage.known_cost_usd}
 
     def _write_proposals(self, *, with_records: bool) -> None:
         made = self.state.made if with_records else {}

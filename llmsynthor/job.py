@@ -160,14 +160,33 @@ class ProviderSpec(JobModel):
     structured: Literal["auto", "schema", "json", "text"] = Field(
         "auto",
         description="How the reply's form is enforced: by JSON Schema, JSON mode, or the prompt "
-        "alone; `auto` uses a schema where litellm knows the model takes one.",
+        "alone; `auto` asks for a schema where the model may take one, and comes down to what the "
+        "server accepts.",
     )
     concurrency: int = Field(4, ge=1, le=64, description="Calls at once.")
+    rpm: int | None = Field(
+        None, ge=1, description="Most calls that start within any minute, tries again included."
+    )
+    tpm: int | None = Field(
+        None,
+        ge=1,
+        description="Most tokens within any minute; a call is taken at the most it can use until "
+        "its reply says what it used.",
+    )
     timeout_s: float = Field(120.0, gt=0, description="Longest wait for one reply, in seconds.")
     retries: int = Field(4, ge=0, le=20, description="Further tries after a failure that may pass.")
     price_per_mtok: Price | None = Field(
         None, description="US dollars per million tokens, where litellm does not know the price."
     )
+
+    @model_validator(mode="after")
+    def _a_reply_fits_a_minute(self) -> ProviderSpec:
+        if self.tpm is not None and self.tpm < self.max_output_tokens:
+            raise ValueError(
+                f"`tpm` {self.tpm} is below `max_output_tokens` {self.max_output_tokens}: no call "
+                "would fit; raise the one or lower the other"
+            )
+        return self
 
     @model_validator(mode="after")
     def _replay_needs_replies(self) -> ProviderSpec:
@@ -278,6 +297,8 @@ class Job(JobModel):
 UNFINGERPRINTED: dict[str, str] = {
     "budget": "a limit stops a run; it does not change what a reply turns into",
     "provider.concurrency": "replies are used in the order of asking, not of arrival",
+    "provider.rpm": "when a call is made does not change its reply",
+    "provider.tpm": "when a call is made does not change its reply",
     "provider.timeout_s": "waiting longer does not change a reply",
     "provider.retries": "trying again does not change a reply",
     "provider.api_key_env": "another key buys the same reply",

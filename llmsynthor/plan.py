@@ -12,7 +12,7 @@ import json_repair
 from llmsynthor.boxes import Box, BoxError, read_box
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     import numpy as np
 
@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 _REASON_LENGTH = 400
 _MOST_PROPOSALS = 200
-_ENUM_LIMIT = 1000
+MOST_LABELS = 500
+"""Categories and bins that a schema lists in all; OpenAI takes 1,000 enum values, and each category
+is listed as a value of its own and inside a list."""
+LONGEST_SCHEMA = 40_000
+"""Characters; a schema is sent, and often paid for, with every request."""
 _FENCE = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
 
 
@@ -74,10 +78,27 @@ class Plan:
 
 
 def plan_schema(domain: Domain) -> dict[str, Any]:
-    """Return the JSON Schema of a plan over `domain`, for providers that enforce one."""
+    """Return the JSON Schema of a plan over `domain`, for providers that enforce one.
+
+    Where it would be too large, variables are left without the list of their categories or bins:
+    the largest first, of equals the later in the job. The prompt names what they may be, and the
+    parser refuses the rest.
+    """
+    listed = set(domain.names)
+    by_size = sorted(domain.variables, key=lambda v: (-v.size, -domain.positions[v.name]))
+    for variable in by_size:
+        schema = _plan_schema(domain, listed)
+        labels = sum(v.size for v in domain.variables if v.name in listed)
+        if labels <= MOST_LABELS and len(json.dumps(schema)) <= LONGEST_SCHEMA:
+            return schema
+        listed.remove(variable.name)
+    return _plan_schema(domain, listed)
+
+
+def _plan_schema(domain: Domain, listed: Collection[str]) -> dict[str, Any]:
     values = {
         "type": "object",
-        "properties": {variable.name: _value_schema(variable) for variable in domain.variables},
+        "properties": {v.name: _value_schema(v, listed=v.name in listed) for v in domain.variables},
         "required": list(domain.names),
         "additionalProperties": False,
     }
@@ -99,10 +120,10 @@ def plan_schema(domain: Domain) -> dict[str, Any]:
     }
 
 
-def _value_schema(variable: Variable) -> dict[str, Any]:
+def _value_schema(variable: Variable, *, listed: bool) -> dict[str, Any]:
     label: dict[str, Any] = {"type": "string"}
     weights: dict[str, Any] = {"type": "object", "minProperties": 1}
-    if variable.size <= _ENUM_LIMIT:
+    if listed:
         label["enum"] = list(variable.labels)
         weights["properties"] = {name: {"type": "number", "minimum": 0} for name in variable.labels}
         weights["additionalProperties"] = False

@@ -29,8 +29,9 @@ from llmsynthor.job import fingerprinted
 from llmsynthor.jobfile import LoadedJob, dump_job, load_job, parse_job
 from llmsynthor.preflight import check_agreement
 from llmsynthor.prompting import PlanPrompt, Templates
-from llmsynthor.providers.budget import BudgetKeeper, total_usage
-from llmsynthor.providers.replay import REPLY_LOG, LoggedProvider, ReplayProvider, reply_of
+from llmsynthor.providers.budget import BudgetKeeper
+from llmsynthor.providers.replay import REPLY_LOG, LoggedProvider, ReplayProvider, replies_in
+from llmsynthor.providers.structured import simplest
 from llmsynthor.report.build import keep_tables, write_report
 from llmsynthor.rules import compile_rules
 from llmsynthor.rundir import RunDirectory
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 
 FINGERPRINT_VERSION = 3
 """Goes up when the same job would give other records; older runs then refuse to resume."""
+
+_LONG_WAIT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -221,6 +224,7 @@ def _new_manifest(prepared: Prepared) -> dict[str, Any]:
         "inputs": prepared.inputs,
         "templates": prepared.templates.hashes(),
         "model": prepared.job.provider.model,
+        "structured": None,
         "api_base": prepared.job.provider.api_base,
         "seed": prepared.job.seed,
         "attempts": [],
@@ -259,7 +263,8 @@ def _end(
     reason: str,
 ) -> None:
     attempt.update(end=_now(), reason=reason, exit_code=code)
-    manifest.update(status=status, exit_code=code, stop_reason=reason)
+    structured = simplest(reply.structured for reply in replies_in(run.lines(REPLY_LOG)))
+    manifest.update(status=status, exit_code=code, stop_reason=reason, structured=structured)
     run.write_json("manifest.json", manifest)
 
 
@@ -272,12 +277,13 @@ def _engine(
 ) -> Engine:
     job = append_job(prepared.job) if prepared.job.engine.method == "append" else prepared.job
     kind = AppendEngine if job.engine.method == "append" else Engine
-    asker = None if job.provider.model == "none" else _asker(prepared, job, options, run, manifest)
+    asker = None if job.provider.model == "none" else _asker(prepared, job, options, run, listener)
+    manifest["replies_before"] = len(replies_in(run.lines(REPLY_LOG)))
     return kind(job, prepared.sampler, run, listener, time.monotonic, asker)
 
 
 def _asker(
-    prepared: Prepared, job: Job, options: RunOptions, run: RunDirectory, manifest: dict[str, Any]
+    prepared: Prepared, job: Job, options: RunOptions, run: RunDirectory, listener: Listener
 ) -> Asker:
     records = run.lines(REPLY_LOG)
     inner: Provider | None = None
@@ -289,7 +295,11 @@ def _asker(
     elif not options.replay:
         from llmsynthor.providers.litellm_provider import LitellmProvider
 
-        model = LitellmProvider(job.provider)
+        model = LitellmProvider(
+            job.provider,
+            on_retry=_told_of_waits(listener),
+            structured=simplest(reply.structured for reply in replies_in(records)),
+        )
         model.check()
         inner, count_tokens = model, model.count_tokens
         price = model.price(job.provider.model) if job.budget.cost_usd is not None else None
@@ -298,8 +308,6 @@ def _asker(
     spent = sum(line.get("seconds_asking", 0.0) for line in run.lines(ITERATIONS))
     budget = BudgetKeeper(job.budget, count_tokens, price, spent)
     budget.check_price()
-    known = total_usage(reply_of(record) for record in records)
-    manifest["replies_before"] = known.calls
     provider = LoggedProvider(inner, records, lambda record: run.append(REPLY_LOG, record))
     prompts = PlanPrompt(
         job, prepared.sampler.tables, prepared.sampler.rules, prepared.sampler.marginals
@@ -307,6 +315,16 @@ def _asker(
     return Asker(
         job, prepared.sampler, prepared.templates, prompts, provider, budget, time.monotonic
     )
+
+
+def _told_of_waits(listener: Listener) -> Callable[[int, float, str], None]:
+    """Return what tells a person of long waits: a run that seems to hang is killed."""
+
+    def tell(tried: int, wait_s: float, reason: str) -> None:
+        if wait_s >= _LONG_WAIT_S:
+            listener.warn(f"call failed in try {tried} ({reason}); next in {wait_s:.0f} s")
+
+    return tell
 
 
 def _no_tokens(_: Request) -> int:

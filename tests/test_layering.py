@@ -13,7 +13,7 @@ LAYERS = [
     "console",
     "runner",
     "engine state append batches materialize asking report report.build report.page",
-    "providers providers.base providers.budget providers.litellm_provider "
+    "providers providers.base providers.budget providers.limiter providers.litellm_provider "
     "providers.replay providers.retry providers.secrets providers.structured rundir preflight prompting dependencies",
     "feasibility.check feasibility.clashes feasibility.certificate feasibility.reach "
     "feasibility.columns feasibility.restricted feasibility.maxsum feasibility.lawful "

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from scripted_server import ScriptedServer, drop, error, half, hang, reply
+from scripted_server import ScriptedServer, Step, drop, error, half, hang, reply
 
 from llmsynthor.errors import InputError, ProviderRefusedError, ProviderUnavailableError
 from llmsynthor.job import ProviderSpec
@@ -184,6 +184,55 @@ def test_a_refused_schema_is_followed_by_simpler_forms_and_remembered():
         provider.complete(make_request())
     forms = [body.get("response_format", {}).get("type") for body in server.bodies]
     assert forms == ["json_schema", "json_object", None, None]
+
+
+@pytest.mark.parametrize(
+    "words", ["Failed to convert the JSON schema to a grammar", "guided decoding is not available"]
+)
+def test_a_server_that_breaks_on_the_schema_is_asked_for_less_instead_of_again(words):
+    with ScriptedServer([error(500, message=words), reply(PLAN)]) as server:
+        answer = make_provider(server, retries=0).complete(make_request())
+    assert (answer.text, answer.structured) == (PLAN, "json")
+
+
+def test_vllm_is_given_the_schema_to_guide_its_decoding():
+    with ScriptedServer([reply(PLAN)]) as server:
+        provider = make_provider(server, model="hosted_vllm/Qwen/Qwen2.5-7B-Instruct")
+        answer = provider.complete(make_request(model="hosted_vllm/Qwen/Qwen2.5-7B-Instruct"))
+    (body,) = server.bodies
+    assert answer.structured == "schema"
+    assert body["model"] == "Qwen/Qwen2.5-7B-Instruct"
+    assert body["response_format"]["json_schema"]["schema"] == SCHEMA
+
+
+@pytest.mark.parametrize(
+    ("model", "path", "said"),
+    [
+        ("ollama_chat/qwen2.5", "/api/chat", {"message": {"role": "assistant", "content": PLAN}}),
+        ("ollama/qwen2.5", "/api/generate", {"response": PLAN}),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Items? '.*' on TypedDict:UserWarning")
+def test_ollama_is_given_the_schema_as_its_format(model, path, said):
+    body = {"model": "qwen2.5", "done": True, "prompt_eval_count": 11, "eval_count": 7, **said}
+    asked = {"response_format"}
+    with ScriptedServer(default=lambda _: Step("answer", body=body)) as server:
+        address = server.base_url.removesuffix("/v1")
+        answer = make_provider(None, model=model, api_base=address).complete(
+            make_request(model=model)
+        )
+    sent = [request.body for request in server.requests if request.path == path]
+    assert [one["format"] for one in sent] == [SCHEMA]
+    assert not asked & sent[0].keys()
+    assert (answer.text, answer.structured, answer.cost_usd) == (PLAN, "schema", None)
+    assert (answer.prompt_tokens, answer.completion_tokens) == (11, 7)
+
+
+def test_a_resumed_run_asks_in_the_form_that_it_came_down_to():
+    with ScriptedServer([reply(PLAN)]) as server:
+        spec = ProviderSpec(model="qwen2.5", api_base=server.base_url)
+        LitellmProvider(spec, structured="json").complete(make_request())
+    assert server.bodies[0]["response_format"] == {"type": "json_object"}
 
 
 def test_threads_refused_together_step_down_once(caplog):
@@ -499,11 +548,14 @@ def test_a_stop_while_waiting_ends_the_trying():
 def test_importing_and_checking_make_no_connection_and_print_nothing(tmp_path):
     (tmp_path / ".env").write_text("FROM_DOTENV=read\n")
     script = """
-        import os, socket
-        def blocked(*args, **kwargs):
-            raise SystemExit(f"tried to connect: {args}")
-        socket.socket.connect = socket.socket.connect_ex = blocked
-        socket.create_connection = socket.getaddrinfo = blocked
+        import os, sys
+        TALK = {"connect", "sendto", "sendmsg", "getaddrinfo", "gethostbyname", "gethostbyaddr"}
+        def blocked(event, args):
+            # urllib3 opens a socket, and no more, to see whether the machine has IPv6
+            if event.startswith("socket.") and event.removeprefix("socket.") in TALK:
+                os.write(2, f"{event}: {args}".encode())
+                os._exit(9)  # an exception could be swallowed
+        sys.addaudithook(blocked)
         from llmsynthor.job import ProviderSpec
         from llmsynthor.providers.base import Request
         from llmsynthor.providers.litellm_provider import LitellmProvider

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from llmsynthor.domain import Domain, Interval, Variable
 from llmsynthor.jobfile import load_job
-from llmsynthor.plan import parse_plan, plan_schema
+from llmsynthor.plan import LONGEST_SCHEMA, MOST_LABELS, parse_plan, plan_schema
 from llmsynthor.tables import load_tables
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -228,6 +228,41 @@ def test_the_schema_takes_the_recorded_proposals_and_so_does_the_parser(name):
 )
 def test_the_schema_refuses_what_the_parser_would(wrong):
     assert not jsonschema.Draft202012Validator(plan_schema(DOMAIN)).is_valid({"proposals": [wrong]})
+
+
+def listed(domain):
+    """Return the variables whose categories or bins the schema lists."""
+    values = plan_schema(domain)["properties"]["proposals"]["items"]["properties"]["values"]
+    forms = {name: schema["anyOf"][-1] for name, schema in values["properties"].items()}
+    return {name for name, weights in forms.items() if "properties" in weights}
+
+
+def category(name, size, label="{}"):
+    return Variable(name, "category", tuple(label.format(i) for i in range(size)))
+
+
+def test_the_largest_lists_leave_a_schema_that_would_be_too_large():
+    small = [category("a", 100), category("b", 200), category("c", 200)]
+    assert listed(Domain(tuple(small))) == {"a", "b", "c"}
+    assert listed(Domain((*small, category("d", 2)))) == {"a", "b", "d"}  # 502: the later of two
+    assert listed(Domain((category("zone", 781), *small))) == {"a", "b", "c"}
+    assert listed(Domain((category("zone", MOST_LABELS + 1),))) == set()
+    wordy = category("wordy", 20, "{} " + "x" * 1000)
+    assert listed(Domain((wordy, category("e", 19)))) == {"e"}  # too long, not too many
+    schema = plan_schema(Domain((category("zone", 781), *small)))
+    assert len(json.dumps(schema)) < LONGEST_SCHEMA
+    values = {"zone": "780", "a": "99", "b": ["0", "1"], "c": {"0": 1}}
+    proposal = {"reason": "", "count": 1, "values": values}
+    assert jsonschema.Draft202012Validator(schema).is_valid({"proposals": [proposal]})
+
+
+def test_a_spelling_that_two_categories_are_near_to_is_not_mended():
+    domain = Domain((Variable("mode", "category", ("Car-driver", "car driver", "Bus")),))
+    text = json.dumps({"proposals": [{"reason": "", "count": 1, "values": {"mode": "CAR DRIVER"}}]})
+    shares = {"mode": np.ones(3) / 3}
+    plan = parse_plan(text, domain, shares, iteration=1, first_id=0, most_count=9)
+    assert (plan.proposals, plan.mended) == ([], 0)
+    assert plan.rejections[0].problem.startswith("mode: `CAR DRIVER` is no category")
 
 
 JSON = st.recursive(

@@ -103,6 +103,12 @@ def make_report(rows: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
             "completion_tokens": 61034,
             "cost_usd": 0.0392,
             "proposals": {"accepted": 30, "rejected": 10},
+            "rejection_rate": 0.25,
+            "unread_replies": 2,
+            "parse_failure_rate": 2 / 36,
+            "repair_calls": 1,
+            "mended": 7,
+            "structured": "json",
         },
         "calibration": {
             "kl": 0.18,

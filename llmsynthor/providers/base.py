@@ -55,6 +55,7 @@ class Reply:
         completion_tokens: Tokens written, 0 when not told.
         cost_usd: US dollars, or None when the price is unknown.
         truncated: Whether the reply was cut at its longest length.
+        structured: How its form was asked for (`schema`, `json`, `text`), or None where not known.
     """
 
     text: str
@@ -63,6 +64,7 @@ class Reply:
     completion_tokens: int = 0
     cost_usd: float | None = None
     truncated: bool = False
+    structured: str | None = None
 
 
 class Provider(Protocol):

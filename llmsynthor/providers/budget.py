@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,9 @@ class BudgetKeeper:
         price: US dollars per prompt and per completion token, or None where unknown.
         seconds_before: Seconds that earlier attempts took.
         usage: Totals so far.
+        unsaid_tokens: The most that replies can have used that did not say what they did.
+        unsaid_cost_usd: The most that replies can have cost whose price was not told.
+        finer: How many times the estimate a prompt has been, at most: a tokenizer may cut finer.
     """
 
     limits: Budget
@@ -73,6 +77,28 @@ class BudgetKeeper:
     price: tuple[float, float] | None
     seconds_before: float = 0.0
     usage: Usage = field(default_factory=Usage)
+    unsaid_tokens: int = 0
+    unsaid_cost_usd: float = 0.0
+    finer: float = 1.0
+
+    def add(self, request: Request, reply: Reply) -> None:
+        """Count a reply against the limits; one that does not say its use is taken at the most."""
+        self.usage.add(reply)
+        prompt, completion = reply.prompt_tokens, reply.completion_tokens
+        if self._needs_tokens:
+            estimate = self.count_tokens(request)
+            self.finer = max(self.finer, prompt / max(estimate, 1))
+            if not (prompt or completion):
+                prompt, completion = self._most_prompt(request), request.max_output_tokens
+                self.unsaid_tokens += prompt + completion
+        if reply.cost_usd is None:
+            self.unsaid_cost_usd += self._cost(prompt, completion)
+
+    def _most_prompt(self, request: Request) -> int:
+        return math.ceil(self.finer * self.count_tokens(request)) if self._needs_tokens else 0
+
+    def _cost(self, prompt: int, completion: int) -> float:
+        return 0.0 if self.price is None else prompt * self.price[0] + completion * self.price[1]
 
     def check_price(self) -> None:
         """Refuse a cost limit that cannot be kept.
@@ -96,8 +122,8 @@ class BudgetKeeper:
         usage = self.usage
         calls, tokens, cost = (
             usage.calls,
-            usage.prompt_tokens + usage.completion_tokens,
-            usage.cost_usd,
+            usage.prompt_tokens + usage.completion_tokens + self.unsaid_tokens,
+            usage.cost_usd + self.unsaid_cost_usd,
         )
         if (
             self.limits.minutes is not None
@@ -105,11 +131,10 @@ class BudgetKeeper:
         ):
             return 0, f"budget.minutes {self.limits.minutes:g}"
         for number, request in enumerate(requests):
-            prompt = self.count_tokens(request) if self._needs_tokens else 0
+            prompt = self._most_prompt(request)
             calls += 1
             tokens += prompt + request.max_output_tokens
-            if self.price is not None:
-                cost += prompt * self.price[0] + request.max_output_tokens * self.price[1]
+            cost += self._cost(prompt, request.max_output_tokens)
             limit = self._crossed(calls, tokens, cost)
             if limit is not None:
                 return number, limit

@@ -16,7 +16,9 @@ from urllib.parse import urlsplit
 
 from llmsynthor.errors import InputError, ProviderRefusedError, ProviderUnavailableError
 from llmsynthor.providers.base import Reply
+from llmsynthor.providers.limiter import Limiter
 from llmsynthor.providers.retry import (
+    CROWDED,
     RetryableError,
     asked_wait_s,
     http_status,
@@ -25,7 +27,7 @@ from llmsynthor.providers.retry import (
     with_retries,
 )
 from llmsynthor.providers.secrets import scrubbed
-from llmsynthor.providers.structured import FORM_COMPLAINT, STEP_DOWN, response_format
+from llmsynthor.providers.structured import FORM_COMPLAINT, FORM_CRASH, STEP_DOWN, response_format
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,6 +85,8 @@ def _quieten(litellm: Any) -> None:  # noqa: ANN401 - see load_litellm
     litellm.redact_messages_in_exceptions = True
     # Else counting the tokens of a Llama fetches its tokenizer, and waits 24 s without a network.
     litellm.disable_hf_tokenizer_download = True
+    # Ollama's models are finished at the first call; of no use to a user.
+    warnings.filterwarnings("ignore", message=r"Items? '.*' on TypedDict", category=UserWarning)
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
         # Its handlers write to stdout; what concerns the user arrives as an exception.
         library = logging.getLogger(name)
@@ -100,11 +104,16 @@ class LitellmProvider:
         backoff_s: float = 1.0,
         sleep: Callable[[float], None] = time.sleep,
         on_retry: Callable[[int, float, str], None] | None = None,
+        structured: Structured | None = None,
+        limiter: Limiter | None = None,
     ) -> None:
         """Prepare to ask; imports nothing and spends nothing.
 
         Args:
             spec: Which model, where, and how.
+            structured: The form that this run's earlier replies came in, so that a resumed run
+                need not find it out again; None where there is no earlier reply.
+            limiter: Keeps the limits of the job; made from `spec` when None.
             backoff_s: First wait after a failure that may pass.
             sleep: Waits between tries, in the calling thread.
             on_retry: Told before each wait: the try that failed (from 1), the wait, the reason.
@@ -114,7 +123,9 @@ class LitellmProvider:
         self._sleep = sleep
         self._on_retry = on_retry
         self._lock = threading.Lock()
-        self._structured: Structured | None = None if spec.structured == "auto" else spec.structured
+        self._limiter = limiter or Limiter(spec.concurrency, rpm=spec.rpm, tpm=spec.tpm)
+        given = None if spec.structured == "auto" else spec.structured
+        self._structured: Structured | None = structured or given
 
     def check(self) -> None:
         """Check model and key; makes no call.
@@ -200,15 +211,23 @@ class LitellmProvider:
     def _ask(self, request: Request) -> Reply:
         """Ask once, or once for each form that the server refuses."""
         litellm = load_litellm()
+        worst = 0
+        if self._limiter.counts_tokens:
+            worst = self.count_tokens(request) + request.max_output_tokens
         while True:
             form = self.structured_used
             arguments = self._arguments(request, form)
-            try:
-                response = litellm.completion(**arguments)
-            except Exception as error:  # noqa: BLE001 - litellm passes on its clients' own classes
-                failure = self._failure(error, request, form)
-            else:
-                return self._reply(response, request.model)
+            with self._limiter.slot(worst) as slot:
+                try:
+                    response = litellm.completion(**arguments)
+                except Exception as error:  # noqa: BLE001 - litellm passes on its clients' own classes
+                    failure = self._failure(error, request, form)
+                    if isinstance(failure, RetryableError) and failure.crowded:
+                        self._limiter.refused(slot, failure.retry_after_s)
+                else:
+                    reply = self._reply(response, request, form)
+                    self._limiter.answered(slot, reply.prompt_tokens + reply.completion_tokens)
+                    return reply
             # Raised out here so that it does not drag litellm's error, which may hold the key,
             # along as its context.
             if failure is not None:
@@ -242,7 +261,7 @@ class LitellmProvider:
                 arguments["allowed_openai_params"] = ["response_format"]
         return arguments
 
-    def _reply(self, response: Any, model: str) -> Reply:  # noqa: ANN401 - litellm's
+    def _reply(self, response: Any, request: Request, form: Structured) -> Reply:  # noqa: ANN401
         if not response.choices:
             raise RetryableError("the answer has no choices")
         choice = response.choices[0]
@@ -251,11 +270,12 @@ class LitellmProvider:
         completion_tokens = int(getattr(usage, "completion_tokens", 0) or 0)
         return Reply(
             text=choice.message.content or "",
-            model=response.model or model,
+            model=response.model or request.model,
             prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,
-            cost_usd=self._cost(response, model, prompt_tokens, completion_tokens),
+            cost_usd=self._cost(response, request.model, prompt_tokens, completion_tokens),
             truncated=choice.finish_reason == "length",
+            structured=form if request.schema is not None else None,
         )
 
     def _cost(self, response: Any, model: str, prompt: int, completion: int) -> float | None:  # noqa: ANN401
@@ -284,14 +304,14 @@ class LitellmProvider:
         if isinstance(error, litellm.Timeout) and http_status(error) is None:
             reason = f"no reply within {self._spec.timeout_s:g} s"
         too_long = isinstance(error, litellm.ContextWindowExceededError)
+        shaped = not too_long and response_format(request, form) is not None
+        if shaped and status == 500 and FORM_CRASH.search(told):
+            self._step_down(form, reason)
+            return None
         if not too_long and may_pass(status, told):
-            return RetryableError(reason, retry_after_s=asked_wait_s(error))
-        if (
-            not too_long
-            and status in (400, 422)
-            and response_format(request, form) is not None
-            and FORM_COMPLAINT.search(told)
-        ):
+            crowded = status in CROWDED and http_status(error) is not None
+            return RetryableError(reason, retry_after_s=asked_wait_s(error), crowded=crowded)
+        if shaped and status in (400, 422) and FORM_COMPLAINT.search(told):
             self._step_down(form, reason)
             return None
         return self._refusal(status, reason)
@@ -318,7 +338,7 @@ class LitellmProvider:
         return ProviderUnavailableError(
             f"{self._where()} did not answer in {tries} {'try' if tries == 1 else 'tries'}; "
             f"the last: {last}",
-            hint="run the same command again later"
+            hint="what was made is kept: run the same command with `--resume` later"
             + (", when the server is up at `provider.api_base`" if self._spec.api_base else ""),
         )
 

@@ -6,11 +6,11 @@ import json
 from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from llmsynthor.errors import ReplayError
+from llmsynthor.errors import ProviderUnavailableError, ReplayError
 from llmsynthor.providers.base import OutOfRepliesError, Provider, Reply, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
 REPLY_LOG = "replies.jsonl"
@@ -27,9 +27,28 @@ def reply_record(request: Request, reply: Reply) -> dict[str, Any]:
     }
 
 
+def given_up_record(request: Request, reason: str) -> dict[str, Any]:
+    """Return the line of a reply log for a request that the run went on without."""
+    return {
+        "key": request.key(),
+        "purpose": request.purpose,
+        "sequence": request.sequence,
+        "given_up": reason,
+    }
+
+
+def replies_in(records: Iterable[dict[str, Any]]) -> list[Reply]:
+    """Return the replies in a reply log."""
+    return [reply_of(record) for record in records if "reply" in record]
+
+
 def reply_of(record: dict[str, Any]) -> Reply:
     """Return the reply in a line of a reply log."""
     return Reply(**{k: v for k, v in record["reply"].items() if k in _REPLY_FIELDS})
+
+
+class GivenUpError(ProviderUnavailableError):
+    """The run went on without this reply before, so what was made since does not know of it."""
 
 
 class ReplayProvider:
@@ -53,6 +72,7 @@ class ReplayProvider:
             raise ReplayError(f"{shown}: no such file (looked for {path})") from None
         except (OSError, UnicodeDecodeError) as error:
             raise ReplayError(f"{shown}: cannot be read ({error})") from None
+        self._given_up: set[str] = set()
         for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
                 self._add(shown, number, line)
@@ -62,6 +82,9 @@ class ReplayProvider:
     def _add(self, shown: str, number: int, line: str) -> None:
         try:
             record = json.loads(line)
+            if "given_up" in record:
+                self._given_up.add(str(record["key"]))
+                return
             reply = replace(reply_of(record), cost_usd=0.0)  # reading a recording costs nothing
             place = (str(record["purpose"]), int(record["sequence"]))
             key = record.get("key")
@@ -76,6 +99,8 @@ class ReplayProvider:
 
     def complete(self, request: Request) -> Reply:
         """Return the recorded reply to `request`; see `Provider.complete`."""
+        if request.key() in self._given_up:
+            raise GivenUpError("the recorded run went on without this reply")
         reply = self._by_key.get(request.key()) or self._by_order.get(
             (request.purpose, request.sequence)
         )
@@ -106,17 +131,29 @@ class LoggedProvider:
         """
         self._inner = inner
         self._append = append
-        self._known = {record["key"]: reply_of(record) for record in records}
+        self._known = {r["key"]: reply_of(r) for r in records if "reply" in r}
+        self._given_up = {r["key"] for r in records if "given_up" in r} - self._known.keys()
 
     def knows(self, request: Request) -> bool:
-        """Return whether the log has the reply."""
-        return request.key() in self._known
+        """Return whether the log answers this, be it by saying that there was no reply."""
+        return request.key() in self._known or request.key() in self._given_up
+
+    def give_up(self, request: Request, reason: str) -> None:
+        """Note that the run goes on without a reply, so that a resumed run does so too.
+
+        A reply that came later would change the proposals that records already point to.
+        """
+        if request.key() not in self._given_up:
+            self._append(given_up_record(request, reason))
+            self._given_up.add(request.key())
 
     def complete(self, request: Request) -> Reply:
         """Return the reply to `request`; see `Provider.complete`."""
         known = self._known.get(request.key())
         if known is not None:
             return known
+        if request.key() in self._given_up:
+            raise GivenUpError("the run went on without this reply before")
         if self._inner is None and request.purpose == "plan" and request.sequence == 0:
             raise ReplayError(
                 "`--replay`: the reply log has no reply to the first request of this job",

@@ -19,6 +19,9 @@ MAX_BACKOFF_S = 60.0
 MAX_RETRY_AFTER_S = 300.0
 """A server that asks for more is not waited for longer: a run that stops can be resumed."""
 
+CROWDED = frozenset({429, 503, 529})
+"""What a server sends that has too much to do; calling less often helps."""
+
 _MAY_PASS_BELOW_500 = frozenset({408, 409, 425, 429})
 _REPEATS_ABOVE_499 = frozenset({501, 505})
 _REPEATS = re.compile(r"insufficient_quota|Request too large")
@@ -35,11 +38,15 @@ class RetryableError(Exception):
 
     Attributes:
         retry_after_s: What the server asked to wait, or None.
+        crowded: Whether the server has too much to do.
     """
 
-    def __init__(self, reason: str, *, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, reason: str, *, retry_after_s: float | None = None, crowded: bool = False
+    ) -> None:
         super().__init__(reason)
         self.retry_after_s = retry_after_s
+        self.crowded = crowded
 
 
 def with_retries(

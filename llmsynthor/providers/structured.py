@@ -6,6 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from llmsynthor.providers.base import Request
 
 Structured = Literal["schema", "json", "text"]
@@ -15,6 +17,8 @@ FORM_COMPLAINT = re.compile(
     r"response[_ ]?(format|schema)|json[_ ](schema|object|mode)|structured|schema|grammar|guided",
     re.I,
 )
+FORM_CRASH = re.compile(r"grammar|guided|(json|response)[_ ]schema", re.I)
+"""vLLM and llama-server answer 500 where they cannot make a grammar of a schema: so they would again."""
 
 
 def response_format(request: Request, form: Structured) -> dict[str, Any] | None:
@@ -26,6 +30,13 @@ def response_format(request: Request, form: Structured) -> dict[str, Any] | None
     strict = _is_strict(request.schema)
     described = {"name": request.purpose, "schema": request.schema, "strict": strict}
     return {"type": "json_schema", "json_schema": described}
+
+
+def simplest(forms: Iterable[str | None]) -> Structured | None:
+    """Return the form that a run came down to, given those of its replies; None where none is known."""
+    known = set(forms)
+    order: tuple[Structured, ...] = ("text", "json", "schema")
+    return next((form for form in order if form in known), None)
 
 
 def _is_strict(schema: Any) -> bool:  # noqa: ANN401 - any part of a JSON Schema

@@ -17,7 +17,8 @@ from llmsynthor.library import library_share, read_library
 from llmsynthor.materialize import encode_frame
 from llmsynthor.maxent import Factor, MaximumEntropy, TooLargeError, independent_share
 from llmsynthor.providers.budget import total_usage
-from llmsynthor.providers.replay import REPLY_LOG, reply_of
+from llmsynthor.providers.replay import REPLY_LOG, replies_in
+from llmsynthor.providers.structured import simplest
 from llmsynthor.report.page import TableView, render_page
 from llmsynthor.rules import allowed_share, compile_rules, violations
 from llmsynthor.sampling import Sampler
@@ -307,19 +308,28 @@ def _llm(
     iterations: Sequence[dict[str, Any]],
     proposals: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
-    replies = [reply_of(record) for record in run.lines(REPLY_LOG)]
+    replies = replies_in(run.lines(REPLY_LOG))
     usage = total_usage(replies)
     accepted = sum(bool(line["accepted"]) for line in proposals)
+    plans, repairs, unread, mended = (
+        sum(line.get(name, 0) for line in iterations)
+        for name in ("calls", "repairs", "unread_replies", "mended")
+    )
     return {
         "model": job.provider.model,
         "models_answered": sorted({reply.model for reply in replies}),
         "calls": usage.calls,
         "failed_calls": sum(line["failed_calls"] for line in iterations),
-        "unread_replies": sum(line["unread_replies"] for line in iterations),
+        "repair_calls": repairs,
+        "unread_replies": unread,
+        "parse_failure_rate": unread / plans if plans else None,
+        "mended": mended,
+        "structured": simplest(reply.structured for reply in replies),
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "cost_usd": 0.0 if job.provider.model in ("none", "replay") else usage.known_cost_usd,
         "proposals": {"accepted": accepted, "rejected": len(proposals) - accepted},
+        "rejection_rate": 1 - accepted / len(proposals) if proposals else None,
     }
 
 

@@ -290,8 +290,8 @@ def _parts(text: object) -> list[str]:
     return re.findall(r"[^/_]+[/_]*|[/_]+", _label(text))
 
 
-def _plural(count: int, noun: str) -> str:
-    return f"{_number(count)} {noun}{'' if count == 1 else 's'}"
+def _plural(count: int, noun: str, many: str | None = None) -> str:
+    return f"{_number(count)} {noun if count == 1 else many or noun + 's'}"
 
 
 def _csp_hash(script: str) -> str:
