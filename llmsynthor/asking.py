@@ -153,6 +153,7 @@ class Asker:
         requests = self.plan_requests(iteration, context)
         for request, reply in self._ask(requests, found):
             plan = self._read(reply, iteration, first_id)
+            plan.request = request.key()
             if not plan.proposals:
                 plan = self._repair(request, reply, plan, found, iteration, first_id)
             found.unread += plan.problem is not None
@@ -264,4 +265,5 @@ class Asker:
         if not answers:
             return plan
         mended = self._read(answers[0][1], iteration, first_id)
+        mended.request = again.key()
         return mended if mended.proposals else plan

@@ -154,6 +154,33 @@ def report(
         write_out(str(folder / "report.html"))
 
 
+@app.command(rich_help_panel="Results")
+def explain(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")],
+    record: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Number of the record, counted from 0 through data/*.parquet in file order.",
+        ),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Say where one record of a run came from: proposal, reason, model and prompt.
+
+    Example: llmsynthor explain runs/trips --record 1234
+    """
+    from llmsynthor.console import print_explanation, print_json
+    from llmsynthor.explain import explain as explain_record
+    from llmsynthor.rundir import RunDirectory
+
+    found = explain_record(RunDirectory(folder), record)
+    if as_json:
+        print_json(found)
+    else:
+        print_explanation(found, folder)
+
+
 @app.command(rich_help_panel="Check")
 def schema() -> None:
     """Write the JSON Schema of a job file, for editors.

@@ -30,6 +30,7 @@ from llmsynthor.jobfile import LoadedJob, dump_job, load_job, parse_job
 from llmsynthor.preflight import check_agreement
 from llmsynthor.prompting import PlanPrompt, Templates
 from llmsynthor.providers.budget import BudgetKeeper, total_usage
+from llmsynthor.providers.promptlog import PROMPT_LOG, PromptKeeper
 from llmsynthor.providers.replay import REPLY_LOG, LoggedProvider, ReplayProvider, reply_of
 from llmsynthor.report.build import keep_tables, write_report
 from llmsynthor.rules import compile_rules
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from llmsynthor.job import Job
     from llmsynthor.providers.base import Provider, Request
 
-FINGERPRINT_VERSION = 2
+FINGERPRINT_VERSION = 3
 """Goes up when the same job would give other records; older runs then refuse to resume."""
 
 
@@ -272,13 +273,20 @@ def _engine(
 ) -> Engine:
     job = append_job(prepared.job) if prepared.job.engine.method == "append" else prepared.job
     kind = AppendEngine if job.engine.method == "append" else Engine
-    asker = None if job.provider.model == "none" else _asker(prepared, job, options, run, manifest)
+    asker = (
+        None if job.provider.model == "none" else make_asker(prepared, job, options, run, manifest)
+    )
     return kind(job, prepared.sampler, run, listener, time.monotonic, asker)
 
 
-def _asker(
+def make_asker(
     prepared: Prepared, job: Job, options: RunOptions, run: RunDirectory, manifest: dict[str, Any]
 ) -> Asker:
+    """Return who asks the job's questions, with its replies and prompts logged in `run`.
+
+    Raises:
+        InputError: The provider cannot be used as the job stands.
+    """
     records = run.lines(REPLY_LOG)
     inner: Provider | None = None
     price: tuple[float, float] | None = None
@@ -300,6 +308,8 @@ def _asker(
     budget.check_price()
     known = total_usage(reply_of(record) for record in records)
     manifest["replies_before"] = known.calls
+    if inner is not None:
+        inner = _keeping_prompts(inner, run, job)
     provider = LoggedProvider(inner, records, lambda record: run.append(REPLY_LOG, record))
     prompts = PlanPrompt(
         job, prepared.sampler.tables, prepared.sampler.rules, prepared.sampler.marginals
@@ -307,6 +317,16 @@ def _asker(
     return Asker(
         job, prepared.sampler, prepared.templates, prompts, provider, budget, time.monotonic
     )
+
+
+def _keeping_prompts(inner: Provider, run: RunDirectory, job: Job) -> PromptKeeper:
+    """Return `inner`, its prompts written into the run directory for `explain`."""
+    try:
+        kept = [line["key"] for line in run.lines(PROMPT_LOG)]
+    except (RunDirectoryError, KeyError, TypeError):
+        kept = []  # damage here costs an explanation, and must not cost the run
+    key_env = job.provider.api_key_env
+    return PromptKeeper(inner, kept, lambda line: run.append(PROMPT_LOG, line), key_env)
 
 
 def _no_tokens(_: Request) -> int:
