@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from llmsynthor.errors import LLMSynthorError
@@ -94,6 +93,20 @@ class ConsoleListener:
             say((short or words) if self._live else stamped)
 
 
+class WarningListener:
+    """Tells only what is odd."""
+
+    def iteration(self, line: dict[str, Any]) -> None:
+        """Say nothing."""
+
+    def progress(self, stage: str, done: int, whole: int) -> None:
+        """Say nothing."""
+
+    def warn(self, text: str) -> None:
+        """Show something odd."""
+        say(f"warning: {text}")
+
+
 def print_summary(report: dict[str, Any], folder: Path) -> None:
     """Show the scorecard of a run, at most 80 columns wide, with where the report is."""
     say("")
@@ -148,87 +161,6 @@ def _verdict(report: dict[str, Any]) -> None:
         f"cost {cost}, {report['seconds']['total']:.1f} s"
     )
     say(f"asking ended: {report['stop_reason']}")
-
-
-def printable(text: str) -> str:
-    """Return lines without what could steer a terminal: control characters, bidi marks.
-
-    Example:
-        >>> printable("a" + chr(27) + "b")
-        'a b'
-    """
-    lines = text.split("\n")
-    return "\n".join("".join(c if c.isprintable() else " " for c in line) for line in lines)
-
-
-def print_columns(
-    rows: Sequence[Sequence[object]], heads: Sequence[str] = (), longest: int = 60
-) -> None:
-    """Write rows to stdout as columns as wide as their longest entry; long entries are cut."""
-    shown = [[_cut(str(entry), longest) for entry in row] for row in [heads, *rows] if row]
-    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-    for row in shown:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        out("  " + "  ".join(cells).rstrip())
-
-
-def _cut(text: str, longest: int) -> str:
-    line = printable(" ".join(text.split()))
-    return line if len(line) <= longest else line[: longest - 1] + "…"
-
-
-def print_explanation(found: dict[str, Any], folder: Path) -> None:
-    """Show where a record came from."""
-    out(f"record {found['record']} of {folder} ({found['file']}, row {found['row']}; both from 0)")
-    out(f"made in: {found['made_in']}")
-    proposal = found["proposal"]
-    if proposal is None:
-        out(f"came from: the background, with {found['siblings'] - 1:,} other records")
-        out(f"  {found['meaning']}")
-        print_columns(list(found["values"].items()), ("variable", "record"))
-        return
-    out(
-        f"came from: proposal {proposal['id']} of iteration {proposal['iteration']}, "
-        f"with {found['siblings'] - 1:,} other records; it asked for {proposal['count']:,}"
-    )
-    out(f"reason: {_cut(proposal['reason'] or '(none given)', 500)}")
-    print_columns(
-        [
-            (name, value, _said(proposal["values"].get(name)), _MARKS[proposal["inside"].get(name)])
-            for name, value in found["values"].items()
-        ],
-        ("variable", "record", "proposal", ""),
-    )
-    _print_reply(found["model"], proposal)
-
-
-_MARKS = {
-    True: "",
-    False: "not in the proposal: smoothing or rounding",
-    None: "the proposal's value cannot be read",
-}
-
-
-def _said(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _print_reply(model: str, proposal: dict[str, Any]) -> None:
-    reply, guidance = proposal["reply"], proposal["guidance"]
-    if reply is None:
-        out(f"model: {model}; the reply is not in replies.jsonl")
-    else:
-        cost = "unknown" if reply["cost_usd"] is None else f"{reply['cost_usd']:.4f} USD"
-        out(f"model: {_cut(model, 200)} (answered by {_cut(reply['model'], 200)})")
-        out(
-            f"reply: {reply['purpose']} {reply['sequence']} in replies.jsonl, key {reply['key']}, "
-            f"{reply['prompt_tokens']:,} + {reply['completion_tokens']:,} tokens, cost {cost}"
-        )
-    if guidance is None:
-        out("guidance: not kept (there is no such request in prompts.jsonl)")
-        return
-    out("guidance: the prompt that it answered\n")
-    out(printable(guidance["prompt"]).rstrip())
 
 
 def print_json(content: object) -> None:

@@ -10,10 +10,11 @@ import pytest
 ROOT = Path(__file__).parents[1] / "llmsynthor"
 LAYERS = [
     "cli __main__",
+    "descriptions",
     "console",
     "preview",
     "runner",
-    "explain engine state append batches materialize asking report report.build report.curve report.page",
+    "explain usage engine state append batches materialize asking report report.build report.curve report.page",
     "providers providers.base providers.budget providers.litellm_provider "
     "providers.replay providers.promptlog providers.retry providers.secrets providers.structured rundir preflight prompting dependencies",
     "feasibility.check feasibility.clashes feasibility.certificate feasibility.reach "
