@@ -203,6 +203,7 @@ class Asker:
         for request, reply in self._ask(requests, found):
             plan = self._read(reply, iteration, first_id)
             found.unread += plan.problem is not None
+            plan.request = request.key()
             if not plan.proposals:
                 plan = self._repair(request, reply, plan, found, iteration, first_id)
             found.plans.append(plan)
@@ -329,6 +330,7 @@ class Asker:
             return plan
         found.repairs += 1
         mended = self._read(answers[0][1], iteration, first_id + len(plan.rejections))
+        mended.request = again.key()
         found.unread += mended.problem is not None
         if not mended.proposals and plan.problem is None:
             mended.problem = None  # the first reading says more

@@ -49,7 +49,7 @@ def read_box(variable: Variable, value: Any, marginal: np.ndarray) -> tuple[Box,
         return _range(variable, value, marginal)
     if isinstance(value, dict):
         return _weights(variable, value, marginal)
-    labels = value if isinstance(value, list) else [value]
+    labels = _as_list(value)
     if not labels:
         raise BoxError("the list is empty")
     share = np.zeros(variable.size)
@@ -59,6 +59,51 @@ def read_box(variable: Variable, value: Any, marginal: np.ndarray) -> tuple[Box,
         share = np.maximum(share, inside)
         mended += slips
     return Box(_in_proportion(variable, share, marginal)), mended
+
+
+def takes_in(variable: Variable, said: Any, value: Any, marginal: np.ndarray) -> bool:  # noqa: ANN401
+    """Return whether a record's value is among those that a proposal named.
+
+    Smoothing, and rounding to whole counts, give some records other values.
+
+    Args:
+        variable: The variable.
+        said: What the proposal says of it.
+        value: What the record has.
+        marginal: Target share of each code.
+
+    Raises:
+        BoxError: What the proposal says cannot be read.
+    """
+    if not variable.is_numeric:
+        return bool(read_box(variable, said, marginal)[0].share[variable.codes[value]] > 0)
+    if _is_range(said):
+        ends = [float(end) for end in _as_list(said)]
+        room = 10.0**-variable.decimals if variable.kind == "number" else 0.0
+        return min(ends) - room <= value <= max(ends) + room
+    weights = said if isinstance(said, dict) else dict.fromkeys(_as_list(said), 1)
+    named = [_bin_of(variable, label) for label, weight in weights.items() if weight > 0]
+    return any(bin_.low <= value < _open_end(variable, bin_) for bin_ in named)
+
+
+def _as_list(value: Any) -> list[Any]:  # noqa: ANN401
+    return value if isinstance(value, list) else [value]
+
+
+def _open_end(variable: Variable, interval: Interval) -> float:
+    """Return where a bin ends; the largest number there is belongs to the last."""
+    last = variable.kind == "number" and interval.high >= variable.edges[-1]
+    return math.inf if last else interval.high
+
+
+def _bin_of(variable: Variable, label: str) -> Interval:
+    if label in variable.codes:
+        code = variable.codes[label]
+        return Interval(variable.edges[code], variable.edges[code + 1])
+    try:
+        return parse_bin(label, variable.kind, variable.low, variable.high)
+    except ValueError as error:
+        raise BoxError(str(error)) from None
 
 
 def _is_range(value: Any) -> bool:  # noqa: ANN401

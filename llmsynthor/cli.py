@@ -132,6 +132,34 @@ def validate(job: JobPath, set_: Overrides = None, as_json: AsJson = False) -> N
         write_out(f"the environment variable {key} is not set; `run` will need it")
 
 
+@app.command(rich_help_panel="Check")
+def preview(
+    job: JobPath,
+    set_: Overrides = None,
+    ask: Annotated[
+        bool,
+        typer.Option("--ask", help="Make one plan call (it may cost) and show what came of it."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the tables, the first prompt, 20 records and the most that a run can use.
+
+    Makes no model call unless `--ask` is given. The records are not calibrated yet.
+
+    Example: llmsynthor preview configs/trips.yaml --set engine.iterations=4
+    """
+    from llmsynthor.console import WarningListener, print_json
+    from llmsynthor.descriptions import print_preview
+    from llmsynthor.preview import preview as preview_run
+    from llmsynthor.runner import prepare
+
+    found = preview_run(prepare(job, set_ or []), WarningListener(), ask=ask)
+    if as_json:
+        print_json(found)
+    else:
+        print_preview(found)
+
+
 @app.command(rich_help_panel="Results")
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")],
@@ -152,6 +180,34 @@ def report(
         print_json(content)
     else:
         write_out(str(folder / "report.html"))
+
+
+@app.command(rich_help_panel="Results")
+def explain(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")],
+    record: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Number of the record, counted from 0 through data/*.parquet in file order.",
+        ),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Say where one record of a run came from: proposal, reason, model and prompt.
+
+    Example: llmsynthor explain runs/trips --record 1234
+    """
+    from llmsynthor.console import print_json
+    from llmsynthor.descriptions import print_explanation
+    from llmsynthor.explain import explain as explain_record
+    from llmsynthor.rundir import RunDirectory
+
+    found = explain_record(RunDirectory(folder), record)
+    if as_json:
+        print_json(found)
+    else:
+        print_explanation(found, folder)
 
 
 @app.command(rich_help_panel="Check")

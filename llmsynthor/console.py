@@ -91,6 +91,20 @@ class ConsoleListener:
             say((short or words) if self._live else stamped)
 
 
+class WarningListener:
+    """Tells only what is odd."""
+
+    def iteration(self, line: dict[str, Any]) -> None:
+        """Say nothing."""
+
+    def progress(self, stage: str, done: int, whole: int) -> None:
+        """Say nothing."""
+
+    def warn(self, text: str) -> None:
+        """Show something odd."""
+        say(f"warning: {text}")
+
+
 def print_summary(report: dict[str, Any], folder: Path) -> None:
     """Show the scorecard of a run, at most 80 columns wide, with where the report is."""
     say("")

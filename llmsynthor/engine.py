@@ -24,6 +24,7 @@ from llmsynthor.materialize import Materializer, deal, in_parallel
 from llmsynthor.pivotal import Balance, choose_scopes
 from llmsynthor.seeds import generator
 from llmsynthor.state import State
+from llmsynthor.stopping import Effort, effort_of, levelled_off, logged_effort
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,8 +42,6 @@ _PILOT_CANDIDATES = (20_000, 60_000)
 _MET = 1e-3
 """Records; weights that are nearer to a table have met it."""
 _STAGES = ("drawing", "calibrating", "integerizing")
-_LEAST_GAIN = 0.01
-"""The prior must come this much nearer (relative) to count as improving."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +63,17 @@ class _Chosen:
     drawn: int
     mutants: int
     seconds: dict[str, float]
+
+    def effort(self) -> Effort:
+        """Return what it took to fit the candidates to the tables; mutants came after that."""
+        found = self.calibration
+        held = len(found.weights)
+        background = self.candidates.background_share()[:held]
+        return effort_of(
+            found.kl,
+            found.effective_sample_size / held,
+            float(found.weights @ background) / max(float(found.weights.sum()), 1e-300),
+        )
 
 
 class Listener(Protocol):
@@ -131,24 +141,30 @@ class Engine:
     def _iterate(self, asker: Asker, iteration: int) -> bool:
         """Do one iteration; return whether to go on."""
         state, started = self.state, self.clock()
-        context = asker.prompts.plan_context(
-            library_size=len(state.library),
-            groups=state.groups,
-            rejected=state.refused,
-            **self._guidance(),
-        )
-        found = asker.ask_plans(iteration, context, state.next_id)
+        found = asker.ask_plans(iteration, self.plan_context(asker), state.next_id)
         if found.stop and not found.plans:
             state.stop_reason = found.stop
             return False
         self._admit(found)
         asked = self.clock()
-        self._pilot(iteration)
+        effort = self._pilot(iteration)
+        logged = self.lines.get(iteration)
+        # a pilot batch that is on disk is not calibrated again: the line has its figures
+        state.efforts.append(effort if logged is None else logged_effort(logged))
         state.priors.append(library_tvd(state.library, self.tables))
         self._note_iteration(iteration, found, asked - started, self.clock() - started)
         self._write_proposals(with_records=False)
         state.stop_reason = found.stop or self._levelled_off() or ""
         return not state.stop_reason
+
+    def plan_context(self, asker: Asker) -> dict[str, Any]:
+        """Return what the next iteration's plan prompts are made from."""
+        return asker.prompts.plan_context(
+            library_size=len(self.state.library),
+            groups=self.state.groups,
+            rejected=self.state.refused,
+            **self._guidance(),
+        )
 
     def _guidance(self) -> dict[str, Any]:
         """Return what the model is shown of its own proposals: their shares, not the records'."""
@@ -162,17 +178,15 @@ class Engine:
         state = self.state
         state.library += found.proposals
         state.rejections += found.rejections
+        for plan in found.plans:
+            ids = [p.id for p in plan.proposals] + [r.id for r in plan.rejections]
+            state.requests |= dict.fromkeys(ids, plan.request)
         state.refused = [rejection.problem for rejection in found.rejections]
         state.refused += [plan.problem for plan in found.plans if plan.problem]
 
     def _levelled_off(self) -> str | None:
-        priors, patience = self.state.priors, self.job.engine.patience
-        if len(priors) <= patience:
-            return None
-        before, lately = min(priors[:-patience]), min(priors[-patience:])
-        if lately > before * (1 - _LEAST_GAIN):
-            return f"the prior came no nearer to the tables in {patience} iterations"
-        return None
+        state = self.state
+        return levelled_off(state.priors, state.efforts, self.job.engine.patience)
 
     def background_share(self) -> float:
         """Return the share of the prior that is background.
@@ -205,8 +219,8 @@ class Engine:
             for table in tables
         ]
 
-    def _pilot(self, iteration: int) -> None:
-        """Write the small aligned batch of one iteration.
+    def _pilot(self, iteration: int) -> Effort | None:
+        """Write the small aligned batch of one iteration; return what calibrating it took.
 
         One that would take more than a cell has left is not written: the last batch could not make
         up for that.
@@ -216,18 +230,23 @@ class Engine:
             self.job.records - self.state.records,
         )
         if records <= 0:
-            return
+            return None
         index = self.state.batches
         made = self.batches.read(index, records, iteration)
+        if made is not None and iteration in self.lines:
+            self._tally(made)
+            return None
+        # a batch without its line: killed between the two, so its figures are made again
+        size = int(np.clip(40 * records, *_PILOT_CANDIDATES))
+        chosen = self._choose(records, size, iteration)
         if made is None:
-            size = int(np.clip(40 * records, *_PILOT_CANDIDATES))
-            chosen = self._choose(records, size, iteration)
             rows = deal(chosen.counts, 0, 1)
             if self._takes_too_much(chosen.candidates.codes[rows]):
-                return
+                return chosen.effort()
             materializer = self._materializer(chosen.candidates)
             made = self.batches.make(materializer, rows, iteration, index)
         self._tally(made)
+        return chosen.effort()
 
     def _takes_too_much(self, codes: np.ndarray) -> bool:
         """Return whether records with these codes leave a hard cell a whole record above its target."""
@@ -400,6 +419,7 @@ class Engine:
                 "library": len(self.state.library),
                 "prior_tvd": self.state.priors[-1],
                 "data_tvd": self.data_tvd(),
+                **(effort.line() if (effort := self.state.efforts[-1]) else {}),
                 "records": self.state.records,
                 "prompt_tokens": found.prompt_tokens,
                 "completion_tokens": found.completion_tokens,
@@ -420,7 +440,10 @@ class Engine:
         return {"calls": usage.calls, "tokens": tokens, "cost_usd": usage.known_cost_usd}
 
     def _write_proposals(self, *, with_records: bool) -> None:
-        made = self.state.made if with_records else {}
-        accepted = [proposal_line(p, made.get(p.id, 0)) for p in self.state.library]
-        refused = [rejection_line(rejection) for rejection in self.state.rejections]
+        state = self.state
+        made = state.made if with_records else {}
+        accepted = [proposal_line(p, made.get(p.id, 0)) for p in state.library]
+        refused = [rejection_line(rejection) for rejection in state.rejections]
+        for line in [*accepted, *refused]:
+            line["request"] = state.requests[line["id"]]
         self.run.write_lines(PROPOSALS, sorted([*accepted, *refused], key=lambda line: line["id"]))

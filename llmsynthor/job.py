@@ -223,7 +223,11 @@ class EngineSpec(JobModel):
         0.005, ge=0, le=0.2, description="Share of the records that each iteration's batch makes."
     )
     patience: int = Field(
-        3, ge=1, description="Stop asking after so many iterations that bring the prior no nearer."
+        3,
+        ge=1,
+        description="Stop asking after so many iterations in which neither the proposals came nearer "
+        "to the tables (1 % of their TVD) nor calibration became easier (5 % of its KL, effective "
+        "sample size or background share); see docs/stopping.md.",
     )
     tolerance: float = Field(
         0.002, ge=0, le=1, description="Largest total variation distance of a control table."

@@ -69,12 +69,14 @@ class Plan:
         rejections: What cannot.
         mended: How many small slips were put right (swapped ends, spelling of categories, counts).
         problem: Why nothing at all could be read, or None.
+        request: Key of the request that the reply answers.
     """
 
     proposals: list[Proposal] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
     mended: int = 0
     problem: str | None = None
+    request: str = ""
 
 
 def plan_schema(domain: Domain) -> dict[str, Any]:

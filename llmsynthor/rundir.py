@@ -179,7 +179,7 @@ class RunDirectory:
         """Remove what a run wrote, and nothing else."""
         names = (
             "manifest.json", "job.resolved.yaml", "proposals.jsonl", "replies.jsonl",
-            "iterations.jsonl", "report.json", "report.html", "run.log",
+            "prompts.jsonl", "iterations.jsonl", "report.json", "report.html", "run.log",
         )  # fmt: skip
         for name in names:
             (self.path / name).unlink(missing_ok=True)
@@ -203,6 +203,18 @@ class RunDirectory:
     def batch_files(self) -> list[Path]:
         """Return the data files in order."""
         return sorted((self.path / "data").glob("[0-9]*.parquet"))
+
+    def batch_rows(self, index: int) -> int:
+        """Return how many records a batch holds, without reading them.
+
+        Raises:
+            DamagedBatchError: Its data file cannot be read.
+        """
+        path = self.batch_path(index)
+        try:
+            return int(pl.scan_parquet(path).select(pl.len()).collect().item())
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise DamagedBatchError(path, str(error).splitlines()[0][:120]) from None
 
     def read_batch(self, index: int) -> tuple[pl.DataFrame, pl.DataFrame] | None:
         """Return a batch's records and provenance, or None where there is none.

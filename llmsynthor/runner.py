@@ -30,6 +30,7 @@ from llmsynthor.jobfile import LoadedJob, dump_job, load_job, parse_job
 from llmsynthor.preflight import check_agreement
 from llmsynthor.prompting import PlanPrompt, Templates
 from llmsynthor.providers.budget import BudgetKeeper
+from llmsynthor.providers.promptlog import PROMPT_LOG, PromptKeeper
 from llmsynthor.providers.replay import REPLY_LOG, LoggedProvider, ReplayProvider, replies_in
 from llmsynthor.providers.structured import simplest
 from llmsynthor.report.build import keep_tables, write_report
@@ -277,14 +278,21 @@ def _engine(
 ) -> Engine:
     job = append_job(prepared.job) if prepared.job.engine.method == "append" else prepared.job
     kind = AppendEngine if job.engine.method == "append" else Engine
-    asker = None if job.provider.model == "none" else _asker(prepared, job, options, run, listener)
+    asker = (
+        None if job.provider.model == "none" else make_asker(prepared, job, options, run, listener)
+    )
     manifest["replies_before"] = len(replies_in(run.lines(REPLY_LOG)))
     return kind(job, prepared.sampler, run, listener, time.monotonic, asker)
 
 
-def _asker(
+def make_asker(
     prepared: Prepared, job: Job, options: RunOptions, run: RunDirectory, listener: Listener
 ) -> Asker:
+    """Return who asks the job's questions, with its replies and prompts logged in `run`.
+
+    Raises:
+        InputError: The provider cannot be used as the job stands.
+    """
     records = run.lines(REPLY_LOG)
     inner: Provider | None = None
     price: tuple[float, float] | None = None
@@ -308,6 +316,8 @@ def _asker(
     spent = sum(line.get("seconds_asking", 0.0) for line in run.lines(ITERATIONS))
     budget = BudgetKeeper(job.budget, count_tokens, price, spent)
     budget.check_price()
+    if inner is not None:
+        inner = _keeping_prompts(inner, run, job)
     provider = LoggedProvider(inner, records, lambda record: run.append(REPLY_LOG, record))
     prompts = PlanPrompt(
         job, prepared.sampler.tables, prepared.sampler.rules, prepared.sampler.marginals
@@ -325,6 +335,16 @@ def _told_of_waits(listener: Listener) -> Callable[[int, float, str], None]:
             listener.warn(f"call failed in try {tried} ({reason}); next in {wait_s:.0f} s")
 
     return tell
+
+
+def _keeping_prompts(inner: Provider, run: RunDirectory, job: Job) -> PromptKeeper:
+    """Return `inner`, its prompts written into the run directory for `explain`."""
+    try:
+        kept = [line["key"] for line in run.lines(PROMPT_LOG)]
+    except (RunDirectoryError, KeyError, TypeError):
+        kept = []  # damage here costs an explanation, and must not cost the run
+    key_env = job.provider.api_key_env
+    return PromptKeeper(inner, kept, lambda line: run.append(PROMPT_LOG, line), key_env)
 
 
 def _no_tokens(_: Request) -> int:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from llmsynthor.plan import Proposal, Rejection
+    from llmsynthor.stopping import Effort
 
 
 @dataclass
@@ -24,6 +25,8 @@ class State:
         records: Records written so far.
         batches: Batches written so far.
         priors: Mean TVD of the library to the control tables, after each iteration.
+        efforts: What calibrating each iteration's pilot batch took; None where there was none.
+        requests: Key of the request that each proposal answers, refused ones included.
         stop_reason: Why asking ended.
         refused: What was refused in the last iteration, in words.
         notes: What the report must mention.
@@ -37,6 +40,8 @@ class State:
     records: int = 0
     batches: int = 0
     priors: list[float] = field(default_factory=list)
+    efforts: list[Effort | None] = field(default_factory=list)
+    requests: dict[int, str] = field(default_factory=dict)
     stop_reason: str = ""
     refused: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

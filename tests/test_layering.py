@@ -10,17 +10,19 @@ import pytest
 ROOT = Path(__file__).parents[1] / "llmsynthor"
 LAYERS = [
     "cli __main__",
+    "descriptions",
     "console",
+    "preview",
     "runner",
-    "engine state append batches materialize asking report report.build report.page",
+    "explain usage engine state append batches materialize asking report report.build report.curve report.page",
     "providers providers.base providers.budget providers.limiter providers.litellm_provider "
-    "providers.replay providers.retry providers.secrets providers.structured rundir preflight prompting dependencies",
+    "providers.replay providers.promptlog providers.retry providers.secrets providers.structured rundir preflight prompting dependencies",
     "feasibility.check feasibility.clashes feasibility.certificate feasibility.reach "
     "feasibility.columns feasibility.restricted feasibility.maxsum feasibility.lawful "
     "feasibility.conflict feasibility",
     "tables tablefile controls calibration integerize pivotal moves mutations sampling "
     "background binvalues maxent plan boxes library "
-    "discrepancy rules jobfile job",
+    "discrepancy rules jobfile job stopping",
     "domain errors seeds ",
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()} | {

@@ -7,6 +7,7 @@ import hashlib
 import re
 import time
 from html.parser import HTMLParser
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -363,6 +364,53 @@ def test_proposals_that_made_most_come_first_and_rejected_ones_say_why(page: str
 
 def test_convergence_adds_up_the_cost(page: str) -> None:
     assert "$0.2500 $0.5000" in text_of(page)
+
+
+def curves_of(page: str) -> list[tuple[str, list[tuple[float, float]]]]:
+    """Return title and points of each line chart."""
+    titles = re.findall(r"<figcaption>(.*?)</figcaption>", page)
+    points = re.findall(r'<polyline points="(.*?)">', page)
+    return [
+        (title, [tuple(map(float, p.split(","))) for p in text.split()])
+        for title, text in zip(titles, points, strict=True)
+    ]
+
+
+def test_curves_show_what_the_calls_brought() -> None:
+    effort = [(0.4, 0.5, 0.6), (0.2, 0.8, 0.1), (0.1, 0.9, 0.05)]
+    keys = ("kl", "effective_share", "background_share")
+    iterations = [
+        make_iteration(n, calls=4 if n < 3 else 8, **dict(zip(keys, figures, strict=True)))
+        for n, figures in enumerate(effort, start=1)
+    ]
+    view = make_view()
+    page = render_page(make_report([make_row(view)]), [view], iterations, [])
+    charts = curves_of(page)
+    assert [title for title, _ in charts] == [
+        "TVD of the proposals",
+        "Calibration: KL divergence",
+        "Calibration: effective sample",
+        "Calibration: background",
+    ]
+    for _, points in charts:  # 4, 8 and 16 calls
+        steps = [b[0] - a[0] for a, b in pairwise(points)]
+        assert steps[1] == pytest.approx(2 * steps[0], abs=0.2)
+    heights = [y for _, y in charts[1][1]]
+    assert heights == sorted(heights)  # a lower figure stands lower
+    assert "Calibration: KL divergence: 0.400 after 4 calls, 0.100 after 16 calls" in page
+    assert "16 calls, $0.7500" in page
+    assert "Asking ended: the prior stopped improving." in text_of(page)
+    assert " 0.400 50.0 60.0 4 " in text_of(page)
+
+
+def test_one_iteration_makes_no_curve_and_iterations_without_pilots_one() -> None:
+    view = make_view()
+    report = make_report([make_row(view)])
+    assert curves_of(render_page(report, [view], [make_iteration(1)], [])) == []
+    two = [make_iteration(1, cost_usd=None), make_iteration(2)]
+    page = render_page(report, [view], two, [])
+    assert [title for title, _ in curves_of(page)] == ["TVD of the proposals"]
+    assert "8 calls</text>" in page
 
 
 def test_shape_of_a_view_is_checked() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,9 +19,11 @@ from llmsynthor.maxent import Factor, MaximumEntropy, TooLargeError, independent
 from llmsynthor.providers.budget import total_usage
 from llmsynthor.providers.replay import REPLY_LOG, replies_in
 from llmsynthor.providers.structured import simplest
+from llmsynthor.report.curve import cumulative
 from llmsynthor.report.page import TableView, render_page
 from llmsynthor.rules import allowed_share, compile_rules, violations
 from llmsynthor.sampling import Sampler
+from llmsynthor.stopping import Effort
 from llmsynthor.tables import load_tables
 
 if TYPE_CHECKING:
@@ -102,6 +104,7 @@ def build_report(
         "dependencies": last.get("groups", []),
         "uncovered_pairs": len(sampler.tables.uncovered_pairs()),
         "llm": _llm(run, job, iterations, proposals),
+        "convergence": _convergence(iterations),
         "calibration": _calibration(last, counted),
         "seconds": _seconds(iterations, last),
         "inputs": manifest["inputs"],
@@ -345,6 +348,15 @@ def _calibration(last: dict[str, Any], counted: _Counted) -> dict[str, Any] | No
         "mutants": last["mutants"],
         "converged": last["converged"],
     }
+
+
+def _convergence(iterations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what asking came to after each iteration: what it had used, and what that was worth."""
+    keys = ("iteration", "prior_tvd", "data_tvd", *(f.name for f in fields(Effort)))
+    return [
+        {**{key: line.get(key) for key in keys}, "calls": calls, "cost_usd": cost}
+        for line, (calls, cost) in zip(iterations, cumulative(iterations), strict=True)
+    ]
 
 
 def _seconds(iterations: Sequence[dict[str, Any]], last: dict[str, Any]) -> dict[str, float]:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jinja2 import Environment, StrictUndefined
 
+from llmsynthor.report.curve import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, cumulative, curves
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -130,6 +132,16 @@ def render_page(
         anchors={(block.view.role, block.view.name): block.anchor for block in blocks},
         blocks=blocks,
         iterations=iterations,
+        so_far=cumulative(iterations),
+        curves=curves(iterations),
+        chart={
+            "width": WIDTH,
+            "height": HEIGHT,
+            "left": LEFT,
+            "right": WIDTH - RIGHT,
+            "top": TOP,
+            "bottom": HEIGHT - BOTTOM,
+        },
         largest_tvd=_largest(
             entry[key] for entry in iterations for key in ("prior_tvd", "data_tvd")
         ),
@@ -152,6 +164,7 @@ def _template() -> Template:
     environment.filters |= {
         "number": _number,
         "signed": _signed,
+        "percent": _percent_of,
         "money": _money,
         "duration": _duration,
         "label": _label,
@@ -252,6 +265,10 @@ def _number(value: float | None, digits: int = 0) -> str:
     if 0 < abs(value) < 0.5 * 10**-digits:
         return f"<{10**-digits:.{digits}f}"
     return f"{value:,.{digits}f}".replace("-", MINUS)
+
+
+def _percent_of(share: float | None) -> str:
+    return _number(None if share is None else 100 * share, 1)
 
 
 def _signed(value: float, digits: int = 2) -> str:
