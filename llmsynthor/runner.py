@@ -28,7 +28,7 @@ from llmsynthor.feasibility.check import check_feasible
 from llmsynthor.job import fingerprinted
 from llmsynthor.jobfile import LoadedJob, dump_job, load_job, parse_job
 from llmsynthor.preflight import check_agreement
-from llmsynthor.prompting import PlanPrompt, Templates
+from llmsynthor.prompting import PlanPrompt
 from llmsynthor.providers.budget import BudgetKeeper, total_usage
 from llmsynthor.providers.replay import REPLY_LOG, LoggedProvider, ReplayProvider, reply_of
 from llmsynthor.report.build import keep_tables, write_report
@@ -36,6 +36,7 @@ from llmsynthor.rules import compile_rules
 from llmsynthor.rundir import RunDirectory
 from llmsynthor.sampling import Sampler
 from llmsynthor.tables import load_tables
+from llmsynthor.templates import Templates
 
 if TYPE_CHECKING:
     from collections.abc import Callable

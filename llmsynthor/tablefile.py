@@ -102,7 +102,7 @@ def read_raw_table(spec: TableSpec, path: Path, variables: Mapping[str, Variable
         raise TableError("\n".join([*problems[:_MOST_PROBLEMS], *more]))
     rounding = _rounding(frame[figure]) if figure == "share" else 0.0
     return RawTable(
-        name=spec.name or path.stem,
+        name=spec.known_as,
         file=spec.file,
         role=spec.role,
         scope=scope,

@@ -12,16 +12,17 @@ LAYERS = [
     "cli __main__",
     "console",
     "runner",
-    "engine state append batches materialize asking report report.build report.page",
+    "engine state append batches materialize asking report report.build report.page report.scenario",
     "providers providers.base providers.budget providers.litellm_provider "
-    "providers.replay providers.retry providers.secrets providers.structured rundir preflight prompting dependencies",
+    "providers.replay providers.retry providers.secrets providers.structured rundir preflight "
+    "prompting templates guidance views dependencies",
     "feasibility.check feasibility.clashes feasibility.certificate feasibility.reach "
     "feasibility.columns feasibility.restricted feasibility.maxsum feasibility.lawful "
     "feasibility.conflict feasibility",
     "tables tablefile controls calibration integerize pivotal moves mutations sampling "
     "background binvalues maxent plan boxes library "
     "discrepancy rules jobfile job",
-    "domain errors seeds ",
+    "domain errors seeds labels",
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()} | {
     "": len(LAYERS)

@@ -10,6 +10,7 @@ import numpy as np
 from llmsynthor import __version__
 from llmsynthor.calibration import calibrate
 from llmsynthor.controls import controls_of_all
+from llmsynthor.dependencies import cover
 from llmsynthor.discrepancy import Discrepancy, discrepancy, least_tae, noise_floor_tvd, tvd
 from llmsynthor.errors import RunDirectoryError
 from llmsynthor.jobfile import LoadedJob, parse_job
@@ -19,6 +20,7 @@ from llmsynthor.maxent import Factor, MaximumEntropy, TooLargeError, independent
 from llmsynthor.providers.budget import total_usage
 from llmsynthor.providers.replay import REPLY_LOG, reply_of
 from llmsynthor.report.page import TableView, render_page
+from llmsynthor.report.scenario import scenario_notes, scenario_part
 from llmsynthor.rules import allowed_share, compile_rules, violations
 from llmsynthor.sampling import Sampler
 from llmsynthor.tables import load_tables
@@ -98,7 +100,10 @@ def build_report(
             }
             for rule in sampler.rules
         ],
-        "dependencies": last.get("groups", []),
+        "scenario": scenario_part(job, sampler.tables),
+        "dependencies": [
+            cover(group, sampler.tables.control).as_json() for group in last.get("groups", [])
+        ],
         "uncovered_pairs": len(sampler.tables.uncovered_pairs()),
         "llm": _llm(run, job, iterations, proposals),
         "calibration": _calibration(last, counted),
@@ -106,7 +111,11 @@ def build_report(
         "inputs": manifest["inputs"],
         "seed": job.seed,
         "job_fingerprint": manifest["job_fingerprint"],
-        "notes": [*last.get("notes", []), *_gave_way(sampler, counted.tables)],
+        "notes": [
+            *scenario_notes(job, sampler.tables),
+            *last.get("notes", []),
+            *_gave_way(sampler, counted.tables),
+        ],
     }
     return report, views, iterations, proposals
 
