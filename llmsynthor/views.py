@@ -28,6 +28,8 @@ _LONGEST_KIND = 160
 _MOST_TELLING = 3
 _LEAST_TELLING = 0.05
 """TVD from the table below which a variable says nothing about a proposal."""
+_SURE = 0.995
+"""Share from which a value is written alone."""
 
 
 def within(lines: Sequence[str], characters: int, most: int) -> tuple[list[str], int]:
@@ -132,16 +134,23 @@ def _telling(proposal: Proposal, domain: Domain, marginals: Mapping[str, np.ndar
     order = sorted(range(len(apart)), key=lambda i: (-apart[i], i))[:_MOST_TELLING]
     told = [i for i in order if apart[i] > _LEAST_TELLING]
     words = [
-        f"{clean(domain.variables[i].name, 24)}={_main_values(proposal, domain, i)}" for i in told
+        f"{clean(domain.variables[i].name, 24)}={_main_values(proposal, domain, i, marginals)}"
+        for i in told
     ]
     return ", ".join(words) or "much like the tables"
 
 
-def _main_values(proposal: Proposal, domain: Domain, position: int) -> str:
+def _main_values(
+    proposal: Proposal, domain: Domain, position: int, marginals: Mapping[str, np.ndarray]
+) -> str:
+    """Return a range, or the one or two values that are most above the tables' shares."""
     variable, box = domain.variables[position], proposal.boxes[position]
     if box.limits is not None:
         high = box.limits.high - (1 if variable.kind == "integer" else 0)
         return f"{format_number(box.limits.low)} to {format_number(high)}"
-    order = np.argsort(-np.round(box.share, 9), kind="stable")
-    main = [clean(variable.shown[int(c)], 24) for c in order[:2] if box.share[c] > 0]
-    return " or ".join(main) + (" ..." if int((box.share > 0).sum()) > len(main) else "")
+    above = np.round(box.share - marginals[variable.name], 9)
+    order = [int(c) for c in np.argsort(-above, kind="stable")[:2] if above[c] > 0]
+    return " or ".join(
+        clean(variable.shown[c], 24) + ("" if box.share[c] > _SURE else f" {box.share[c]:.0%}")
+        for c in order
+    )
