@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from llmsynthor.job import Job
-    from llmsynthor.prompting import PlanPrompt, Templates
+    from llmsynthor.prompting import PlanPrompt
     from llmsynthor.providers.budget import BudgetKeeper
     from llmsynthor.sampling import Sampler
+    from llmsynthor.templates import Templates
 
 Outcome = Reply | Exception
 _POLL_S = 0.1
@@ -174,13 +175,15 @@ class Asker:
         self._schema = plan_schema(sampler.domain)
 
     def plan_requests(self, iteration: int, context: Mapping[str, Any]) -> list[Request]:
-        """Return the plan requests of one iteration."""
+        """Return the plan requests of one iteration, each with a focus of its own."""
         calls = self.job.engine.calls_per_iteration
         return [
             self._request(
                 "plan",
                 (iteration - 1) * calls + call,
-                self.templates.render("propose_plan.md.j2", {**context, "call": call + 1}),
+                self.templates.render(
+                    "propose_plan.md.j2", self.prompts.call_context(context, call)
+                ),
                 self._schema,
             )
             for call in range(calls)

@@ -171,6 +171,9 @@ def _members(variable: Variable, label: Any) -> tuple[np.ndarray, int]:  # noqa:
     if label in variable.codes:
         inside[variable.codes[label]] = 1.0
         return inside, 0
+    if label in variable.shown_codes:  # cut and cleaned, as the prompt has it
+        inside[variable.shown_codes[label]] = 1.0
+        return inside, 0
     if variable.is_numeric:
         try:
             interval = parse_bin(label, variable.kind, variable.low, variable.high)
@@ -190,12 +193,12 @@ def _plain(label: str) -> str:
 
 
 def _suggestion(variable: Variable, label: str) -> str:
-    near = get_close_matches(label, variable.labels, n=1, cutoff=0.6)
+    near = get_close_matches(label[:200], variable.shown, n=1, cutoff=0.6)
     return f"; did you mean `{near[0]}`?" if near else f"; use one of {_listed(variable)}"
 
 
 def _listed(variable: Variable) -> str:
-    shown = ", ".join(variable.labels[:12])
+    shown = ", ".join(variable.shown[:12])
     return shown + (", ..." if variable.size > 12 else "")
 
 
@@ -203,6 +206,6 @@ def _in_proportion(variable: Variable, inside: np.ndarray, marginal: np.ndarray)
     share = inside * marginal
     total = share.sum()
     if not total > 0:
-        names: Sequence[str] = [variable.labels[i] for i in np.flatnonzero(inside)[:3]]
+        names: Sequence[str] = [variable.shown[i] for i in np.flatnonzero(inside)[:3]]
         raise BoxError(f"the tables have nobody with {', '.join(names) or 'this value'}")
     return np.asarray(share / total)

@@ -7,6 +7,8 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from llmsynthor.labels import printable
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -19,8 +21,8 @@ def out(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """Write a line of the story to stderr."""
-    sys.stderr.write(text + "\n")
+    """Write a line of the story to stderr; no label in it can steer the terminal."""
+    sys.stderr.write(printable(text, "\n") + "\n")
     sys.stderr.flush()
 
 
@@ -81,7 +83,7 @@ class ConsoleListener:
     def _tell(
         self, level: str, words: str, *, always: bool = False, short: str | None = None
     ) -> None:
-        stamped = f"{datetime.now(UTC).isoformat(timespec='seconds')} {level} {words}"
+        stamped = f"{datetime.now(UTC).isoformat(timespec='seconds')} {level} {printable(words)}"
         try:
             with self._log.open("a", encoding="utf-8") as file:
                 file.write(stamped + "\n")
@@ -110,6 +112,7 @@ def print_summary(report: dict[str, Any], folder: Path) -> None:
     say("")
     for role, title in (
         ("control", "control tables (met)"),
+        ("released", "tables freed by the scenario"),
         ("validate", "validate tables (held out)"),
     ):
         tables = [table for table in report["tables"] if table["role"] == role]
@@ -163,4 +166,5 @@ def _verdict(report: dict[str, Any]) -> None:
 
 def print_json(content: object) -> None:
     """Write JSON to stdout."""
-    out(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False))
+    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False)
+    out("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))

@@ -74,7 +74,7 @@ def binding_tables(tables: Sequence[Table]) -> tuple[Table, ...]:
     """
     kept: list[Table] = []
     for table in sorted(tables, key=lambda t: (t.is_soft, -t.cells, t.name)):
-        if table.is_soft or not any(_implies(other, table) for other in kept):
+        if table.is_soft or not any(implies(other, table) for other in kept):
             kept.append(table)
     return tuple(kept)
 
@@ -93,7 +93,7 @@ def rounding_tables(tables: Sequence[Table], records: int) -> tuple[Table, ...]:
     return (*binding, *(table for table in tables if table not in binding))
 
 
-def _implies(fine: Table, coarse: Table) -> bool:
+def implies(fine: Table, coarse: Table) -> bool:
     """Return whether every cell of `fine` lies inside one cell of `coarse`."""
     if not set(coarse.scope) <= set(fine.scope):
         return False

@@ -1,20 +1,54 @@
-"""Dependency inference: reading which variables a model says depend on each other."""
+"""Dependency inference: which variables depend on each other, and which tables say how."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, Literal
 
 from llmsynthor.plan import read_json
 
 if TYPE_CHECKING:
-    from llmsynthor.domain import Domain
+    from collections.abc import Sequence
 
-_MOST_GROUPS = 12
+    from llmsynthor.domain import Domain
+    from llmsynthor.tables import Table
+
+MOST_GROUPS = 12
 _LARGEST_GROUP = 4
 
 
-def read_groups(text: str, domain: Domain) -> list[list[str]]:
-    """Return the groups named in a reply, with known variables only, none twice.
+@dataclass(frozen=True)
+class Coverage:
+    """What the control tables say about a group of variables.
+
+    Attributes:
+        variables: The group.
+        how: `given` by a table of just these variables; `inside` a larger table, whose sums give
+            the figures; `none`.
+        table: The table's name, or None.
+        missing: Pairs of the group that no control table has together.
+    """
+
+    variables: tuple[str, ...]
+    how: Literal["given", "inside", "none"]
+    table: str | None
+    missing: tuple[tuple[str, str], ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as the report holds it."""
+        return {
+            "variables": list(self.variables),
+            "how": self.how,
+            "table": self.table,
+            "pairs_without_table": [list(pair) for pair in self.missing],
+        }
+
+
+def read_groups(text: str, domain: Domain) -> tuple[list[list[str]], list[str]]:
+    """Return the groups named in a reply, and the names in them that are no variables.
+
+    Groups hold known variables only, at least two, none comes twice.
 
     Args:
         text: The model's words.
@@ -23,11 +57,26 @@ def read_groups(text: str, domain: Domain) -> list[list[str]]:
     content = read_json(text)
     raw = content.get("groups") if isinstance(content, dict) else content
     groups: list[list[str]] = []
+    unknown: dict[str, None] = {}
     for entry in raw if isinstance(raw, list) else []:
-        named = (
-            {name for name in entry if isinstance(name, str)} if isinstance(entry, list) else set()
-        )
+        written = [n for n in entry if isinstance(n, str)] if isinstance(entry, list) else []
+        unknown |= dict.fromkeys(n for n in written if n not in domain.names_of_shown)
+        named = {domain.names_of_shown.get(name) for name in written}
         group = [name for name in domain.names if name in named][:_LARGEST_GROUP]
         if len(group) > 1 and group not in groups:
             groups.append(group)
-    return groups[:_MOST_GROUPS]
+    return groups[:MOST_GROUPS], list(unknown)
+
+
+def cover(group: Sequence[str], tables: Sequence[Table]) -> Coverage:
+    """Return what tables say about a group: one of its own before the smallest larger one."""
+    names = set(group)
+    holding = sorted((t for t in tables if names <= set(t.scope)), key=lambda t: (t.cells, t.name))
+    own = [table for table in holding if set(table.scope) == names]
+    together = {frozenset(pair) for t in tables for pair in combinations(t.scope, 2)}
+    return Coverage(
+        variables=tuple(group),
+        how="given" if own else "inside" if holding else "none",
+        table=(own or holding)[0].name if holding else None,
+        missing=tuple(p for p in combinations(group, 2) if frozenset(p) not in together),
+    )

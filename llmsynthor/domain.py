@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from llmsynthor.labels import distinct
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -70,6 +72,16 @@ class Variable:
         """Return the code of each label."""
         return {label: code for code, label in enumerate(self.labels)}
 
+    @cached_property
+    def shown(self) -> tuple[str, ...]:
+        """Return each label as a model is shown it: printable, cut, no two alike."""
+        return distinct(self.labels)
+
+    @cached_property
+    def shown_codes(self) -> Mapping[str, int]:
+        """Return the code of each label as it is shown."""
+        return {label: code for code, label in enumerate(self.shown)}
+
     @property
     def low(self) -> float:
         """Return the smallest legal value."""
@@ -109,6 +121,16 @@ class Domain:
     def positions(self) -> Mapping[str, int]:
         """Return each variable's column."""
         return {name: position for position, name in enumerate(self.names)}
+
+    @cached_property
+    def shown(self) -> Mapping[str, str]:
+        """Return each variable's name as a model is shown it."""
+        return dict(zip(self.names, distinct(self.names), strict=True))
+
+    @cached_property
+    def names_of_shown(self) -> Mapping[str, str]:
+        """Return the variable of each name that a model may write: the whole or as shown."""
+        return {shown: name for name, shown in self.shown.items()} | {n: n for n in self.names}
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from llmsynthor.controls import (
 )
 from llmsynthor.discrepancy import tvd
 from llmsynthor.integerize import integerize
+from llmsynthor.labels import clean
 from llmsynthor.library import library_share, library_tvd, proposal_line, rejection_line
 from llmsynthor.materialize import Materializer, deal, in_parallel
 from llmsynthor.pivotal import Balance, choose_scopes
@@ -136,12 +137,17 @@ class Engine:
             from llmsynthor.dependencies import read_groups
 
             words, _ = asker.ask_groups()
-            self.state.groups = read_groups(words or "", self.tables.domain)
+            self.state.groups, unknown = read_groups(words or "", self.tables.domain)
+            if words is not None and not self.state.groups:
+                self._note("the model named no variables that depend on each other")
+            if unknown:
+                named = ", ".join(f"`{clean(name, 40)}`" for name in unknown[:3])
+                self._note(f"left out of the groups of dependent variables: {named}, no variable")
 
     def _iterate(self, asker: Asker, iteration: int) -> bool:
         """Do one iteration; return whether to go on."""
         state, started = self.state, self.clock()
-        found = asker.ask_plans(iteration, self.plan_context(asker), state.next_id)
+        found = asker.ask_plans(iteration, self.plan_context(asker, iteration), state.next_id)
         if found.stop and not found.plans:
             state.stop_reason = found.stop
             return False
@@ -157,10 +163,12 @@ class Engine:
         state.stop_reason = found.stop or self._levelled_off() or ""
         return not state.stop_reason
 
-    def plan_context(self, asker: Asker) -> dict[str, Any]:
-        """Return what the next iteration's plan prompts are made from."""
+    def plan_context(self, asker: Asker, iteration: int) -> dict[str, Any]:
+        """Return what an iteration's plan prompts are made from."""
         return asker.prompts.plan_context(
+            library=self.state.library,
             library_size=len(self.state.library),
+            iteration=iteration,
             groups=self.state.groups,
             rejected=self.state.refused,
             **self._guidance(),

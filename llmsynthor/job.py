@@ -6,9 +6,10 @@ Keys exist only when the program honours them.
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 PROVIDERS_WITHOUT_CALLS = ("none", "replay")
 
@@ -113,6 +114,26 @@ class TableSpec(JobModel):
                 "`tolerance` and `weight` are for control tables; this one is only scored"
             )
         return self
+
+    @property
+    def known_as(self) -> str:
+        """Return the table's name: as given, or the file's."""
+        return self.name or PurePath(self.file).stem
+
+
+class Scenario(JobModel):
+    """What if: a sentence for the model, and the tables that it frees."""
+
+    text: str = Field(min_length=1, description="One sentence of what-if, added to the prompt.")
+    release: list[str] = Field(
+        default_factory=list,
+        description="Names of tables that the scenario may change: they are scored, not met.",
+    )
+
+
+def _scenario(given: Any) -> Any:  # noqa: ANN401 - whatever the file has
+    """Return a plain sentence as a scenario that frees no table."""
+    return {"text": given} if isinstance(given, str) else given
 
 
 class RuleSpec(JobModel):
@@ -251,7 +272,14 @@ class Job(JobModel):
     description: str = Field("", description="What a record is; goes into the prompt.")
     records: int = Field(ge=1, description="How many records to make.")
     seed: int = Field(0, ge=0, description="Root of all random numbers.")
-    scenario: str | None = Field(None, description="One sentence of what-if, added to the prompt.")
+    scenario: Annotated[
+        Scenario | None,
+        BeforeValidator(_scenario, json_schema_input_type=str | Scenario | None),
+    ] = Field(
+        None,
+        description="One sentence of what-if, added to the prompt; or `{text: ..., release: [...]}` "
+        "with the names of the tables that it may change. All other tables hold.",
+    )
     variables: dict[str, VariableSpec] = Field(min_length=1, description="Name -> variable.")
     tables: list[TableSpec] = Field(min_length=1, description="The target tables.")
     rules: list[RuleSpec] = Field(default_factory=list, description="Validity rules.")
@@ -270,7 +298,7 @@ class Job(JobModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Job:
-        problems = [*self._bad_names(), *self._bad_groups()]
+        problems = [*self._bad_names(), *self._bad_groups(), *self._bad_release()]
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -296,6 +324,28 @@ class Job(JobModel):
             for name in group
             if name not in self.variables
         ]
+
+    @property
+    def released(self) -> tuple[str, ...]:
+        """Return the names of the tables that the scenario frees."""
+        return tuple(dict.fromkeys(self.scenario.release)) if self.scenario else ()
+
+    def _bad_release(self) -> list[str]:
+        roles = {table.known_as: table.role for table in self.tables}
+        found = [
+            f"`scenario.release` names `{name}`, which is no table (tables: {', '.join(roles)})"
+            for name in self.released
+            if name not in roles
+        ]
+        found += [
+            f"`scenario.release` names `{name}`, which has `role: validate` and is not met anyway"
+            for name in self.released
+            if roles.get(name) == "validate"
+        ]
+        control = {name for name, role in roles.items() if role == "control"}
+        if control and control <= set(self.released):
+            found.append("`scenario.release` frees every control table, so nothing would be met")
+        return found
 
 
 UNFINGERPRINTED: dict[str, str] = {

@@ -100,8 +100,11 @@ def plan_schema(domain: Domain) -> dict[str, Any]:
 def _plan_schema(domain: Domain, listed: Collection[str]) -> dict[str, Any]:
     values = {
         "type": "object",
-        "properties": {v.name: _value_schema(v, listed=v.name in listed) for v in domain.variables},
-        "required": list(domain.names),
+        "properties": {
+            domain.shown[v.name]: _value_schema(v, listed=v.name in listed)
+            for v in domain.variables
+        },
+        "required": list(domain.shown.values()),
         "additionalProperties": False,
     }
     proposal = {
@@ -126,8 +129,8 @@ def _value_schema(variable: Variable, *, listed: bool) -> dict[str, Any]:
     label: dict[str, Any] = {"type": "string"}
     weights: dict[str, Any] = {"type": "object", "minProperties": 1}
     if listed:
-        label["enum"] = list(variable.labels)
-        weights["properties"] = {name: {"type": "number", "minimum": 0} for name in variable.labels}
+        label["enum"] = list(variable.shown)
+        weights["properties"] = {name: {"type": "number", "minimum": 0} for name in variable.shown}
         weights["additionalProperties"] = False
     else:
         weights["additionalProperties"] = {"type": "number", "minimum": 0}
@@ -214,6 +217,12 @@ def _repaired(body: str) -> Any:  # noqa: ANN401 - whatever JSON holds
         return None
 
 
+def _by_variable(values: dict[Any, Any], domain: Domain) -> dict[Any, Any]:
+    """Return the values with the names that a prompt had to cut or clean spelt out."""
+    known = domain.names_of_shown
+    return {known.get(name, name): value for name, value in values.items()}
+
+
 def _reason(entry: Any) -> str:  # noqa: ANN401 - whatever the model wrote
     reason = entry.get("reason") if isinstance(entry, dict) else None
     return reason[:_REASON_LENGTH] if isinstance(reason, str) else ""
@@ -235,7 +244,7 @@ class _Reader:
         if not isinstance(entry, dict) or not isinstance(entry.get("values"), dict):
             self.problems.append("a proposal needs `reason`, `count` and an object `values`")
             return (), 0
-        values = entry["values"]
+        values = entry["values"] = _by_variable(entry["values"], self.domain)
         count = self._count(entry.get("count"))
         unknown = [str(name)[:40] for name in values if name not in self.domain.positions]
         if unknown:

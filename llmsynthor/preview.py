@@ -83,7 +83,7 @@ def preview(prepared: Prepared, listener: Listener, *, ask: bool) -> dict[str, A
         engine = kind(job, prepared.sampler, run, listener, time.monotonic, asker)
         if isinstance(job.dependencies, list):
             engine.state.groups = [list(group) for group in job.dependencies]
-        context = engine.plan_context(asker)
+        context = engine.plan_context(asker, 1)
         first = asker.plan_requests(1, context)[0]
         found = asker.ask_plans(1, context, 0) if ask else None
     tokens = meter.count_tokens(first)

@@ -117,7 +117,7 @@ def _check_categories(text: str, domain: Domain, scope: Sequence[str]) -> None:
         variables = [domain[n] for n in named if not domain[n].is_numeric]
         category = token[1:-1].replace("''", "'")
         if variables and not any(category in variable.codes for variable in variables):
-            known = [label for variable in variables for label in variable.labels]
+            known = [label for variable in variables for label in variable.shown]
             near = get_close_matches(category, known, n=1, cutoff=0.6)
             raise JobError(
                 f"`{category}` is no category of `{'` or `'.join(v.name for v in variables)}`"

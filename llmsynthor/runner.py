@@ -28,7 +28,7 @@ from llmsynthor.feasibility.check import check_feasible
 from llmsynthor.job import fingerprinted
 from llmsynthor.jobfile import LoadedJob, dump_job, load_job, parse_job
 from llmsynthor.preflight import check_agreement
-from llmsynthor.prompting import PlanPrompt, Templates
+from llmsynthor.prompting import PlanPrompt
 from llmsynthor.providers.budget import BudgetKeeper
 from llmsynthor.providers.promptlog import PROMPT_LOG, PromptKeeper
 from llmsynthor.providers.replay import REPLY_LOG, LoggedProvider, ReplayProvider, replies_in
@@ -38,6 +38,7 @@ from llmsynthor.rules import compile_rules
 from llmsynthor.rundir import RunDirectory
 from llmsynthor.sampling import Sampler
 from llmsynthor.tables import load_tables
+from llmsynthor.templates import Templates
 
 if TYPE_CHECKING:
     from collections.abc import Callable

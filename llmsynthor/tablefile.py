@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import polars as pl
 
 from llmsynthor.errors import TableError
+from llmsynthor.labels import clean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,7 +103,7 @@ def read_raw_table(spec: TableSpec, path: Path, variables: Mapping[str, Variable
         raise TableError("\n".join([*problems[:_MOST_PROBLEMS], *more]))
     rounding = _rounding(frame[figure]) if figure == "share" else 0.0
     return RawTable(
-        name=spec.name or path.stem,
+        name=spec.known_as,
         file=spec.file,
         role=spec.role,
         scope=scope,
@@ -199,9 +200,9 @@ def _keys(
 def _suggest(given: str, known: Mapping[str, object] | set[str]) -> str:
     near = get_close_matches(given, list(known), n=1, cutoff=0.6)
     if near:
-        return f"; did you mean `{near[0]}`?"
+        return f"; did you mean `{clean(near[0])}`?"
     listed = sorted(known)
-    shown = ", ".join(listed[:12]) + (", ..." if len(listed) > 12 else "")
+    shown = ", ".join(clean(name) for name in listed[:12]) + (", ..." if len(listed) > 12 else "")
     return f" (known: {shown})"
 
 

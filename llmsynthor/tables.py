@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from llmsynthor.job import VariableSpec
     from llmsynthor.jobfile import LoadedJob
 
-Role = Literal["control", "validate"]
+Role = Literal["control", "validate", "released"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,8 @@ class Table:
     Attributes:
         name: Unique in the job.
         file: As written in the job.
-        role: `control` or `validate`.
+        role: `control`, `validate`, or `released` by the scenario: scored, and where no control
+            table has a variable, the start that proposals and background tilt.
         scope: Its variables, in the file's order.
         labels: Per variable the table's own categories or bins.
         groups: Per variable the table's code of each of the domain's codes, int32.
@@ -137,6 +138,11 @@ class TableSet:
         return tuple(table for table in self.control if not table.is_soft)
 
     @cached_property
+    def released(self) -> tuple[Table, ...]:
+        """Return the tables that the scenario frees."""
+        return tuple(table for table in self.tables if table.role == "released")
+
+    @cached_property
     def validate(self) -> tuple[Table, ...]:
         """Return the tables that are only scored."""
         return tuple(table for table in self.tables if table.role == "validate")
@@ -145,10 +151,13 @@ class TableSet:
         """Return the target share of each category or bin of a variable, shape `(size,)`.
 
         It comes from the control table that cuts the variable finest; what no table splits is
-        split evenly over a bin's width (or over the categories).
+        split evenly over a bin's width (or over the categories). A released table stands in where
+        no control table has the variable: without it a scenario would begin from nothing.
         """
         variable = self.domain[name]
-        tables = [table for table in self.control if name in table.scope]
+        tables = [table for table in self.control if name in table.scope] or [
+            table for table in self.released if name in table.scope
+        ]
         width = np.diff(variable.edges) if variable.is_numeric else np.ones(variable.size)
         if not tables:
             return np.asarray(width / width.sum())
@@ -196,7 +205,7 @@ def load_tables(loaded: LoadedJob) -> TableSet:
             _variable(name, spec, bins.get(name, {})) for name, spec in loaded.job.variables.items()
         )
     )
-    return TableSet(domain, tuple(_build(raw, domain) for raw in raws))
+    return TableSet(domain, tuple(_build(raw, domain, loaded.job.released) for raw in raws))
 
 
 def _published_bins(
@@ -244,7 +253,7 @@ def _variable(name: str, spec: VariableSpec, bins: Mapping[str, Interval]) -> Va
     return Variable(name, spec.type, labels, edges, True, spec.description, spec.unit, decimals)
 
 
-def _build(raw: RawTable, domain: Domain) -> Table:
+def _build(raw: RawTable, domain: Domain, released: Sequence[str]) -> Table:
     axes = [_axis(domain[name], [key[i] for key in raw.keys]) for i, name in enumerate(raw.scope)]
     shape = [len(labels) for labels, _, _ in axes]
     cells = tuple(
@@ -254,7 +263,7 @@ def _build(raw: RawTable, domain: Domain) -> Table:
     return Table(
         name=raw.name,
         file=raw.file,
-        role=raw.role,
+        role="released" if raw.name in released else raw.role,
         scope=raw.scope,
         labels=tuple(labels for labels, _, _ in axes),
         groups=tuple(group for _, _, group in axes),

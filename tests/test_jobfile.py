@@ -202,7 +202,11 @@ def test_the_last_of_two_overrides_wins(tmp_path):
             "--set variables.sex.values=[a, yes]: variables.sex.values.1: "
             f"Input should be a valid string, got True {YAML_BOOLEAN}",
         ),
-        ("scenario.a=1", "--set scenario.a=1: scenario: Input should be a valid string"),
+        (
+            "scenario.a=1",
+            "job.yaml:1:1: scenario.text: this key is needed\n--set scenario.a=1: scenario.a: "
+            "unknown key; see `llmsynthor schema` for the keys there are",
+        ),
     ],
 )
 def test_a_wrong_override_is_named_as_the_place(tmp_path, override, message):

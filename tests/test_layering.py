@@ -14,16 +14,18 @@ LAYERS = [
     "console",
     "preview",
     "runner",
-    "explain usage engine state append batches materialize asking report report.build report.curve report.page",
+    "explain usage engine state append batches materialize asking report report.build report.curve report.page "
+    "report.scenario",
     "providers providers.base providers.budget providers.limiter providers.litellm_provider "
-    "providers.replay providers.promptlog providers.retry providers.secrets providers.structured rundir preflight prompting dependencies",
+    "providers.replay providers.promptlog providers.retry providers.secrets providers.structured rundir preflight "
+    "prompting templates guidance views dependencies",
     "feasibility.check feasibility.clashes feasibility.certificate feasibility.reach "
     "feasibility.columns feasibility.restricted feasibility.maxsum feasibility.lawful "
     "feasibility.conflict feasibility",
     "tables tablefile controls calibration integerize pivotal moves mutations sampling "
     "background binvalues maxent plan boxes library "
     "discrepancy rules jobfile job stopping",
-    "domain errors seeds ",
+    "domain errors seeds labels",
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()} | {
     "": len(LAYERS)

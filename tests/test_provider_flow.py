@@ -141,5 +141,14 @@ def test_dependency_groups_reach_the_prompts_and_the_report(tmp_path):
     with ScriptedServer([groups], default=plan_for) as server:
         assert run(tmp_path, server, "--set", "dependencies=infer", concurrency=1) == 0
         prompts = [body["messages"][-1]["content"] for body in server.bodies]
-    assert report(tmp_path / "out")["dependencies"] == [["age", "mode"]]
-    assert "# Groups of variables that depend on each other\n- age, mode\n" in prompts[1]
+    found = report(tmp_path / "out")
+    assert found["dependencies"] == [
+        {
+            "variables": ["age", "mode"],
+            "how": "none",
+            "table": None,
+            "pairs_without_table": [["age", "mode"]],
+        }
+    ]
+    assert "- no table is given for (age, mode): rely on how the world is\n" in prompts[1]
+    assert "left out of the groups of dependent variables: `moon`, no variable" in found["notes"]

@@ -125,7 +125,10 @@ def make_report(rows: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
         "description": "Trips on one day.",
         "version_llmsynthor": "0.1.0",
         "created": "2026-11-23T13:28:22+00:00",
-        "dependencies": [["mode", "purpose"], ["age"]],
+        "dependencies": [
+            {"variables": ["mode", "purpose"], "how": "inside", "table": "mode_purpose_age"},
+            {"variables": ["age", "sex"], "how": "none", "table": None},
+        ],
         "uncovered_pairs": 50,
         "summary": {
             "control_tvd_max": 0.0012,
@@ -223,7 +226,11 @@ def test_hostile_text_stays_text() -> None:
     hostile = " ".join(HOSTILE)
     report = make_report([make_row(view) for view in views])
     report |= dict.fromkeys(("name", "description", "stop_reason", "job_fingerprint"), hostile)
-    report |= {"notes": [hostile], "dependencies": [list(HOSTILE)], "inputs": {hostile: hostile}}
+    report |= {
+        "notes": [hostile],
+        "dependencies": [{"variables": list(HOSTILE), "how": "given", "table": hostile}],
+        "inputs": {hostile: hostile},
+    }
     report["rules"] = [{"name": hostile, "expression": hostile, "violations": 1}]
     report["llm"]["model"] = hostile
     proposals = [

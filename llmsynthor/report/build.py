@@ -10,6 +10,7 @@ import numpy as np
 from llmsynthor import __version__
 from llmsynthor.calibration import calibrate
 from llmsynthor.controls import controls_of_all
+from llmsynthor.dependencies import cover
 from llmsynthor.discrepancy import Discrepancy, discrepancy, least_tae, noise_floor_tvd, tvd
 from llmsynthor.errors import RunDirectoryError
 from llmsynthor.jobfile import LoadedJob, parse_job
@@ -21,6 +22,7 @@ from llmsynthor.providers.replay import REPLY_LOG, replies_in
 from llmsynthor.providers.structured import simplest
 from llmsynthor.report.curve import cumulative
 from llmsynthor.report.page import TableView, render_page
+from llmsynthor.report.scenario import scenario_notes, scenario_part
 from llmsynthor.rules import allowed_share, compile_rules, violations
 from llmsynthor.sampling import Sampler
 from llmsynthor.stopping import Effort
@@ -101,7 +103,10 @@ def build_report(
             }
             for rule in sampler.rules
         ],
-        "dependencies": last.get("groups", []),
+        "scenario": scenario_part(job, sampler.tables),
+        "dependencies": [
+            cover(group, sampler.tables.control).as_json() for group in last.get("groups", [])
+        ],
         "uncovered_pairs": len(sampler.tables.uncovered_pairs()),
         "llm": _llm(run, job, iterations, proposals),
         "convergence": _convergence(iterations),
@@ -110,7 +115,11 @@ def build_report(
         "inputs": manifest["inputs"],
         "seed": job.seed,
         "job_fingerprint": manifest["job_fingerprint"],
-        "notes": [*last.get("notes", []), *_gave_way(sampler, counted.tables)],
+        "notes": [
+            *scenario_notes(job, sampler.tables),
+            *last.get("notes", []),
+            *_gave_way(sampler, counted.tables),
+        ],
     }
     return report, views, iterations, proposals
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jinja2 import Environment, StrictUndefined
 
+from llmsynthor.labels import printable
 from llmsynthor.report.curve import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, cumulative, curves
 
 if TYPE_CHECKING:
@@ -121,14 +122,17 @@ def render_page(
             iteration alone; library and records are what there is after it.
         proposals: Every proposal, accepted or not.
     """
-    control, validate = (_scored(report, role) for role in ("control", "validate"))
-    blocks = _blocks(views, [*control, *validate])
+    control, validate, released = (
+        _scored(report, role) for role in ("control", "validate", "released")
+    )
+    blocks = _blocks(views, [*control, *validate, *released])
     accepted = [entry for entry in proposals if entry["accepted"]]
     most_records = sorted(accepted, key=lambda entry: -entry["records"])[:PROPOSALS_SHOWN]
     page = _template().render(
         report=report,
         control=control,
         validate=validate,
+        released=released,
         anchors={(block.view.role, block.view.name): block.anchor for block in blocks},
         blocks=blocks,
         iterations=iterations,
@@ -152,8 +156,12 @@ def render_page(
         open_tables=OPEN_TABLES,
         proposals_shown=PROPOSALS_SHOWN,
     )
-    # A model can write half a surrogate pair, which no file in UTF-8 can hold.
-    return page.encode("utf-8", "replace").decode("utf-8")
+    return _whole(page)
+
+
+def _whole(text: str) -> str:
+    """Return the text with `?` for half a surrogate pair, which no file in UTF-8 can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 @cache
@@ -298,7 +306,7 @@ def _duration(seconds: float | None) -> str:
 
 def _label(text: object, longest: int = 160) -> str:
     """Return a label as people can see it: never empty, never a page long."""
-    shown = str(text).strip() or "(blank)"
+    shown = printable(_whole(str(text))).strip() or "(blank)"
     return shown if len(shown) <= longest else f"{shown[:longest].rstrip()}…"
 
 

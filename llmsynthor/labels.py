@@ -1,0 +1,58 @@
+"""Labels as people and models are shown them: on one line, printable, not endless, told apart."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LONGEST_LABEL = 120
+_FENCE = re.compile(r"<(?=\s*/?\s*data\b)", re.IGNORECASE)
+"""What could open or close the part of a prompt that is data."""
+
+
+def printable(text: str, kept: str = "") -> str:
+    """Return the text with a space for each control character, bidi mark and half surrogate.
+
+    Args:
+        text: Any text.
+        kept: Characters that may stay all the same, such as a line break.
+    """
+    return "".join(c if c.isprintable() or c in kept else " " for c in text)
+
+
+def fenced(text: str) -> str:
+    """Return the text without anything that could end the part of a prompt that is data."""
+    return _FENCE.sub("\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}", text)
+
+
+def clean(text: str, longest: int = LONGEST_LABEL) -> str:
+    """Return a label fit for one line of a prompt, cut to `longest` characters.
+
+    Example:
+        >>> clean("a" + chr(10) + "b")
+        'a b'
+    """
+    kept = fenced(" ".join(printable(text).split()))
+    return kept if len(kept) <= longest else kept[: longest - 1] + "…"
+
+
+def distinct(labels: Sequence[str]) -> tuple[str, ...]:
+    """Return each label cleaned; those that would look the same get a number, so each is one.
+
+    Example:
+        >>> distinct(["a", "a" + chr(9), "b"])
+        ('a', 'a (2)', 'b')
+    """
+    raw, taken, shown = set(labels), set[str](), []
+    for label in labels:
+        start = clean(label) or "(blank)"
+        name, number = start, 1
+        while name in taken or (name != label and name in raw):
+            number += 1
+            name = f"{start} ({number})"
+        taken.add(name)
+        shown.append(name)
+    return tuple(shown)

@@ -1,0 +1,122 @@
+"""Templates of prompts: finding, checking and rendering them."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+from jinja2 import meta
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from llmsynthor.errors import JobError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+CONTEXT: dict[str, frozenset[str]] = {
+    "system.md.j2": frozenset(),
+    "propose_plan.md.j2": frozenset(
+        [
+            "description",
+            "scenario",
+            "released",
+            "variables",
+            "rules",
+            "rules_more",
+            "groups",
+            "no_table",
+            "uncovered",
+            "uncovered_more",
+            "library_size",
+            "kinds",
+            "gaps",
+            "too_many",
+            "rejected",
+            "proposals",
+            "call",
+            "calls",
+            "focus",
+            "taken",
+            "taken_more",
+            "names",
+            "examples",
+            "records",
+            "numeric",
+        ]
+    ),
+    "repair_plan.md.j2": frozenset({"problems", "answer", "cut", "prompt"}),
+    "dependencies.md.j2": frozenset(
+        {"description", "scenario", "released", "variables", "scopes", "scopes_more", "most"}
+    ),
+}
+"""What each template may use."""
+
+
+class Templates:
+    """The templates of a job: the job's folder first, then the package's."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """Find and check all templates.
+
+        Raises:
+            JobError: A template has an error, or uses a name that it is not given.
+        """
+        self.environment = (
+            ImmutableSandboxedEnvironment(  # text for a model, not HTML: no autoescape
+                undefined=jinja2.StrictUndefined,
+                trim_blocks=True,
+                lstrip_blocks=True,
+                keep_trailing_newline=False,
+            )
+        )
+        if folder is not None and not folder.is_dir():
+            raise JobError(f"prompts: {folder} is no folder")
+        self.sources = {name: _source(name, folder) for name in CONTEXT}
+        self._compiled = {name: self._compile(name) for name in CONTEXT}
+
+    def _compile(self, name: str) -> jinja2.Template:
+        source = self.sources[name]
+        try:
+            used = meta.find_undeclared_variables(self.environment.parse(source))
+        except jinja2.TemplateSyntaxError as error:
+            raise JobError(f"prompts/{name}:{error.lineno}: {error.message}") from None
+        unknown = sorted(used - CONTEXT[name])
+        if unknown:
+            given = ", ".join(sorted(CONTEXT[name])) or "nothing"
+            raise JobError(
+                f"prompts/{name}: `{unknown[0]}` is not given to this template (given: {given})"
+            )
+        return self.environment.from_string(source)
+
+    def render(self, name: str, context: Mapping[str, Any]) -> str:
+        """Return a rendered template.
+
+        Raises:
+            JobError: The template fails on this context.
+        """
+        try:
+            return self._compiled[name].render(**context).strip() + "\n"
+        except jinja2.TemplateError as error:
+            raise JobError(f"prompts/{name}: {error}") from None
+
+    def hashes(self) -> dict[str, str]:
+        """Return each template's sha256."""
+        return {n: hashlib.sha256(s.encode()).hexdigest() for n, s in sorted(self.sources.items())}
+
+
+def _source(name: str, folder: Path | None) -> str:
+    if folder is not None and (folder / name).exists():
+        try:
+            return (folder / name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise JobError(f"{folder / name}: cannot be read ({error})") from None
+    return _packaged(name)
+
+
+@lru_cache
+def _packaged(name: str) -> str:
+    return (resources.files("llmsynthor") / "prompts" / name).read_text(encoding="utf-8")

@@ -1,0 +1,156 @@
+"""Views for a prompt: variables, proposals and lists in a bounded number of characters."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from llmsynthor.discrepancy import tvd
+from llmsynthor.domain import format_number
+from llmsynthor.guidance import WIDE
+from llmsynthor.labels import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from llmsynthor.domain import Domain, Variable
+    from llmsynthor.plan import Proposal
+
+_SHARES_CHARACTERS = 9000
+_DESCRIPTIONS_CHARACTERS = 4000
+_LONGEST_DESCRIPTION = 400
+_MOST_KINDS = 12
+_READ_FOR_KINDS = 60
+"""Proposals looked at: those of one kind share a line."""
+_LONGEST_KIND = 160
+_MOST_TELLING = 3
+_LEAST_TELLING = 0.05
+"""TVD from the table below which a variable says nothing about a proposal."""
+_SURE = 0.995
+"""Share from which a value is written alone."""
+
+
+def within(lines: Sequence[str], characters: int, most: int) -> tuple[list[str], int]:
+    """Return the first lines that fit, and how many are left out."""
+    kept: list[str] = []
+    for line in lines[:most]:
+        characters -= len(line) + 2
+        if characters < 0 and kept:
+            break
+        kept.append(line)
+    return kept, len(lines) - len(kept)
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage."""
+    return f"{100 * share:.1f} %"
+
+
+def shown_variables(
+    domain: Domain, marginals: Mapping[str, np.ndarray], released: Sequence[str]
+) -> list[dict[str, str]]:
+    """Return the variables as the prompt lists them, in a bounded number of characters.
+
+    Each gets the same room, and what short ones leave goes to the long ones.
+
+    Args:
+        domain: The variables.
+        marginals: Target share of each code, by variable.
+        released: Variables whose shares the scenario may change.
+    """
+    values = [_values(v, marginals[v.name]) for v in domain.variables]
+    described = [clean(v.description, _LONGEST_DESCRIPTION) for v in domain.variables]
+    room = _even_room([sum(len(t) + 2 for t in texts) for texts in values], _SHARES_CHARACTERS)
+    words = _even_room([len(text) for text in described], _DESCRIPTIONS_CHARACTERS)
+    return [
+        {
+            "name": domain.shown[variable.name],
+            "kind": "ordered category"
+            if variable.ordered and not variable.is_numeric
+            else variable.kind,
+            "unit": clean(variable.unit),
+            "description": clean(text, max(words, 20)),
+            "shares": _shares(variable, marginals[variable.name], texts, room),
+            "before": "yes" if variable.name in released else "",
+        }
+        for variable, texts, text in zip(domain.variables, values, described, strict=True)
+    ]
+
+
+def _even_room(needs: Sequence[int], characters: int) -> int:
+    """Return the largest room for each so that all together stay within `characters`."""
+    left, room = characters, characters
+    for number, need in enumerate(sorted(needs)):
+        room = left // (len(needs) - number)
+        if need > room:
+            return room
+        left -= need
+    return max(room, max(needs, default=0))
+
+
+def _values(variable: Variable, marginal: np.ndarray) -> list[str]:
+    return [
+        f"{json.dumps(label, ensure_ascii=False)} {percent(float(share))}"
+        for label, share in zip(variable.shown, marginal, strict=True)
+    ]
+
+
+def _shares(variable: Variable, marginal: np.ndarray, texts: Sequence[str], room: int) -> str:
+    """Return the values with their shares: the most frequent ones, in order, and how many more."""
+    frequent = sorted(range(variable.size), key=lambda c: (-marginal[c], c))[:WIDE]
+    kept, _ = within([texts[c] for c in frequent], room, WIDE)
+    codes = sorted(frequent[: len(kept)])
+    more = variable.size - len(codes)
+    limits = (
+        f"; from {format_number(variable.low)} to {format_number(variable.high)}"
+        if variable.is_numeric
+        else ""
+    )
+    left_out = f", and {more} more values with smaller shares" if more else ""
+    return ", ".join(texts[c] for c in codes) + left_out + limits
+
+
+def library_view(
+    library: Sequence[Proposal], domain: Domain, marginals: Mapping[str, np.ndarray]
+) -> list[str]:
+    """Return the largest kinds of record in the library, by count, as short lines."""
+    largest = sorted(library, key=lambda p: (-p.count, p.id))[:_READ_FOR_KINDS]
+    counts: dict[str, int] = {}
+    for proposal in largest:
+        kind = clean(_telling(proposal, domain, marginals), _LONGEST_KIND)
+        counts[kind] = counts.get(kind, 0) + proposal.count
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [f"{count} x {kind}" for kind, count in ranked[:_MOST_KINDS]]
+
+
+def _telling(proposal: Proposal, domain: Domain, marginals: Mapping[str, np.ndarray]) -> str:
+    """Return the values of a proposal that differ most from the tables' shares."""
+    apart = [
+        round(tvd(marginals[v.name], box.share), 9)
+        for v, box in zip(domain.variables, proposal.boxes, strict=True)
+    ]
+    order = sorted(range(len(apart)), key=lambda i: (-apart[i], i))[:_MOST_TELLING]
+    told = [i for i in order if apart[i] > _LEAST_TELLING]
+    words = [
+        f"{clean(domain.variables[i].name, 24)}={_main_values(proposal, domain, i, marginals)}"
+        for i in told
+    ]
+    return ", ".join(words) or "much like the tables"
+
+
+def _main_values(
+    proposal: Proposal, domain: Domain, position: int, marginals: Mapping[str, np.ndarray]
+) -> str:
+    """Return a range, or the one or two values that are most above the tables' shares."""
+    variable, box = domain.variables[position], proposal.boxes[position]
+    if box.limits is not None:
+        high = box.limits.high - (1 if variable.kind == "integer" else 0)
+        return f"{format_number(box.limits.low)} to {format_number(high)}"
+    above = np.round(box.share - marginals[variable.name], 9)
+    order = [int(c) for c in np.argsort(-above, kind="stable")[:2] if above[c] > 0]
+    return " or ".join(
+        clean(variable.shown[c], 24) + ("" if box.share[c] > _SURE else f" {box.share[c]:.0%}")
+        for c in order
+    )

@@ -1,0 +1,81 @@
+"""A scenario in the prompts and the report, and the tables that it frees."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from scripted_server import ScriptedServer, reply
+from small_job import plan, proposal, provider, report, write_job
+
+from llmsynthor.cli import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STRIKE = "All buses are on strike."
+
+
+def run(folder: Path, scenario: Any, **changes: Any) -> tuple[str, dict[str, Any]]:
+    """Run with proposals in which nobody takes a bus; return the first prompt and the report."""
+    kinds = [proposal(n, mode={"car": 2, "walk": 1}, age=[18, 85]) for n in range(6)]
+    with ScriptedServer(default=lambda _: reply(plan(*kinds))) as server:
+        told = provider(server.base_url, concurrency=1)
+        job = write_job(folder, provider=told, scenario=scenario, **changes)
+        assert main(["run", str(job), "--out", str(folder / "out"), "-q"]) == 0
+        return server.bodies[0]["messages"][-1]["content"], report(folder / "out")
+
+
+def test_a_released_table_is_scored_and_follows_the_scenario(tmp_path):
+    prompt, found = run(tmp_path, {"text": STRIKE, "release": ["mode"]})
+    assert f"Assume that this holds: {STRIKE}\nIt changes what these tables counted" in prompt
+    assert '"car" 50.0 %, "bus" 30.0 %, "walk" 20.0 % (before the scenario)' in prompt
+    assert "- mode=" not in prompt
+    assert found["scenario"] == {"text": STRIKE, "released": ["mode"]}
+    scores = {table["name"]: table for table in found["tables"]}
+    assert scores["mode"]["role"] == "released"
+    assert scores["mode"]["pass"] is None
+    assert scores["mode"]["tvd"] > 0.15
+    assert scores["age_work"]["tvd"] == scores["work"]["tvd"] == 0.0
+    assert found["pass"] is True
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Tables freed by the scenario" in page
+    assert STRIKE in page
+
+
+@pytest.mark.parametrize("scenario", [STRIKE, {"text": STRIKE}])
+def test_without_release_the_report_says_that_the_tables_hold(tmp_path, scenario):
+    prompt, found = run(tmp_path, scenario)
+    assert f"{STRIKE}\nThe shares below hold in it all the same" in prompt
+    assert any("the scenario frees no table: the control tables hold" in n for n in found["notes"])
+    assert {t["name"]: t["tvd"] for t in found["tables"]}["mode"] == 0.0
+
+
+def test_a_released_table_that_another_one_fixes_is_named(tmp_path):
+    _, found = run(tmp_path, {"text": "Nobody works.", "release": ["work"]})
+    assert found["notes"][0] == (
+        "the scenario frees `work`, but `age_work` gives the same figures and is met: release it too"
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            ["buses"],
+            "`scenario.release` names `buses`, which is no table (tables: age_work, work, mode, work_mode)",
+        ),
+        (
+            ["work_mode"],
+            "`scenario.release` names `work_mode`, which has `role: validate` and is not met anyway",
+        ),
+        (
+            ["age_work", "work", "mode"],
+            "`scenario.release` frees every control table, so nothing would be met",
+        ),
+    ],
+)
+def test_a_wrong_release_is_an_error(tmp_path, capsys, names, message):
+    job = write_job(tmp_path, scenario={"text": STRIKE, "release": names})
+    assert main(["validate", str(job)]) == 2
+    assert message in capsys.readouterr().err
