@@ -141,7 +141,8 @@ class ProviderSpec(JobModel):
 
     model: str = Field(
         min_length=1,
-        description="A litellm model such as `openai/gpt-4.1-nano`; `replay` for recorded replies; "
+        description="A litellm model such as `openai/gpt-4.1-nano`; `local:FILE.gguf` for a model on "
+        "this machine (extra `local`); `replay` for recorded replies; "
         "`none` for the background only.",
     )
     replies: str | None = Field(

@@ -30,6 +30,7 @@ from llmsynthor.jobfile import LoadedJob, dump_job, load_job, parse_job
 from llmsynthor.preflight import check_agreement
 from llmsynthor.prompting import PlanPrompt, Templates
 from llmsynthor.providers.budget import BudgetKeeper, total_usage
+from llmsynthor.providers.local import PREFIX, LocalProvider, check_local, is_local
 from llmsynthor.providers.replay import REPLY_LOG, LoggedProvider, ReplayProvider, reply_of
 from llmsynthor.report.build import keep_tables, write_report
 from llmsynthor.rules import compile_rules
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from llmsynthor.job import Job
     from llmsynthor.providers.base import Provider, Request
+    from llmsynthor.state import State
 
 FINGERPRINT_VERSION = 2
 """Goes up when the same job would give other records; older runs then refuse to resume."""
@@ -93,12 +95,17 @@ def prepare(path: Path, overrides: list[str]) -> Prepared:
     if loaded.job.provider.model == "replay" and loaded.job.provider.replies:
         files.append(loaded.job.provider.replies)
         ReplayProvider(loaded.resolve(loaded.job.provider.replies), loaded.job.provider.replies)
+    if is_local(loaded.job.provider.model):
+        file = loaded.job.provider.model.removeprefix(PREFIX)
+        check_local(loaded.resolve(file), file)
+        files.append(file)
     inputs = {name: _sha256(loaded.resolve(name)) for name in files}
     return Prepared(loaded, sampler, templates, inputs)
 
 
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def run_job(
@@ -118,7 +125,7 @@ def run_job(
             return _no_op(run, manifest)
         attempt = _begin(prepared, run, manifest)
         try:
-            state = _engine(prepared, options, run, listener, manifest).execute()
+            state = _executed(_engine(prepared, options, run, listener, manifest))
         except (LLMSynthorError, StopRequestedError) as error:
             reason = error.signal_name if isinstance(error, StopRequestedError) else str(error)
             _end(run, manifest, attempt, "partial", int(error.exit_code), reason)
@@ -128,6 +135,16 @@ def run_job(
         code = ExitCode.DONE if report["pass"] else ExitCode.TOLERANCE_MISSED
         _end(run, manifest, attempt, "complete", int(code), state.stop_reason)
         return code, report
+
+
+def _executed(engine: Engine) -> State:
+    """Run the engine to its end; a local model's process ends with it."""
+    try:
+        return engine.execute()
+    finally:
+        close = getattr(engine.asker and engine.asker.provider, "close", None)
+        if close is not None:
+            close()
 
 
 def _no_op(run: RunDirectory, manifest: dict[str, Any]) -> tuple[ExitCode, dict[str, Any]]:
@@ -286,6 +303,10 @@ def _asker(
     if job.provider.model == "replay" and job.provider.replies:
         inner = ReplayProvider(prepared.loaded.resolve(job.provider.replies), job.provider.replies)
         price = (0.0, 0.0)
+    elif is_local(job.provider.model):
+        path = prepared.loaded.resolve(job.provider.model.removeprefix(PREFIX))
+        local = LocalProvider(job.provider, path, job.seed)
+        inner, count_tokens, price = local, local.count_tokens, (0.0, 0.0)
     elif not options.replay:
         from llmsynthor.providers.litellm_provider import LitellmProvider
 

@@ -112,6 +112,12 @@ class LoggedProvider:
         """Return whether the log has the reply."""
         return request.key() in self._known
 
+    def close(self) -> None:
+        """Let go of what the wrapped provider holds."""
+        close = getattr(self._inner, "close", None)
+        if close is not None:
+            close()
+
     def complete(self, request: Request) -> Reply:
         """Return the reply to `request`; see `Provider.complete`."""
         known = self._known.get(request.key())
