@@ -140,10 +140,13 @@ class ProviderSpec(JobModel):
     """Who proposes: a language model, recorded replies, or nobody."""
 
     model: str = Field(
+        "auto",
         min_length=1,
         description="A litellm model such as `openai/gpt-4.1-nano`; `local:FILE.gguf` for a model on "
         "this machine (extra `local`); `replay` for recorded replies; "
-        "`none` for the background only.",
+        "`none` for the background only. `auto`: the only one that a provider's key in the "
+        "environment or a server on this machine offers; where there is none, or a choice, the "
+        "run does not start.",
     )
     replies: str | None = Field(
         None, description="Recorded replies (JSON lines) for `model: replay`; else not read."
@@ -241,7 +244,7 @@ class Job(JobModel):
     prompts: str | None = Field(
         None, description="Folder with templates that replace the built-in ones of the same name."
     )
-    provider: ProviderSpec = Field(description="Who proposes.")
+    provider: ProviderSpec = Field(default_factory=ProviderSpec, description="Who proposes.")
     budget: Budget = Field(default_factory=Budget, description="Limits.")
     engine: EngineSpec = Field(default_factory=EngineSpec, description="How records are made.")
     output: OutputSpec = Field(default_factory=OutputSpec, description="How records are stored.")

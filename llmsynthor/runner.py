@@ -30,6 +30,7 @@ from llmsynthor.jobfile import LoadedJob, dump_job, load_job, parse_job
 from llmsynthor.preflight import check_agreement
 from llmsynthor.prompting import PlanPrompt, Templates
 from llmsynthor.providers.budget import BudgetKeeper, total_usage
+from llmsynthor.providers.discovery import AUTO, discover
 from llmsynthor.providers.local import PREFIX, LocalProvider, check_local, is_local
 from llmsynthor.providers.replay import REPLY_LOG, LoggedProvider, ReplayProvider, reply_of
 from llmsynthor.report.build import keep_tables, write_report
@@ -58,6 +59,8 @@ class Prepared:
     sampler: Sampler
     templates: Templates
     inputs: dict[str, str]
+    model_found: str | None = None
+    """Where the model comes from, in words, when the job names none."""
 
     @property
     def job(self) -> Job:
@@ -75,13 +78,18 @@ class RunOptions:
     replay: bool = False
 
 
-def prepare(path: Path, overrides: list[str]) -> Prepared:
+def prepare(path: Path, overrides: list[str], begun: Path | None = None) -> Prepared:
     """Read and check a job, its tables, rules, templates and recording; spend nothing.
+
+    Args:
+        path: The job file.
+        overrides: `dotted.key=value` texts.
+        begun: A run directory to go on with; a job that names no model keeps that run's.
 
     Raises:
         InputError: Something must change first.
     """
-    loaded = load_job(path, overrides)
+    loaded, model_found = _with_model(load_job(path, overrides), begun)
     tables = load_tables(loaded)
     check_agreement(tables)
     rules = compile_rules(loaded.job.rules, tables.domain)
@@ -100,7 +108,24 @@ def prepare(path: Path, overrides: list[str]) -> Prepared:
         check_local(loaded.resolve(file), file)
         files.append(file)
     inputs = {name: _sha256(loaded.resolve(name)) for name in files}
-    return Prepared(loaded, sampler, templates, inputs)
+    return Prepared(loaded, sampler, templates, inputs, model_found)
+
+
+def _with_model(loaded: LoadedJob, begun: Path | None) -> tuple[LoadedJob, str | None]:
+    """Return the job with a model, and where it comes from if the job names none."""
+    job = loaded.job
+    if job.provider.model != AUTO:
+        return loaded, None
+    resolved = begun / "job.resolved.yaml" if begun is not None else None
+    if resolved is not None and resolved.exists():
+        spec = parse_job(resolved.read_text(encoding="utf-8"), resolved).provider
+        words = f"the job names no `provider.model`: this run began with `{spec.model}`"
+        settings = {k: getattr(spec, k) for k in ("model", "api_base", "api_key_env")}
+    else:
+        found = discover(job.provider)
+        words, settings = found.words, found.settings
+    provider = job.provider.model_copy(update=settings)
+    return LoadedJob(job.model_copy(update={"provider": provider}), loaded.path), words
 
 
 def _sha256(path: Path) -> str:
@@ -124,6 +149,8 @@ def run_job(
         if manifest["status"] == "complete" and not options.replay:
             return _no_op(run, manifest)
         attempt = _begin(prepared, run, manifest)
+        if prepared.model_found is not None:
+            listener.warn(prepared.model_found)
         try:
             state = _executed(_engine(prepared, options, run, listener, manifest))
         except (LLMSynthorError, StopRequestedError) as error:
@@ -238,6 +265,7 @@ def _new_manifest(prepared: Prepared) -> dict[str, Any]:
         "inputs": prepared.inputs,
         "templates": prepared.templates.hashes(),
         "model": prepared.job.provider.model,
+        "model_found": prepared.model_found,
         "api_base": prepared.job.provider.api_base,
         "seed": prepared.job.seed,
         "attempts": [],
