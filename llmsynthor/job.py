@@ -198,6 +198,12 @@ class EngineSpec(JobModel):
     iterations: int = Field(12, ge=1, description="Rounds of asking, at most.")
     calls_per_iteration: int = Field(4, ge=1, le=64, description="Model calls in one iteration.")
     proposals_per_call: int = Field(8, ge=1, le=50, description="Proposals asked for in a call.")
+    plan_style: Literal["auto", "plan", "focus"] = Field(
+        "auto",
+        description="`plan`: the model writes whole plans. `focus`: each call fixes one cell and "
+        "the model completes it, one proposal a call, for small models. `auto` is `focus` for "
+        "`local:` models, else `plan`.",
+    )
     background: Literal["auto"] | Annotated[float, Field(ge=0, le=1)] = Field(
         "auto", description="Share of the prior that needs no model."
     )

@@ -25,6 +25,8 @@ from llmsynthor.errors import (
     StopRequestedError,
 )
 from llmsynthor.feasibility.check import check_feasible
+from llmsynthor.focus import FocusPrompt
+from llmsynthor.focus_asking import FocusAsker, asks_in_focus
 from llmsynthor.job import fingerprinted
 from llmsynthor.jobfile import LoadedJob, dump_job, load_job, parse_job
 from llmsynthor.preflight import check_agreement
@@ -355,10 +357,11 @@ def _asker(
     known = total_usage(reply_of(record) for record in records)
     manifest["replies_before"] = known.calls
     provider = LoggedProvider(inner, records, lambda record: run.append(REPLY_LOG, record))
-    prompts = PlanPrompt(
+    focus = asks_in_focus(job)
+    prompts = (FocusPrompt if focus else PlanPrompt)(
         job, prepared.sampler.tables, prepared.sampler.rules, prepared.sampler.marginals
     )
-    return Asker(
+    return (FocusAsker if focus else Asker)(
         job, prepared.sampler, prepared.templates, prompts, provider, budget, time.monotonic
     )
 

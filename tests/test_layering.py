@@ -12,10 +12,10 @@ LAYERS = [
     "cli __main__",
     "console",
     "runner",
-    "engine state append batches materialize asking report report.build report.page",
+    "engine state append batches materialize asking focus_asking report report.build report.page",
     "providers providers.base providers.budget providers.litellm_provider "
     "providers.discovery providers.model_fetch providers.local providers.local_child providers.grammar "
-    "providers.replay providers.retry providers.secrets providers.structured rundir preflight prompting dependencies",
+    "providers.replay providers.retry providers.secrets providers.structured rundir preflight focus prompting dependencies",
     "feasibility.check feasibility.clashes feasibility.certificate feasibility.reach "
     "feasibility.columns feasibility.restricted feasibility.maxsum feasibility.lawful "
     "feasibility.conflict feasibility",

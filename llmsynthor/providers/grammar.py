@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-LONGEST_TEXT = 200
+LONGEST_TEXT = 160
 """Characters of a text whose schema sets no `maxLength`: a small model may not stop by itself."""
 _MOST_ITEMS = 12
 _DIGITS = 9
