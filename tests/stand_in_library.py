@@ -28,6 +28,7 @@ class Server:
         os.write(1, b"native code prints to stdout\\n")
         if (HERE / "unloadable").exists():
             raise RuntimeError("Failed to init server")
+        (HERE / "pid").write_text(str(os.getpid()))
         with (HERE / "loads").open("a") as file:
             file.write(json.dumps({"threads": params.cpuparams.n_threads, "cache": params.cache_prompt}) + "\\n")
     def handle_chat_completions(self, request):

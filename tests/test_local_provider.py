@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -191,3 +193,22 @@ def test_another_file_of_the_same_name_is_a_changed_input(tmp_path, library, cap
     assert main(["run", job, "--out", str(tmp_path / "out"), "--resume", "-q"]) == 2
     assert "m.gguf (content)" in capsys.readouterr().err
     assert json.loads((tmp_path / "out/manifest.json").read_text())["model"] == "local:m.gguf"
+
+
+def test_a_signal_amid_a_reply_ends_both_processes_at_once(tmp_path, library, monkeypatch):
+    library.script("hang")
+    root = Path(__file__).parents[1]
+    monkeypatch.setenv("PYTHONPATH", f"{library.folder}{os.pathsep}{root}")
+    command = [sys.executable, "-m", "llmsynthor", "run", str(local_job(tmp_path))]
+    options = ["--out", str(tmp_path / "out"), "-q"]
+    with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True) as process:
+        until = time.monotonic() + 60
+        while not library.lines("requests") and time.monotonic() < until:
+            time.sleep(0.05)
+        pid = int((library.folder / "pid").read_text())
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "add `--resume`" in told
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
