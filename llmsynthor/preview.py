@@ -12,6 +12,8 @@ from llmsynthor.append import AppendEngine, append_job
 from llmsynthor.asking import Asker
 from llmsynthor.engine import Engine
 from llmsynthor.errors import InputError
+from llmsynthor.focus import FocusPrompt
+from llmsynthor.focus_asking import FocusAsker, asks_in_focus
 from llmsynthor.job import Budget
 from llmsynthor.materialize import Materializer
 from llmsynthor.prompting import PlanPrompt
@@ -110,10 +112,15 @@ def _asker(
         asker.provider = _OneCall(asker.provider)
         return asker
     sampler = prepared.sampler
-    prompts = PlanPrompt(job, sampler.tables, sampler.rules, sampler.marginals)
+    focus = asks_in_focus(job)
+    prompts = (FocusPrompt if focus else PlanPrompt)(
+        job, sampler.tables, sampler.rules, sampler.marginals
+    )
     budget = BudgetKeeper(Budget(), lambda _: 0, None)
     nobody = LoggedProvider(None, [], lambda _: None)
-    return Asker(job, sampler, prepared.templates, prompts, nobody, budget, time.monotonic)
+    return (FocusAsker if focus else Asker)(
+        job, sampler, prepared.templates, prompts, nobody, budget, time.monotonic
+    )
 
 
 def _found(

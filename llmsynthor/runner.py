@@ -25,11 +25,16 @@ from llmsynthor.errors import (
     StopRequestedError,
 )
 from llmsynthor.feasibility.check import check_feasible
+from llmsynthor.focus import FocusPrompt
+from llmsynthor.focus_asking import FocusAsker, asks_in_focus
 from llmsynthor.job import fingerprinted
 from llmsynthor.jobfile import LoadedJob, dump_job, load_job, parse_job
 from llmsynthor.preflight import check_agreement
 from llmsynthor.prompting import PlanPrompt
 from llmsynthor.providers.budget import BudgetKeeper
+from llmsynthor.providers.discovery import AUTO, discover
+from llmsynthor.providers.local import PREFIX, LocalProvider, check_local, is_local
+from llmsynthor.providers.model_fetch import MODEL_SHA256, WARNING
 from llmsynthor.providers.promptlog import PROMPT_LOG, PromptKeeper
 from llmsynthor.providers.replay import REPLY_LOG, LoggedProvider, ReplayProvider, replies_in
 from llmsynthor.providers.structured import simplest
@@ -46,6 +51,7 @@ if TYPE_CHECKING:
 
     from llmsynthor.job import Job
     from llmsynthor.providers.base import Provider, Request
+    from llmsynthor.state import State
 
 FINGERPRINT_VERSION = 3
 """Goes up when the same job would give other records; older runs then refuse to resume."""
@@ -61,6 +67,8 @@ class Prepared:
     sampler: Sampler
     templates: Templates
     inputs: dict[str, str]
+    model_found: str | None = None
+    """Where the model comes from, in words, when the job names none."""
 
     @property
     def job(self) -> Job:
@@ -78,13 +86,18 @@ class RunOptions:
     replay: bool = False
 
 
-def prepare(path: Path, overrides: list[str]) -> Prepared:
+def prepare(path: Path, overrides: list[str], begun: Path | None = None) -> Prepared:
     """Read and check a job, its tables, rules, templates and recording; spend nothing.
+
+    Args:
+        path: The job file.
+        overrides: `dotted.key=value` texts.
+        begun: A run directory to go on with; a job that names no model keeps that run's.
 
     Raises:
         InputError: Something must change first.
     """
-    loaded = load_job(path, overrides)
+    loaded, model_found = _with_model(load_job(path, overrides), begun)
     tables = load_tables(loaded)
     check_agreement(tables)
     rules = compile_rules(loaded.job.rules, tables.domain)
@@ -98,12 +111,34 @@ def prepare(path: Path, overrides: list[str]) -> Prepared:
     if loaded.job.provider.model == "replay" and loaded.job.provider.replies:
         files.append(loaded.job.provider.replies)
         ReplayProvider(loaded.resolve(loaded.job.provider.replies), loaded.job.provider.replies)
+    if is_local(loaded.job.provider.model):
+        file = loaded.job.provider.model.removeprefix(PREFIX)
+        check_local(loaded.resolve(file), file)
+        files.append(file)
     inputs = {name: _sha256(loaded.resolve(name)) for name in files}
-    return Prepared(loaded, sampler, templates, inputs)
+    return Prepared(loaded, sampler, templates, inputs, model_found)
+
+
+def _with_model(loaded: LoadedJob, begun: Path | None) -> tuple[LoadedJob, str | None]:
+    """Return the job with a model, and where it comes from if the job names none."""
+    job = loaded.job
+    if job.provider.model != AUTO:
+        return loaded, None
+    resolved = begun / "job.resolved.yaml" if begun is not None else None
+    if resolved is not None and resolved.exists():
+        spec = parse_job(resolved.read_text(encoding="utf-8"), resolved).provider
+        words = f"the job names no `provider.model`: this run began with `{spec.model}`"
+        settings = {k: getattr(spec, k) for k in ("model", "api_base", "api_key_env")}
+    else:
+        found = discover(job.provider)
+        words, settings = found.words, found.settings
+    provider = job.provider.model_copy(update=settings)
+    return LoadedJob(job.model_copy(update={"provider": provider}), loaded.path), words
 
 
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def run_job(
@@ -122,8 +157,10 @@ def run_job(
         if manifest["status"] == "complete" and not options.replay:
             return _no_op(run, manifest)
         attempt = _begin(prepared, run, manifest)
+        if prepared.model_found is not None:
+            listener.warn(prepared.model_found)
         try:
-            state = _engine(prepared, options, run, listener, manifest).execute()
+            state = _executed(_engine(prepared, options, run, listener, manifest))
         except (LLMSynthorError, StopRequestedError) as error:
             reason = error.signal_name if isinstance(error, StopRequestedError) else str(error)
             _end(run, manifest, attempt, "partial", int(error.exit_code), reason)
@@ -133,6 +170,16 @@ def run_job(
         code = ExitCode.DONE if report["pass"] else ExitCode.TOLERANCE_MISSED
         _end(run, manifest, attempt, "complete", int(code), state.stop_reason)
         return code, report
+
+
+def _executed(engine: Engine) -> State:
+    """Run the engine to its end; a local model's process ends with it."""
+    try:
+        return engine.execute()
+    finally:
+        close = getattr(engine.asker and engine.asker.provider, "close", None)
+        if close is not None:
+            close()
 
 
 def _no_op(run: RunDirectory, manifest: dict[str, Any]) -> tuple[ExitCode, dict[str, Any]]:
@@ -227,6 +274,7 @@ def _new_manifest(prepared: Prepared) -> dict[str, Any]:
         "templates": prepared.templates.hashes(),
         "model": prepared.job.provider.model,
         "structured": None,
+        "model_found": prepared.model_found,
         "api_base": prepared.job.provider.api_base,
         "seed": prepared.job.seed,
         "attempts": [],
@@ -283,7 +331,11 @@ def _engine(
         None if job.provider.model == "none" else make_asker(prepared, job, options, run, listener)
     )
     manifest["replies_before"] = len(replies_in(run.lines(REPLY_LOG)))
-    return kind(job, prepared.sampler, run, listener, time.monotonic, asker)
+    engine = kind(job, prepared.sampler, run, listener, time.monotonic, asker)
+    if prepared.inputs.get(job.provider.model.removeprefix(PREFIX)) == MODEL_SHA256:
+        listener.warn(WARNING)
+        engine.state.notes.append(WARNING)
+    return engine
 
 
 def make_asker(
@@ -301,6 +353,10 @@ def make_asker(
     if job.provider.model == "replay" and job.provider.replies:
         inner = ReplayProvider(prepared.loaded.resolve(job.provider.replies), job.provider.replies)
         price = (0.0, 0.0)
+    elif is_local(job.provider.model):
+        path = prepared.loaded.resolve(job.provider.model.removeprefix(PREFIX))
+        local = LocalProvider(job.provider, path, job.seed)
+        inner, count_tokens, price = local, local.count_tokens, (0.0, 0.0)
     elif not options.replay:
         from llmsynthor.providers.litellm_provider import LitellmProvider
 
@@ -320,10 +376,11 @@ def make_asker(
     if inner is not None:
         inner = _keeping_prompts(inner, run, job)
     provider = LoggedProvider(inner, records, lambda record: run.append(REPLY_LOG, record))
-    prompts = PlanPrompt(
+    focus = asks_in_focus(job)
+    prompts = (FocusPrompt if focus else PlanPrompt)(
         job, prepared.sampler.tables, prepared.sampler.rules, prepared.sampler.marginals
     )
-    return Asker(
+    return (FocusAsker if focus else Asker)(
         job, prepared.sampler, prepared.templates, prompts, provider, budget, time.monotonic
     )
 

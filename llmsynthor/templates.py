@@ -48,6 +48,9 @@ CONTEXT: dict[str, frozenset[str]] = {
             "numeric",
         ]
     ),
+    "propose_focus.md.j2": frozenset(
+        {"description", "scenario", "target", "variables", "rules", "most", "look"}
+    ),
     "repair_plan.md.j2": frozenset({"problems", "answer", "cut", "prompt"}),
     "dependencies.md.j2": frozenset(
         {"description", "scenario", "released", "variables", "scopes", "scopes_more", "most"}

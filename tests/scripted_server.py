@@ -108,7 +108,10 @@ class ScriptedServer:
 
     Attributes:
         requests: Every request so far, in order of arrival.
+        models: Names that `GET /v1/models` answers with.
     """
+
+    models: Sequence[str] = ()
 
     def __init__(
         self, steps: Iterable[Step] = (), *, default: Callable[[dict[str, Any]], Step] | None = None
@@ -128,6 +131,11 @@ class ScriptedServer:
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _make_handler(self))
         self._http.daemon_threads = True
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The port on 127.0.0.1."""
+        return int(self._http.server_address[1])
 
     @property
     def base_url(self) -> str:
@@ -186,6 +194,11 @@ def _make_handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
                 server.wait(step.seconds)
             elif step.kind == "answer":
                 self._answer(step, request.body.get("model"))
+
+        def do_GET(self) -> None:
+            names = [{"id": name, "object": "model"} for name in server.models]
+            there = self.path == "/v1/models" and bool(names)
+            self._answer(Step("answer", 200 if there else 404, {"data": names}), None)
 
         def _answer(self, step: Step, asked_model: str | None) -> None:
             body = dict(step.body)

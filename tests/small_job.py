@@ -93,3 +93,11 @@ def data_hash(run: Path) -> str:
 
 def report(run: Path) -> dict[str, Any]:
     return json.loads((run / "report.json").read_text())
+
+
+def local_answer(request: dict[str, Any], seed: int) -> str:
+    """Answer a local model's request with a plan, or with what completes a focus."""
+    if '\\"proposals\\"' in request.get("grammar", ""):
+        return plan(proposal(seed), proposal(seed + 1))
+    values = {"age": ["18-39", "40-64"], "work": ["yes", "no"], "mode": ["walk", "bus"]}
+    return json.dumps({"reason": f"kind {seed}", "values": values})

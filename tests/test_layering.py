@@ -14,11 +14,12 @@ LAYERS = [
     "console",
     "preview",
     "runner",
-    "explain usage engine state append batches materialize asking report report.build report.curve report.page "
-    "report.scenario",
+    "explain usage engine state append batches materialize asking focus_asking report report.build report.curve "
+    "report.page report.scenario",
     "providers providers.base providers.budget providers.limiter providers.litellm_provider "
+    "providers.discovery providers.model_fetch providers.local providers.local_child providers.grammar "
     "providers.replay providers.promptlog providers.retry providers.secrets providers.structured rundir preflight "
-    "prompting templates guidance views dependencies",
+    "focus prompting templates guidance views dependencies",
     "feasibility.check feasibility.clashes feasibility.certificate feasibility.reach "
     "feasibility.columns feasibility.restricted feasibility.maxsum feasibility.lawful "
     "feasibility.conflict feasibility",

@@ -147,6 +147,12 @@ class LoggedProvider:
             self._append(given_up_record(request, reason))
             self._given_up.add(request.key())
 
+    def close(self) -> None:
+        """Let go of what the wrapped provider holds."""
+        close = getattr(self._inner, "close", None)
+        if close is not None:
+            close()
+
     def complete(self, request: Request) -> Reply:
         """Return the reply to `request`; see `Provider.complete`."""
         known = self._known.get(request.key())
