@@ -115,6 +115,7 @@ def make_report(rows: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
             "kl": 0.18,
             "effective_sample_size": 88213.2,
             "max_copies": 4,
+            "mutants": 9,
             "background_share": 0.083,
             "candidates": 240000,
             "converged": True,
