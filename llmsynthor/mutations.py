@@ -155,17 +155,17 @@ class Mutations:
         """
         for walk in range(_WALKS):
             for _ in range(_COLD_ROUNDS):
-                if not self._round(check, wrong(), 0.0):
+                if not self._round(check, np.abs(self._error) > _FULL, 0.0):
                     break
             if walk == _WALKS - 1 or not wrong().any():
                 return
             self._round(check, wrong(), heat)
 
-    def _round(self, check: Callable[[], None], wrong: np.ndarray, heat: float) -> int:
-        """Change records in each variable that stands in a table with wrong cells; return how many."""
+    def _round(self, check: Callable[[], None], cells: np.ndarray, heat: float) -> int:
+        """Change records in each variable that has a table with one of `cells`; return how many."""
         changed = 0
         for variable in self._random.permutation(len(self._places)):
-            if any(wrong[place.span].any() for place in self._places[variable]):
+            if any(cells[place.span].any() for place in self._places[variable]):
                 check()
                 changed += self._change(int(variable), heat)
         return changed
