@@ -328,6 +328,9 @@ class Asker:
         )
         stop = found.stop
         answers = self._ask([again], found)
+        limit = found.stop
+        if not answers and limit is not None and limit.startswith("budget."):
+            self._give_up(again, limit)  # a resume with a larger budget would shift proposal ids
         found.stop = stop  # a recording without this repair may still have the next plan
         if not answers:
             return plan

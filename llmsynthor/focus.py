@@ -68,6 +68,7 @@ class FocusPrompt(PlanPrompt):
         return {
             "description": self._fixed["description"],
             "scenario": self._fixed["scenario"],
+            "released": self._fixed["released"],
             "rules": rules[:_MOST_RULES],
             "target": [
                 {
@@ -87,7 +88,7 @@ class FocusPrompt(PlanPrompt):
                 for variable in free
             ],
             "most": MOST_VALUES,
-            "look": clean(target.look) if target.look else None,
+            "look": domain.shown[target.look] if target.look else None,
         }
 
 
@@ -116,7 +117,7 @@ def _values_schema(variable: Variable) -> dict[str, Any]:
 
 
 def completed(text: str, target: Target) -> str:
-    """Return the plan that a reply and its target make; a reply that cannot be read stays as it is.
+    """Return the plan that a reply and its target make; nothing where it cannot be read.
 
     Example:
         >>> target = Target({"work": ["yes"]}, 40)
@@ -125,9 +126,13 @@ def completed(text: str, target: Target) -> str:
     """
     content = read_json(text)
     if isinstance(content, dict) and isinstance(content.get("proposals"), list):
-        content = next(iter(content["proposals"]), None)  # a whole plan, though one was not asked
-    if not isinstance(content, dict) or not isinstance(content.get("values"), dict):
-        return text
+        content = content["proposals"]  # a whole plan, though one was not asked
+    entries = content if isinstance(content, list) else [content]
+    content = next(
+        (e for e in entries if isinstance(e, dict) and isinstance(e.get("values"), dict)), None
+    )
+    if content is None:
+        return ""  # never as it is: its counts and cell would be the model's
     fixed = {name: list(labels) for name, labels in target.fixed.items()}
     proposal = {
         "reason": content.get("reason"),
@@ -159,11 +164,10 @@ class _Chooser:
         pairs = self._pairs(groups)
         cells = self._cells(calls)
         found: list[Target] = []
-        turn = (iteration - 1) * (calls // 2)
         for call in range(calls):
-            if pairs and (call % 2 or not cells):
-                found.append(self._of_pair(pairs, turn, call))
-                turn += 1
+            number = (iteration - 1) * calls + call  # over all iterations: one may have one call
+            if pairs and (number % 2 or not cells):
+                found.append(self._of_pair(pairs, number // 2, call))
             else:
                 found.append(cells[(call // 2 if pairs else call) % len(cells)])
         return found
@@ -203,10 +207,12 @@ class _Chooser:
 
     def _of_cell(self, table: Table, cell: int, lack: float) -> Target:
         position = np.unravel_index(cell, table.share.shape)
-        fixed = {}
+        domain, fixed = self.tables.domain, {}
         for name, group, place in zip(table.scope, table.groups, position, strict=True):
-            labels = self.tables.domain[name].labels
+            labels = domain[name].labels
             fixed[name] = [labels[c] for c in np.flatnonzero(group == place)]
+        if len(fixed) == len(domain.names):  # something must be left for the model to say
+            del fixed[max(fixed, key=lambda name: domain[name].size)]
         return Target(fixed, self._count(lack))
 
     def _of_pair(self, pairs: Sequence[tuple[str, str]], turn: int, call: int) -> Target:

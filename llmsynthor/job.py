@@ -217,6 +217,14 @@ class ProviderSpec(JobModel):
     def _replay_needs_replies(self) -> ProviderSpec:
         if self.model == "replay" and self.replies is None:
             raise ValueError("`model: replay` needs `replies`, the file of recorded replies")
+        if self.api_base is not None and "@" in self.api_base.split("/")[2]:
+            raise ValueError("`api_base` holds a password; put it into the variable `api_key_env`")
+        if (self.model or "").startswith("local:"):
+            names = ("api_base", "api_key_env", "rpm", "tpm", "price_per_mtok", "structured")
+            fields = type(self).model_fields
+            unused = [name for name in names if getattr(self, name) != fields[name].default]
+            if unused:
+                raise ValueError(f"`{unused[0]}` means nothing for a model on this machine")
         return self
 
 

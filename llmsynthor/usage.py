@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from llmsynthor.focus_asking import asks_in_focus
+
 if TYPE_CHECKING:
     from llmsynthor.job import Job
 
@@ -20,7 +22,7 @@ def most_usage(
 ) -> dict[str, Any]:
     """Return the most that a run of `job` can use.
 
-    Every iteration asks all its calls, each needs its one repair, each reply is as long as it may
+    Every iteration asks all its calls, each needs its one repair (but in focus style), each reply is as long as it may
     be, and later prompts are `LATER_PROMPTS` times as long as the first; then the budget cuts.
     Retries after failures are not counted: a failed call has no reply to pay for.
 
@@ -31,13 +33,14 @@ def most_usage(
     """
     engine, limits, output = job.engine, job.budget, job.provider.max_output_tokens
     plans = engine.iterations * engine.calls_per_iteration
-    repairs, groups = plans, int(job.dependencies == "infer")
+    repairs = 0 if asks_in_focus(job) else plans  # a focus is not repaired
+    groups = int(job.dependencies == "infer")
     cut_by = []
     whole = groups + plans + repairs
     if limits.calls is not None and limits.calls < whole:
         cut_by.append(f"budget.calls {limits.calls}")
         groups = min(groups, limits.calls)
-        repairs = (limits.calls - groups) // 2  # a repair needs a plan before it
+        repairs = min(repairs, (limits.calls - groups) // 2)  # a repair needs a plan before it
         plans = limits.calls - groups - repairs
     plan_tokens = round(LATER_PROMPTS * first_prompt_tokens)
     prompts = (plans + groups) * plan_tokens + repairs * (plan_tokens + _REPAIR_EXTRA)

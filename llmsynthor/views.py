@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from llmsynthor.domain import Domain, Variable
     from llmsynthor.plan import Proposal
 
-_SHARES_CHARACTERS = 9000
-_DESCRIPTIONS_CHARACTERS = 4000
+_SHARES_CHARACTERS = 6000
+_DESCRIPTIONS_CHARACTERS = 3500
 _LONGEST_DESCRIPTION = 400
 _MOST_KINDS = 12
 _READ_FOR_KINDS = 60

@@ -42,19 +42,19 @@ def test_the_only_server_is_used_named_and_kept(tmp_path, monkeypatch, capsys):
         server.models = ["tiny:1b"]
         serve(monkeypatch, server)
         assert run(job, out, "--set", "budget.calls=2") == 0
-        told = f"`tiny:1b` is used (Ollama's port {server.port} answers)"
+        told = f"`openai/tiny:1b` is used (Ollama's port {server.port} answers)"
         assert told in capsys.readouterr().err
         assert server.bodies[0]["model"] == "tiny:1b"
         assert server.requests[0].headers["authorization"] == "Bearer not-needed"
         manifest = json.loads((out / "manifest.json").read_text())
-        assert manifest["model"] == "tiny:1b"
+        assert manifest["model"] == "openai/tiny:1b"
         assert told in manifest["model_found"]
         assert resolved(out)["api_base"] == server.base_url
     before = data_hash(out)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-another-way-now")
     assert run(job, out, "--replay") == 0
-    assert "this run began with `tiny:1b`" in capsys.readouterr().err
-    assert resolved(out)["model"] == "tiny:1b"
+    assert "this run began with `openai/tiny:1b`" in capsys.readouterr().err
+    assert resolved(out)["model"] == "openai/tiny:1b"
     assert data_hash(out) == before
 
 
@@ -69,7 +69,7 @@ def test_a_resume_keeps_the_model(tmp_path, monkeypatch):
         serve(monkeypatch, other)
         assert run(job, out, "-q", "--resume") == 75  # the first server is gone, and no other asked
         assert not other.requests
-    assert resolved(out)["model"] == "tiny"
+    assert resolved(out)["model"] == "openai/tiny"
 
 
 @pytest.mark.parametrize("name", sorted(discovery.KEYS))
@@ -121,7 +121,7 @@ def test_a_choice_is_left_to_the_user(tmp_path, monkeypatch, capsys):
         told = capsys.readouterr().err
         assert "there are 4 to choose from:" in told
         assert "--set 'provider.model=groq/openai/gpt-oss-20b'   (the environment has GROQ" in told
-        assert f"--set 'provider.model=b' --set provider.api_base={one.base_url}" in told
+        assert f"--set 'provider.model=openai/b' --set provider.api_base={one.base_url}" in told
         assert "Qwen/Q-7B" in told
         assert "evil" not in told
         assert "\x1b" not in told

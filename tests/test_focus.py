@@ -10,6 +10,7 @@ from small_job import data_hash, job_content, local_answer, provider, report, wr
 from stand_in_library import install
 
 from llmsynthor.cli import main
+from llmsynthor.focus import Target, completed
 
 FOCUS = {"engine": {**job_content()["engine"], "plan_style": "focus"}}
 
@@ -37,7 +38,7 @@ def test_the_first_prompt_of_a_cell_and_of_a_pair_without_a_table(tmp_path):
     cell, pair = (body["messages"][-1]["content"] for body in bodies[:2])
     assert cell == CELL
     assert "- age: 18-39\n" in pair
-    assert "Think above all of mode: no table says how it goes with the wanted kind." in pair
+    assert "# No table says how this goes with the wanted kind\nmode\n" in pair
     assert "work_mode" not in cell + pair
     asked = bodies[0]["response_format"]["json_schema"]["schema"]
     assert asked["properties"]["values"]["required"] == ["age", "work"]
@@ -55,12 +56,14 @@ What a record is: A person on one day.
 
 # Never together
 - the old do not drive: forbid: age > 85 AND mode = 'car'
+
+# Form of the answer
+{"reason":"...","values":{"age":["..."],"work":["..."]}}
 </data>
 
 Think of real records of the wanted kind. For each variable to be filled in, name the one to 3 values that are typical of them, spelt as above; where such records are like all others, name the most frequent values.
 
-`reason` says in a few words who they are. Answer with this JSON object only:
-{"reason":"...","values":{"age":["..."],"work":["..."]}}
+`reason` says in a few words who they are. Answer with one JSON object only, in the form above.
 """
 
 
@@ -113,3 +116,13 @@ def test_local_models_are_asked_in_focus_unless_told_otherwise(tmp_path, monkeyp
     assert main(["run", str(job), "--out", str(tmp_path / "out"), "-q"]) == 0
     prompts = [line["messages"][1]["content"] for line in library.lines("requests")]
     assert all(("The kind of record that is wanted" in prompt) == focus for prompt in prompts)
+
+
+def test_a_list_is_read_as_a_completion_and_what_is_none_as_nothing():
+    target = Target({"mode": ["car"]}, 40)
+    entry = {"reason": "r", "count": 99999, "values": {"mode": ["walk"], "work": ["no"]}}
+    for text in (json.dumps([entry]), json.dumps({"proposals": [entry]}), json.dumps(entry)):
+        (proposal,) = json.loads(completed(text, target))["proposals"]
+        assert proposal["count"] == 40
+        assert proposal["values"] == {"mode": ["car"], "work": ["no"]}
+    assert completed('[{"count": 99999}]', target) == ""

@@ -16,6 +16,7 @@ from scripted_server import ScriptedServer, Step, reply
 from small_job import TABLES, plan, plan_for, proposal, provider, write_job
 
 from llmsynthor.cli import main
+from llmsynthor.providers.litellm_provider import load_litellm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,9 +25,9 @@ REVIEWED = Path(__file__).parent / "prompts"
 TRIPS = Path(__file__).parents[1] / "configs" / "trips.yaml"
 
 
-def tokens(text: str) -> float:
-    """Return a cautious count: no tokenizer is here offline, and English has 4 letters a token."""
-    return len(text) / 3.5
+def tokens(text: str) -> int:
+    """Return the tokens as litellm counts them for a model of OpenAI's, without a network."""
+    return int(load_litellm().token_counter(model="gpt-4o", text=text))
 
 
 def asked(server: ScriptedServer) -> list[str]:

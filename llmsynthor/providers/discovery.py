@@ -133,7 +133,9 @@ def _by_server(servers: Sequence[tuple[str, int]]) -> list[Found]:
     with ThreadPoolExecutor(max_workers=max(len(servers), 1)) as pool:
         names = list(pool.map(lambda server: _models_at(server[1]), servers))
     return [
-        Found(model, f"http://127.0.0.1:{port}/v1", None, f"{name}'s port {port} answers")
+        Found(
+            f"openai/{model}", f"http://127.0.0.1:{port}/v1", None, f"{name}'s port {port} answers"
+        )
         for (name, port), models in zip(servers, names, strict=True)
         for model in models
     ]

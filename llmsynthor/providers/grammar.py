@@ -99,6 +99,8 @@ class _Maker:
 
     def _object(self, schema: dict[str, Any]) -> str:
         properties, required = schema.get("properties", {}), schema.get("required", [])
+        if not required and not properties and schema.get("additionalProperties") is False:
+            return '"{}"'
         if not required:
             return self._weights(schema)
         pairs = [

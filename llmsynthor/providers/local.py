@@ -122,7 +122,7 @@ class LocalProvider:
                     reason = "the run is over"
                     break
                 try:
-                    return self._reply(self._ask(asked), request.model)
+                    return self._reply(self._ask(asked), request)
                 except _LostError as lost:
                     self._stop()
                     reason = str(lost)
@@ -175,21 +175,22 @@ class LocalProvider:
         self._child.send(asked)
         return self._child.receive(self._spec.timeout_s, "to answer")
 
-    def _reply(self, answer: dict[str, Any], model: str) -> Reply:
+    def _reply(self, answer: dict[str, Any], request: Request) -> Reply:
         if "error" in answer:
             self._stop()
             raise ProviderRefusedError(
-                f"`{model}` refuses: {str(answer['error'])[:_TAIL]}",
+                f"`{request.model}` refuses: {str(answer['error'])[:_TAIL]}",
                 hint="it would refuse the same request again: check that the file is whole, or use "
                 "another model",
             )
         return Reply(
             text=str(answer["text"]),
-            model=model,
+            model=request.model,
             prompt_tokens=int(answer["prompt_tokens"]),
             completion_tokens=int(answer["completion_tokens"]),
             cost_usd=0.0,
             truncated=bool(answer["truncated"]),
+            structured="text" if request.schema is None else "schema",
         )
 
     def _stop(self) -> None:

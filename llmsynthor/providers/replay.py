@@ -72,7 +72,7 @@ class ReplayProvider:
             raise ReplayError(f"{shown}: no such file (looked for {path})") from None
         except (OSError, UnicodeDecodeError) as error:
             raise ReplayError(f"{shown}: cannot be read ({error})") from None
-        self._given_up: set[str] = set()
+        self._given_up: set[tuple[str, int]] = set()
         for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
                 self._add(shown, number, line)
@@ -83,7 +83,7 @@ class ReplayProvider:
         try:
             record = json.loads(line)
             if "given_up" in record:
-                self._given_up.add(str(record["key"]))
+                self._given_up.add((str(record["purpose"]), int(record["sequence"])))
                 return
             reply = replace(reply_of(record), cost_usd=0.0)  # reading a recording costs nothing
             place = (str(record["purpose"]), int(record["sequence"]))
@@ -99,11 +99,10 @@ class ReplayProvider:
 
     def complete(self, request: Request) -> Reply:
         """Return the recorded reply to `request`; see `Provider.complete`."""
-        if request.key() in self._given_up:
+        place = (request.purpose, request.sequence)
+        reply = self._by_key.get(request.key()) or self._by_order.get(place)
+        if reply is None and place in self._given_up:
             raise GivenUpError("the recorded run went on without this reply")
-        reply = self._by_key.get(request.key()) or self._by_order.get(
-            (request.purpose, request.sequence)
-        )
         if reply is None:
             raise OutOfRepliesError
         return reply
