@@ -255,3 +255,40 @@ def test_the_meter_goes_on_where_a_resumed_run_left_it(tmp_path, capsys):
     told = capsys.readouterr().err
     assert "calls=2 tokens=36 cost_usd=0.0500" in told
     assert "calls=6 tokens=108 cost_usd=0.1500" in told
+
+
+def told(folder: Path) -> list[tuple[int, str]]:
+    """Return id and reason of each proposal that a run accepted."""
+    found = [json.loads(text) for text in (folder / "proposals.jsonl").read_text().splitlines()]
+    return [(line["id"], line["reason"]) for line in found if line["accepted"]]
+
+
+def test_a_recording_with_a_gap_is_replayed_to_its_end(tmp_path):
+    steps = [reply(plan(proposal(1))), error(502)]
+    with ScriptedServer(steps, default=plan_for) as server:
+        assert run(tmp_path / "first", server, "-q", concurrency=1) == 0
+    log = tmp_path / "first" / "out" / "replies.jsonl"
+    assert "given_up" in log.read_text()
+    recorded = {"model": "replay", "replies": str(log)}
+    job = write_job(tmp_path / "second", provider=recorded)
+    assert main(["run", str(job), "--out", str(tmp_path / "second" / "out"), "-q"]) == 0
+    again = tmp_path / "second" / "out"
+    assert told(again) == told(tmp_path / "first" / "out")
+    assert len(told(again)) > 1
+    assert report(again)["stop_reason"] == report(tmp_path / "first" / "out")["stop_reason"]
+    assert data_hash(again) == data_hash(tmp_path / "first" / "out")
+
+
+def test_a_repair_that_the_budget_refused_is_not_asked_after_all(tmp_path):
+    """A resume with a larger budget must not shift the proposals that written records point to."""
+    steps = [reply("I would rather not."), reply(plan(proposal(2)))]
+    with ScriptedServer(steps, default=plan_for) as server:
+        assert run(tmp_path, server, "-q", budget={"calls": 2}, concurrency=1) == 0
+        before = told(tmp_path / "out")
+        log = (tmp_path / "out" / "replies.jsonl").read_text().splitlines()
+        assert [json.loads(x)["given_up"] for x in log if "given_up" in x] == ["budget.calls 2"]
+        state = manifest(tmp_path) | {"status": "partial"}  # as if cut before the end
+        (tmp_path / "out" / "manifest.json").write_text(json.dumps(state))
+        assert run(tmp_path, server, "-q", "--resume", budget={"calls": 20}, concurrency=1) == 0
+        assert not any("could not be used" in str(body) for body in server.bodies)
+    assert told(tmp_path / "out")[: len(before)] == before
