@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmsynthor.labels import clean
-from llmsynthor.plan import read_json
+from llmsynthor.plan import MOST_LABELS, read_json
 from llmsynthor.prompting import PlanPrompt
+from llmsynthor.views import even_room, within
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,9 +25,12 @@ if TYPE_CHECKING:
 
 MOST_VALUES = 3
 """Values of one variable in a proposal."""
-_ENUM_LIMIT = 1000
 _MOST_SHOWN = 20
 _MOST_RULES = 8
+_MOST_REJECTED = 4
+_SHOWN_CHARACTERS = 5000
+_DESCRIPTIONS_CHARACTERS = 2000
+_LEAST_WORDS = 20
 _LEAST_GAP = 0.0005
 _LEAST_LACK = 0.1
 """Of a value's target share: what a pair without a table asks for where nothing lacks."""
@@ -52,7 +56,7 @@ class FocusPrompt(PlanPrompt):
 
     def plan_context(self, **given: Any) -> dict[str, Any]:  # noqa: ANN401 - as the base's
         """Return what the targets are chosen from."""
-        return {"prior": given["prior"], "groups": given["groups"]}
+        return {name: given[name] for name in ("prior", "groups", "rejected")}
 
     def targets(self, context: Mapping[str, Any], iteration: int) -> list[Target]:
         """Return the targets of one iteration; of the same state always the same."""
@@ -60,10 +64,13 @@ class FocusPrompt(PlanPrompt):
         chooser = _Chooser(self.tables, context["prior"], records)
         return chooser.choose(context["groups"], calls, iteration)
 
-    def focus_context(self, target: Target) -> dict[str, Any]:
-        """Return what the template of a focus is given."""
+    def focus_context(self, target: Target, rejected: Sequence[str]) -> dict[str, Any]:
+        """Return what the template of a focus is given, in a bounded number of characters."""
         domain, marginal = self.tables.domain, self.tables.marginal
         free = [v for v in domain.variables if v.name not in target.fixed]
+        texts = [_texts(v, marginal(v.name)) for v in free]
+        room = even_room([sum(len(t) + 2 for t in some) for some in texts], _SHOWN_CHARACTERS)
+        words = max(_LEAST_WORDS, even_room([100] * len(free), _DESCRIPTIONS_CHARACTERS))
         rules: Any = self._fixed["rules"]
         return {
             "description": self._fixed["description"],
@@ -82,10 +89,13 @@ class FocusPrompt(PlanPrompt):
                 {
                     "name": domain.shown[variable.name],
                     "key": json.dumps(domain.shown[variable.name], ensure_ascii=False),
-                    "shown": _shown(variable, marginal(variable.name)),
-                    "description": clean(variable.description, 100),
+                    "shown": _shown(variable, marginal(variable.name), some, room),
+                    "description": clean(variable.description, min(words, 100)),
                 }
-                for variable in free
+                for variable, some in zip(free, texts, strict=True)
+            ],
+            "rejected": [clean(problem, 160) for problem in dict.fromkeys(rejected)][
+                :_MOST_REJECTED
             ],
             "most": MOST_VALUES,
             "look": domain.shown[target.look] if target.look else None,
@@ -95,9 +105,15 @@ class FocusPrompt(PlanPrompt):
 def focus_schema(domain: Domain, target: Target) -> dict[str, Any]:
     """Return the JSON Schema of what completes `target`; numbers are named by their bins."""
     free = [v for v in domain.variables if v.name not in target.fixed]
+    listed = sorted(free, key=lambda v: (v.size, domain.positions[v.name]))
+    while sum(v.size for v in listed) > MOST_LABELS:
+        listed.pop()  # the largest first, as in the schema of a plan
+    names = {v.name for v in listed}
     values = {
         "type": "object",
-        "properties": {domain.shown[v.name]: _values_schema(v) for v in free},
+        "properties": {
+            domain.shown[v.name]: _values_schema(v, listed=v.name in names) for v in free
+        },
         "required": [domain.shown[v.name] for v in free],
         "additionalProperties": False,
     }
@@ -109,9 +125,9 @@ def focus_schema(domain: Domain, target: Target) -> dict[str, Any]:
     }
 
 
-def _values_schema(variable: Variable) -> dict[str, Any]:
+def _values_schema(variable: Variable, *, listed: bool) -> dict[str, Any]:
     label: dict[str, Any] = {"type": "string"}
-    if variable.size <= _ENUM_LIMIT:
+    if listed:
         label["enum"] = list(variable.shown)
     return {"type": "array", "items": label, "minItems": 1, "maxItems": MOST_VALUES}
 
@@ -142,11 +158,19 @@ def completed(text: str, target: Target) -> str:
     return json.dumps({"proposals": [proposal]}, ensure_ascii=False)
 
 
-def _shown(variable: Variable, marginal: np.ndarray) -> str:
+def _texts(variable: Variable, marginal: np.ndarray) -> list[str]:
+    """Return the most frequent values with their shares, the most frequent first."""
     order = sorted(range(variable.size), key=lambda c: (-marginal[c], c))[:_MOST_SHOWN]
-    texts = [f"{variable.shown[c]} {100 * marginal[c]:.0f}%" for c in sorted(order)]
-    more = variable.size - len(texts)
-    return ", ".join(texts) + (f", and {more} rarer ones" if more else "")
+    return [f"{variable.shown[c]} {100 * marginal[c]:.0f}%" for c in order]
+
+
+def _shown(variable: Variable, marginal: np.ndarray, texts: Sequence[str], room: int) -> str:
+    """Return those of `texts` that fit, in the order of the codes, and how many more there are."""
+    order = sorted(range(variable.size), key=lambda c: (-marginal[c], c))
+    kept, _ = within(texts, room, _MOST_SHOWN)
+    inside = sorted(zip(order, kept, strict=False))
+    more = variable.size - len(kept)
+    return ", ".join(text for _, text in inside) + (f", and {more} rarer ones" if more else "")
 
 
 class _Chooser:

@@ -31,7 +31,9 @@ class FocusAsker(Asker):
             self._request(
                 "plan",
                 (iteration - 1) * len(targets) + number,
-                self.templates.render("propose_focus.md.j2", self.prompts.focus_context(target)),
+                self.templates.render(
+                    "propose_focus.md.j2", self.prompts.focus_context(target, context["rejected"])
+                ),
                 focus_schema(self.sampler.domain, target),
             )
             for number, target in enumerate(targets)

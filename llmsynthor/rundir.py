@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import socket
 from contextlib import contextmanager
 from threading import Lock
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _TEMPORARY = ".part"
+
+_OWN_BATCH = re.compile(r"\d{5,}\.parquet(\.part)?")
+"""Batches, and what a kill left of one that was being written."""
+_BEFORE_A_RUN = frozenset(
+    {"lock", "run.log", "job.resolved.yaml", "data", "provenance", "tables_used"}
+)
 
 
 class RunDirectory:
@@ -177,15 +184,37 @@ class RunDirectory:
 
     def clear(self) -> None:
         """Remove what a run wrote, and nothing else."""
+        for folder in ("data", "provenance"):
+            for file in (self.path / folder).iterdir():
+                if _OWN_BATCH.fullmatch(file.name):
+                    file.unlink()
+        for file in (self.path / "tables_used").glob("*"):
+            file.unlink()
         names = (
-            "manifest.json", "job.resolved.yaml", "proposals.jsonl", "replies.jsonl",
-            "prompts.jsonl", "iterations.jsonl", "report.json", "report.html", "run.log",
+            "job.resolved.yaml", "proposals.jsonl", "replies.jsonl", "prompts.jsonl",
+            "iterations.jsonl", "report.json", "report.html", "run.log",
+            "manifest.json",  # last: what is left after a kill is still known as a run
         )  # fmt: skip
         for name in names:
             (self.path / name).unlink(missing_ok=True)
-        for folder in ("data", "provenance", "tables_used"):
-            for file in (self.path / folder).glob("*"):
-                file.unlink()
+
+    def holds_run(self) -> bool:
+        """Return whether a run was begun here."""
+        return (self.path / "manifest.json").exists()
+
+    def strangers(self) -> list[str]:
+        """Return what is here although no run was begun, but for what a run leaves that never began."""
+        if not self.path.is_dir():
+            return []
+        found = [
+            p.name
+            for p in self.path.iterdir()
+            if p.name.removesuffix(_TEMPORARY) not in {*_BEFORE_A_RUN, "manifest.json"}
+        ]
+        for folder in ("data", "provenance"):
+            place = self.path / folder
+            found += [f"{folder}/{p.name}" for p in (place.iterdir() if place.is_dir() else ())]
+        return sorted(found)
 
     def batch_path(self, index: int) -> Path:
         """Return the data file of a batch."""

@@ -57,6 +57,7 @@ FINGERPRINT_VERSION = 3
 """Goes up when the same job would give other records; older runs then refuse to resume."""
 
 _LONG_WAIT_S = 5.0
+_LONGEST_VALUE = 60
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,8 @@ def run_job(
         StopRequestedError: A signal stopped it; what is on disk is whole.
     """
     run = RunDirectory(options.out)
+    if not run.holds_run():
+        _refuse_strangers(run)
     run.create()
     with run.locked(_now()):
         manifest = _open(prepared, options, run)
@@ -198,12 +201,11 @@ def _no_op(run: RunDirectory, manifest: dict[str, Any]) -> tuple[ExitCode, dict[
 def _open(prepared: Prepared, options: RunOptions, run: RunDirectory) -> dict[str, Any]:
     """Return the manifest to go on with: an old one that fits, or a new one."""
     old = run.read_json("manifest.json") if not options.overwrite else None
-    if options.overwrite and (run.path / "manifest.json").exists():
+    if options.overwrite and run.holds_run():
         run.clear()
     if old is None:
         if options.replay:
             raise ReplayError(f"`--replay`: {run.path} holds no run to replay")
-        _refuse_strangers(run)
         return _new_manifest(prepared)
     if not (options.resume or options.replay):
         raise RunDirectoryError(
@@ -217,8 +219,7 @@ def _open(prepared: Prepared, options: RunOptions, run: RunDirectory) -> dict[st
 
 
 def _refuse_strangers(run: RunDirectory) -> None:
-    known = {"lock", "run.log", "job.resolved.yaml", "data", "provenance", "tables_used"}
-    strangers = sorted(p.name for p in run.path.iterdir() if p.name not in known)
+    strangers = run.strangers()
     if strangers:
         raise RunDirectoryError(
             f"{run.path}: is not empty and holds no run (`{strangers[0]}` is there)",
@@ -233,7 +234,11 @@ def _refuse_changes(prepared: Prepared, run: RunDirectory, old: dict[str, Any]) 
     except OSError as error:
         raise RunDirectoryError(f"{path}: cannot be read ({error.strerror})") from None
     now = fingerprinted(prepared.job)
-    changed = [k for k in sorted({*before, *now}) if before.get(k) != now.get(k)]
+    changed = [
+        f"{k} ({_brief(before.get(k))} then, {_brief(now.get(k))} now)"
+        for k in sorted({*before, *now})
+        if before.get(k) != now.get(k)
+    ]
     for what in ("inputs", "templates"):
         then, here = old[what], prepared.inputs if what == "inputs" else prepared.templates.hashes()
         changed += [
@@ -248,8 +253,15 @@ def _refuse_changes(prepared: Prepared, run: RunDirectory, old: dict[str, Any]) 
     if changed:
         raise RunDirectoryError(
             f"{run.path}: the job has changed since this run began: {', '.join(changed)}",
-            hint="`--overwrite` starts anew, `--out DIR` goes elsewhere",
+            hint="to go on with it, give the job as it was (the same `--set`); `--overwrite` throws "
+            "the run away, `--out DIR` goes elsewhere",
         )
+
+
+def _brief(value: Any) -> str:  # noqa: ANN401 - any value of a job
+    """Return a value of a job, cut to a few words."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
 
 
 def _forget_data(run: RunDirectory) -> None:

@@ -49,7 +49,17 @@ CONTEXT: dict[str, frozenset[str]] = {
         ]
     ),
     "propose_focus.md.j2": frozenset(
-        {"description", "scenario", "released", "target", "variables", "rules", "most", "look"}
+        {
+            "description",
+            "scenario",
+            "released",
+            "rejected",
+            "target",
+            "variables",
+            "rules",
+            "most",
+            "look",
+        }
     ),
     "repair_plan.md.j2": frozenset({"problems", "answer", "cut", "prompt"}),
     "dependencies.md.j2": frozenset(

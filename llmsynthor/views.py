@@ -62,8 +62,8 @@ def shown_variables(
     """
     values = [_values(v, marginals[v.name]) for v in domain.variables]
     described = [clean(v.description, _LONGEST_DESCRIPTION) for v in domain.variables]
-    room = _even_room([sum(len(t) + 2 for t in texts) for texts in values], _SHARES_CHARACTERS)
-    words = _even_room([len(text) for text in described], _DESCRIPTIONS_CHARACTERS)
+    room = even_room([sum(len(t) + 2 for t in texts) for texts in values], _SHARES_CHARACTERS)
+    words = even_room([len(text) for text in described], _DESCRIPTIONS_CHARACTERS)
     return [
         {
             "name": domain.shown[variable.name],
@@ -79,7 +79,7 @@ def shown_variables(
     ]
 
 
-def _even_room(needs: Sequence[int], characters: int) -> int:
+def even_room(needs: Sequence[int], characters: int) -> int:
     """Return the largest room for each so that all together stay within `characters`."""
     left, room = characters, characters
     for number, need in enumerate(sorted(needs)):

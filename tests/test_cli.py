@@ -108,8 +108,8 @@ def test_a_changed_job_refuses_to_resume_and_names_the_keys(tmp_path, capsys):
     capsys.readouterr()
     assert run(job, "--resume", "--set", "seed=4", "--set", "budget.calls=9") == 2
     assert capsys.readouterr().err == (
-        f"error: {tmp_path / 'out'}: the job has changed since this run began: seed, mode.csv (content)\n\n"
-        "hint: `--overwrite` starts anew, `--out DIR` goes elsewhere\n"
+        f"error: {tmp_path / 'out'}: the job has changed since this run began: seed (3 then, 4 now), mode.csv (content)\n\n"
+        "hint: to go on with it, give the job as it was (the same `--set`); `--overwrite` throws the run away, `--out DIR` goes elsewhere\n"
     )
 
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
+from small_job import write_job
 
+from llmsynthor.cli import main
 from llmsynthor.errors import DiskError, RunDirectoryError
 from llmsynthor.rundir import DamagedBatchError, RunDirectory
 
@@ -200,3 +202,29 @@ def test_clearing_removes_what_a_run_wrote_and_nothing_else(run):
     run.write_text("notes.txt", "mine")
     run.clear()
     assert [p.name for p in run.path.rglob("*") if p.is_file()] == ["notes.txt"]
+
+
+def test_files_of_others_are_neither_replaced_nor_deleted(tmp_path, capsys):
+    """A folder that holds no run keeps what is in its `data`; a refusal writes nothing at all."""
+    job = write_job(tmp_path)
+    mine = tmp_path / "mine" / "data" / "00000.parquet"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    for options in ([], ["--overwrite"]):
+        assert main(["run", str(job), "--out", str(tmp_path / "mine"), "-q", *options]) == 2
+        assert (
+            "is not empty and holds no run (`data/00000.parquet` is there)"
+            in capsys.readouterr().err
+        )
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["data"]
+    assert mine.read_bytes() == b"mine"
+
+
+def test_overwrite_keeps_notes_beside_a_run(tmp_path):
+    job, out = write_job(tmp_path), tmp_path / "out"
+    assert main(["run", str(job), "--out", str(out), "-q"]) == 0
+    for note in (out / "notes.txt", out / "data" / "survey.csv"):
+        note.write_text("mine")
+    assert main(["run", str(job), "--out", str(out), "-q", "--overwrite"]) == 0
+    assert (out / "notes.txt").read_text() == (out / "data" / "survey.csv").read_text() == "mine"
+    assert (out / "report.html").exists()
