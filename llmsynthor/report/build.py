@@ -185,7 +185,9 @@ def _count(run: RunDirectory, sampler: Sampler) -> _Counted:
         batch = run.read_batch(index)
         if batch is None:
             raise RunDirectoryError(
-                f"{run.batch_path(index)}: is missing, though later batches exist"
+                f"{run.batch_path(index)}: is missing, though later batches exist; where a run was "
+                "stopped amid writing, that is to be expected",
+                hint="`llmsynthor run JOB --resume` finishes the run and writes its report",
             )
         records, provenance = batch
         codes = encode_frame(records, sampler)
