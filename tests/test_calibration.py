@@ -14,6 +14,7 @@ from llmsynthor.controls import Controls, binding_tables, controls_for
 from llmsynthor.domain import Domain, Variable
 from llmsynthor.integerize import integerize
 from llmsynthor.maxent import MaximumEntropy, TooLargeError, eliminate, independent_share
+from llmsynthor.mutations import Variety
 from llmsynthor.pivotal import round_pivotal
 from llmsynthor.tables import TableSet
 
@@ -40,6 +41,18 @@ class World:
     def controls(self, records: float) -> Controls:
         targets = [table.flat_share * records for table in self.binding]
         return controls_for(self.binding, targets, self.codes, self.domain)
+
+    def variety(self) -> Variety:
+        """Let every candidate take every value of each variable."""
+        share = tuple(np.full((1, size), 1 / size) for size in self.domain.sizes)
+        owner = np.zeros(len(self.codes), dtype=np.int64)
+
+        def complete(codes: np.ndarray, _owner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return np.empty((len(codes), 0)), np.ones(len(codes), dtype=bool)
+
+        return Variety(
+            self.codes.astype(np.int32), owner, share, self.binding, self.domain, complete
+        )
 
 
 SEEDS = st.integers(0, 10_000)
@@ -126,11 +139,16 @@ def test_whole_counts_meet_whole_tables_exactly(seed):
     world = World(seed)
     controls = world.controls(400)
     weights = calibrate(controls, world.prior).weights
-    counts = integerize(weights, controls, 400, np.random.default_rng(seed)).counts
-    assert counts.sum() == 400
+    random = np.random.default_rng(seed)
+    whole = integerize(weights, controls, 400, random, variety=world.variety())
+    counts = whole.counts
+    assert counts.sum() + len(whole.mutants) == 400
+    codes = np.repeat(world.codes, counts, axis=0)
+    if len(whole.mutants):
+        codes = np.concatenate([codes, whole.mutants.codes])
+    held = [table.tally(codes, world.domain) for table in world.binding]
     assert sum(
-        np.abs(held - target).sum()
-        for held, target in zip(controls.sums(counts), controls.target, strict=True)
+        np.abs(a - b).sum() for a, b in zip(held, controls.target, strict=True)
     ) == pytest.approx(0, abs=1e-6)
     assert (counts >= 0).all()
     assert not counts[weights == 0].any()
@@ -143,11 +161,15 @@ def test_whole_counts_are_less_than_one_record_off_where_tables_are_not_whole(se
     world = World(seed)
     controls = world.controls(records)
     weights = calibrate(controls, world.prior).weights
-    counts = integerize(weights, controls, records, np.random.default_rng(seed)).counts
-    assert counts.sum() == records
-    assert not counts[weights == 0].any()
-    for held, target in zip(controls.sums(counts), controls.target, strict=True):
-        assert np.abs(held - target).max() < 1
+    random = np.random.default_rng(seed)
+    whole = integerize(weights, controls, records, random, variety=world.variety())
+    assert not whole.counts[weights == 0].any()
+    codes = np.repeat(world.codes, whole.counts, axis=0)
+    if len(whole.mutants):
+        codes = np.concatenate([codes, whole.mutants.codes])
+    assert len(codes) == records
+    for table, target in zip(world.binding, controls.target, strict=True):
+        assert np.abs(table.tally(codes, world.domain) - target).max() < 1
 
 
 def test_the_same_seed_makes_the_same_counts():
