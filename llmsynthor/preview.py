@@ -9,26 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmsynthor.append import AppendEngine, append_job
-from llmsynthor.asking import Asker
+from llmsynthor.askers import asker_of, make_asker
 from llmsynthor.engine import Engine
 from llmsynthor.errors import InputError
-from llmsynthor.focus import FocusPrompt
-from llmsynthor.focus_asking import FocusAsker, asks_in_focus
 from llmsynthor.job import Budget
 from llmsynthor.materialize import Materializer
-from llmsynthor.prompting import PlanPrompt
 from llmsynthor.providers.base import OutOfRepliesError
 from llmsynthor.providers.budget import BudgetKeeper
 from llmsynthor.providers.replay import LoggedProvider
 from llmsynthor.rundir import RunDirectory
-from llmsynthor.runner import RunOptions, make_asker
+from llmsynthor.runner import RunOptions
 from llmsynthor.seeds import generator
 from llmsynthor.usage import most_usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from llmsynthor.asking import Round
+    from llmsynthor.asking import Asker, Round
     from llmsynthor.engine import Listener
     from llmsynthor.job import Job
     from llmsynthor.plan import Proposal
@@ -111,16 +108,9 @@ def _asker(
         asker = make_asker(prepared, job, RunOptions(run.path), run, listener)
         asker.provider = _OneCall(asker.provider)
         return asker
-    sampler = prepared.sampler
-    focus = asks_in_focus(job)
-    prompts = (FocusPrompt if focus else PlanPrompt)(
-        job, sampler.tables, sampler.rules, sampler.marginals
-    )
     budget = BudgetKeeper(Budget(), lambda _: 0, None)
     nobody = LoggedProvider(None, [], lambda _: None)
-    return (FocusAsker if focus else Asker)(
-        job, sampler, prepared.templates, prompts, nobody, budget, time.monotonic
-    )
+    return asker_of(prepared.sampler, prepared.templates, job, nobody, budget)
 
 
 def _found(

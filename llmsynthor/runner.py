@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmsynthor import __version__
 from llmsynthor.append import AppendEngine, append_job
-from llmsynthor.asking import Asker
+from llmsynthor.askers import make_asker
 from llmsynthor.engine import ITERATIONS, Engine, Listener
 from llmsynthor.errors import (
     ExitCode,
@@ -25,18 +25,13 @@ from llmsynthor.errors import (
     StopRequestedError,
 )
 from llmsynthor.feasibility.check import check_feasible
-from llmsynthor.focus import FocusPrompt
-from llmsynthor.focus_asking import FocusAsker, asks_in_focus
 from llmsynthor.job import fingerprinted
 from llmsynthor.jobfile import LoadedJob, dump_job, load_job, parse_job
 from llmsynthor.preflight import check_agreement
-from llmsynthor.prompting import PlanPrompt
-from llmsynthor.providers.budget import BudgetKeeper
 from llmsynthor.providers.discovery import AUTO, discover
-from llmsynthor.providers.local import PREFIX, LocalProvider, check_local, is_local
+from llmsynthor.providers.local import PREFIX, check_local, is_local
 from llmsynthor.providers.model_fetch import MODEL_SHA256, WARNING
-from llmsynthor.providers.promptlog import PROMPT_LOG, PromptKeeper
-from llmsynthor.providers.replay import REPLY_LOG, LoggedProvider, ReplayProvider, replies_in
+from llmsynthor.providers.replay import REPLY_LOG, ReplayProvider, replies_in
 from llmsynthor.providers.structured import simplest
 from llmsynthor.report.build import keep_tables, write_report
 from llmsynthor.rules import compile_rules
@@ -46,17 +41,14 @@ from llmsynthor.tables import load_tables
 from llmsynthor.templates import Templates
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from llmsynthor.job import Job
-    from llmsynthor.providers.base import Provider, Request
     from llmsynthor.state import State
 
 FINGERPRINT_VERSION = 3
 """Goes up when the same job would give other records; older runs then refuse to resume."""
 
-_LONG_WAIT_S = 5.0
 _LONGEST_VALUE = 60
 
 
@@ -348,78 +340,6 @@ def _engine(
         listener.warn(WARNING)
         engine.state.notes.append(WARNING)
     return engine
-
-
-def make_asker(
-    prepared: Prepared, job: Job, options: RunOptions, run: RunDirectory, listener: Listener
-) -> Asker:
-    """Return who asks the job's questions, with its replies and prompts logged in `run`.
-
-    Raises:
-        InputError: The provider cannot be used as the job stands.
-    """
-    records = run.lines(REPLY_LOG)
-    inner: Provider | None = None
-    price: tuple[float, float] | None = None
-    count_tokens: Callable[[Request], int] = _no_tokens
-    if job.provider.model == "replay" and job.provider.replies:
-        inner = ReplayProvider(prepared.loaded.resolve(job.provider.replies), job.provider.replies)
-        price = (0.0, 0.0)
-    elif is_local(job.provider.model):
-        path = prepared.loaded.resolve(job.provider.model.removeprefix(PREFIX))
-        local = LocalProvider(job.provider, path, job.seed)
-        inner, count_tokens, price = local, local.count_tokens, (0.0, 0.0)
-    elif not options.replay:
-        from llmsynthor.providers.litellm_provider import LitellmProvider
-
-        model = LitellmProvider(
-            job.provider,
-            on_retry=_told_of_waits(listener),
-            structured=simplest(reply.structured for reply in replies_in(records)),
-        )
-        model.check()
-        inner, count_tokens = model, model.count_tokens
-        price = model.price(job.provider.model) if job.budget.cost_usd is not None else None
-    if options.replay:
-        inner, price = None, (0.0, 0.0)
-    spent = sum(line.get("seconds_asking", 0.0) for line in run.lines(ITERATIONS))
-    budget = BudgetKeeper(job.budget, count_tokens, price, spent)
-    budget.check_price()
-    if inner is not None:
-        inner = _keeping_prompts(inner, run, job)
-    provider = LoggedProvider(inner, records, lambda record: run.append(REPLY_LOG, record))
-    focus = asks_in_focus(job)
-    prompts = (FocusPrompt if focus else PlanPrompt)(
-        job, prepared.sampler.tables, prepared.sampler.rules, prepared.sampler.marginals
-    )
-    return (FocusAsker if focus else Asker)(
-        job, prepared.sampler, prepared.templates, prompts, provider, budget, time.monotonic
-    )
-
-
-def _told_of_waits(listener: Listener) -> Callable[[int, float, str], None]:
-    """Return what tells a person of long waits: a run that seems to hang is killed."""
-
-    def tell(tried: int, wait_s: float, reason: str) -> None:
-        if wait_s >= _LONG_WAIT_S:
-            listener.warn(f"call failed in try {tried} ({reason}); next in {wait_s:.0f} s")
-
-    return tell
-
-
-def _keeping_prompts(inner: Provider, run: RunDirectory, job: Job) -> PromptKeeper:
-    """Return `inner`, its prompts written into the run directory for `explain`."""
-    try:
-        kept = [line["key"] for line in run.lines(PROMPT_LOG)]
-    except (RunDirectoryError, KeyError, TypeError):
-        kept = []  # damage here costs an explanation, and must not cost the run
-    key_env = job.provider.api_key_env
-    return PromptKeeper(inner, kept, lambda line: run.append(PROMPT_LOG, line), key_env)
-
-
-def _no_tokens(_: Request) -> int:
-    """Return 0: a recording reads no tokens."""
-    return 0
 
 
 def _now() -> str:

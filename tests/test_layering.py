@@ -14,6 +14,7 @@ LAYERS = [
     "console",
     "preview",
     "runner",
+    "askers",
     "explain usage engine state append batches materialize asking focus_asking report report.build report.curve "
     "report.page report.scenario",
     "providers providers.base providers.budget providers.limiter providers.litellm_provider "
