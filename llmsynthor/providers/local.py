@@ -162,7 +162,7 @@ class LocalProvider:
         }
         if request.schema is None:
             asked["max_tokens"] = min(request.max_output_tokens, _LONGEST_FREE)
-        elif self._spec.structured != "text":
+        else:
             asked["grammar"] = gbnf(request.schema)
         return asked
 
