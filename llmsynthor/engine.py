@@ -2,79 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from llmsynthor.batches import Batches
-from llmsynthor.calibration import Calibration, calibrate
-from llmsynthor.controls import (
-    Controls,
-    binding_tables,
-    controls_for,
-    rounding_importance,
-    rounding_tables,
-)
+from llmsynthor.choosing import Chooser
 from llmsynthor.discrepancy import tvd
-from llmsynthor.integerize import integerize
 from llmsynthor.labels import clean
 from llmsynthor.library import library_share, library_tvd, proposal_line, rejection_line
 from llmsynthor.materialize import Materializer, deal, in_parallel
-from llmsynthor.pivotal import Balance, choose_scopes
-from llmsynthor.seeds import generator
 from llmsynthor.state import State
-from llmsynthor.stopping import Effort, effort_of, levelled_off, logged_effort
+from llmsynthor.stopping import Effort, levelled_off, logged_effort
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from llmsynthor.asking import Asker, Round
     from llmsynthor.batches import Held
+    from llmsynthor.choosing import Chosen
     from llmsynthor.job import Job
     from llmsynthor.rundir import RunDirectory
     from llmsynthor.sampling import Candidates, Sampler
-    from llmsynthor.tables import Table
 
 ITERATIONS = "iterations.jsonl"
 PROPOSALS = "proposals.jsonl"
 _PILOT_CANDIDATES = (20_000, 60_000)
-_MET = 1e-3
-"""Records; weights that are nearer to a table have met it."""
-_STAGES = ("drawing", "calibrating", "integerizing")
-
-
-@dataclass(frozen=True, eq=False)
-class _Chosen:
-    """Records chosen.
-
-    Attributes:
-        candidates: Those drawn, and behind them the mutants.
-        calibration: Of those drawn.
-        counts: Copies of all of them.
-        drawn: How many were drawn.
-        mutants: How many records were changed in a variable while weights were made whole.
-        seconds: By stage.
-    """
-
-    candidates: Candidates
-    calibration: Calibration
-    counts: np.ndarray
-    drawn: int
-    mutants: int
-    seconds: dict[str, float]
-
-    def effort(self) -> Effort:
-        """Return what it took to fit the candidates to the tables; mutants came after that."""
-        found = self.calibration
-        held = len(found.weights)
-        background = self.candidates.background_share()[:held]
-        return effort_of(
-            found.kl,
-            found.effective_sample_size / held,
-            float(found.weights @ background) / max(float(found.weights.sum()), 1e-300),
-        )
 
 
 class Listener(Protocol):
@@ -112,8 +65,7 @@ class Engine:
         self.state = State(counts=[np.zeros(table.cells) for table in self.tables.control])
         self.lines = {line["iteration"]: line for line in run.lines(ITERATIONS)}
         self.batches = Batches(run, sampler, listener.warn)
-        self._binding = binding_tables(self.tables.control)
-        self._rounded = rounding_tables(self.tables.control, job.records)
+        self.chooser = Chooser(job, sampler, self.state, clock)
 
     def execute(self) -> State:
         """Run to the end; what exists in the run directory is not made again."""
@@ -196,37 +148,6 @@ class Engine:
         state = self.state
         return levelled_off(state.priors, state.efforts, self.job.engine.patience)
 
-    def background_share(self) -> float:
-        """Return the share of the prior that is background.
-
-        `auto` is twice the library's own mean TVD to the tables: a library that covers them needs
-        little help. It never sees a table that is held out.
-        """
-        given = self.job.engine.background
-        return (
-            float(np.clip(2 * library_tvd(self.state.library, self.tables), 0.03, 0.5))
-            if given == "auto"
-            else float(given)
-        )
-
-    def candidate_count(self, records: int) -> int:
-        """Return how many candidates to draw for a batch of `records`."""
-        given = self.job.engine.candidates
-        return int(np.clip(12 * records, 100_000, 400_000)) if given == "auto" else given
-
-    def residual(self, records: int, tables: Sequence[Table]) -> list[np.ndarray]:
-        """Return per given table the records that each cell of the next batch should get.
-
-        Below 0 where a cell has got a part of a record too many.
-        """
-        left = self.job.records - self.state.records
-        positions = {table.name: i for i, table in enumerate(self.tables.control)}
-        return [
-            (table.flat_share * self.job.records - self.state.counts[positions[table.name]])
-            * (records / left)
-            for table in tables
-        ]
-
     def _pilot(self, iteration: int) -> Effort | None:
         """Write the small aligned batch of one iteration; return what calibrating it took.
 
@@ -249,92 +170,28 @@ class Engine:
         chosen = self._choose(records, size, iteration)
         if made is None:
             rows = deal(chosen.counts, 0, 1)
-            if self._takes_too_much(chosen.candidates.codes[rows]):
+            if self.chooser.takes_too_much(chosen.candidates.codes[rows]):
                 return chosen.effort()
             materializer = self._materializer(chosen.candidates)
             made = self.batches.make(materializer, rows, iteration, index)
         self._tally(made)
         return chosen.effort()
 
-    def _takes_too_much(self, codes: np.ndarray) -> bool:
-        """Return whether records with these codes leave a hard cell a whole record above its target."""
-        left = self.residual(self.job.records - self.state.records, self._rounded)
-        for table, wanted in zip(self._rounded, left, strict=True):
-            held = table.tally(codes, self.tables.domain)
-            if not table.is_soft and (held - np.maximum(wanted, 0.0) >= 1 - _MET).any():
-                return True
-        return False
-
-    def _choose(self, records: int, size: int, iteration: int) -> _Chosen:
-        """Choose `records` records: draw candidates, calibrate them, make their weights whole."""
-        times = [self.clock()]
-        candidates, empty = self.sampler.candidates(
-            self.state.library, self.background_share(), size, iteration
-        )
-        for cell in empty:
-            self._note(
-                f"{cell.table.file}: no candidate is in {cell.table.cell_name(cell.cell)}, which "
-                f"wants {cell.table.flat_share[cell.cell] * self.job.records:.0f} records"
-            )
-        times.append(self.clock())
-        domain, sizes = self.tables.domain, self.tables.domain.sizes
-        targets = self.residual(records, self._binding)
-        calibration = calibrate(
-            controls_for(self._binding, targets, candidates.codes, domain), candidates.prior
-        )
-        times.append(self.clock())
-        random = generator(self.job.seed, "integers", iteration)
-        whole = integerize(
-            calibration.weights,
-            self._reachable(candidates, calibration, records),
-            records,
-            random,
-            balance=Balance(candidates.codes, sizes, choose_scopes(sizes, random)),
-            variety=self.sampler.variety(candidates, self.state.library, self._rounded, iteration),
-            importance=rounding_importance(self._rounded),
-            thorough=iteration == 0,
-        )
-        counts = np.concatenate([whole.counts, np.ones(len(whole.mutants), dtype=np.int64)])
-        times.append(self.clock())
-        seconds = {
-            f"seconds_{stage}": round(end - start, 3)
-            for stage, (start, end) in zip(_STAGES, pairwise(times), strict=True)
-        }
-        drawn, mutants = len(candidates), len(whole.mutants)
-        return _Chosen(
-            candidates.with_mutants(whole.mutants), calibration, counts, drawn, mutants, seconds
-        )
-
-    def _reachable(
-        self, candidates: Candidates, calibration: Calibration, records: int
-    ) -> Controls:
-        """Return the controls that whole counts should follow.
-
-        That is what was asked, but for tables that gave way or could not be met: there it is what
-        the weights have, for chasing the impossible would only spoil the other tables.
-        """
-        targets = self.residual(records, self._rounded)
-        weights = calibration.weights * (records / max(float(calibration.weights.sum()), 1e-300))
-        domain = self.tables.domain
-        asked = Controls(
-            tuple(t.cell_index(candidates.codes, domain).astype(np.int32) for t in self._rounded),
-            tuple(targets),
-        )
-        reachable = [
-            target if np.abs(fitted - target).max() < 1 - _MET else fitted
-            for target, fitted in zip(targets, asked.sums(weights), strict=True)
-        ]
-        return Controls(asked.index, tuple(reachable))
+    def _choose(self, records: int, size: int, iteration: int) -> Chosen:
+        chosen = self.chooser.choose(records, size, iteration)
+        for text in chosen.notes:
+            self._note(text)
+        return chosen
 
     def _materialize(self) -> None:
         """Write what is missing to N from the final prior, file by file."""
         left = self.job.records - self.state.records
         if left <= 0:
             return
-        chosen = self._choose(left, self.candidate_count(left), 0)
+        chosen = self._choose(left, self.chooser.candidate_count(left), 0)
         calibration = chosen.calibration
         if not calibration.converged:
-            self._note_unmet(calibration, left)
+            self._note(self.chooser.unmet(calibration, left))
         started = self.clock()
         self._write_bulk(chosen.candidates, chosen.counts, -(-left // self.job.output.row_group))
         line = {
@@ -355,25 +212,6 @@ class Engine:
         }
         if 0 not in self.lines:
             self.run.append(ITERATIONS, line)
-
-    def _note_unmet(self, calibration: Calibration, records: int) -> None:
-        """Say where the weights stopped short of the tables that they should have met."""
-        targets = self.residual(records, self._binding)
-        worst: list[tuple[float, str]] = []
-        for table, target, fitted in zip(self._binding, targets, calibration.fitted, strict=True):
-            if table.is_soft:
-                continue
-            cell = int(np.argmax(np.abs(fitted - target)))
-            words = (
-                f"{table.file}: {table.cell_name(cell)} wants {target[cell]:,.1f} records and the "
-                f"candidates give {fitted[cell]:,.1f}"
-            )
-            worst.append((-abs(float(fitted[cell] - target[cell])), words))
-        self._note(
-            f"calibration did not converge: a cell is {calibration.error:.2g} of all records away "
-            "from where it should be; more `engine.candidates` or a larger `engine.background` may "
-            "help. " + "; ".join(words for _, words in sorted(worst)[:3])
-        )
 
     def _write_bulk(self, candidates: Candidates, counts: np.ndarray, groups: int) -> None:
         """Write `groups` files, several at a time; they do not depend on each other."""

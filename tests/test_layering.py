@@ -15,7 +15,7 @@ LAYERS = [
     "preview",
     "runner",
     "askers",
-    "explain usage engine state append batches materialize asking focus_asking report report.build report.curve "
+    "explain usage engine choosing state append batches materialize asking focus_asking report report.build report.curve "
     "report.page report.scenario",
     "providers providers.base providers.budget providers.limiter providers.litellm_provider "
     "providers.discovery providers.model_fetch providers.local providers.local_child providers.grammar "

@@ -1,0 +1,212 @@
+"""Choosing records: candidates are drawn, calibrated to what the tables still want, made whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from llmsynthor.calibration import Calibration, calibrate
+from llmsynthor.controls import (
+    Controls,
+    binding_tables,
+    controls_for,
+    rounding_importance,
+    rounding_tables,
+)
+from llmsynthor.integerize import integerize
+from llmsynthor.library import library_tvd
+from llmsynthor.pivotal import Balance, choose_scopes
+from llmsynthor.seeds import generator
+from llmsynthor.stopping import Effort, effort_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from llmsynthor.job import Job
+    from llmsynthor.sampling import Candidates, EmptyCell, Sampler
+    from llmsynthor.state import State
+    from llmsynthor.tables import Table
+
+_MET = 1e-3
+"""Records; weights that are nearer to a table have met it."""
+_STAGES = ("drawing", "calibrating", "integerizing")
+_WORST = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """Records chosen.
+
+    Attributes:
+        candidates: Those drawn, and behind them the mutants.
+        calibration: Of those drawn.
+        counts: Copies of all of them.
+        drawn: How many were drawn.
+        mutants: How many records were changed in a variable while weights were made whole.
+        seconds: By stage.
+        notes: What the report must mention.
+    """
+
+    candidates: Candidates
+    calibration: Calibration
+    counts: np.ndarray
+    drawn: int
+    mutants: int
+    seconds: dict[str, float]
+    notes: list[str]
+
+    def effort(self) -> Effort:
+        """Return what it took to fit the candidates to the tables; mutants came after that."""
+        found = self.calibration
+        held = len(found.weights)
+        background = self.candidates.background_share()[:held]
+        return effort_of(
+            found.kl,
+            found.effective_sample_size / held,
+            float(found.weights @ background) / max(float(found.weights.sum()), 1e-300),
+        )
+
+
+class Chooser:
+    """Chooses the records of one batch after the other, each for what the others leave."""
+
+    def __init__(
+        self, job: Job, sampler: Sampler, state: State, clock: Callable[[], float]
+    ) -> None:
+        self.job = job
+        self.sampler = sampler
+        self.tables = sampler.tables
+        self.state = state
+        self.clock = clock
+        self._positions = {table.name: i for i, table in enumerate(self.tables.control)}
+        self._binding = binding_tables(self.tables.control)
+        self._rounded = rounding_tables(self.tables.control, job.records)
+
+    def background_share(self) -> float:
+        """Return the share of the prior that is background.
+
+        `auto` is twice the library's own mean TVD to the tables: a library that covers them needs
+        little help. It never sees a table that is held out.
+        """
+        given = self.job.engine.background
+        return (
+            float(np.clip(2 * library_tvd(self.state.library, self.tables), 0.03, 0.5))
+            if given == "auto"
+            else float(given)
+        )
+
+    def candidate_count(self, records: int) -> int:
+        """Return how many candidates to draw for a batch of `records`."""
+        given = self.job.engine.candidates
+        return int(np.clip(12 * records, 100_000, 400_000)) if given == "auto" else given
+
+    def residual(self, records: int, tables: Sequence[Table]) -> list[np.ndarray]:
+        """Return per given table the records that each cell of the next batch should get.
+
+        Below 0 where a cell has got a part of a record too many.
+        """
+        left = self.job.records - self.state.records
+        return [
+            (table.flat_share * self.job.records - self.state.counts[self._positions[table.name]])
+            * (records / left)
+            for table in tables
+        ]
+
+    def takes_too_much(self, codes: np.ndarray) -> bool:
+        """Return whether records with these codes leave a hard cell a whole record above its target."""
+        left = self.residual(self.job.records - self.state.records, self._rounded)
+        for table, wanted in zip(self._rounded, left, strict=True):
+            held = table.tally(codes, self.tables.domain)
+            if not table.is_soft and (held - np.maximum(wanted, 0.0) >= 1 - _MET).any():
+                return True
+        return False
+
+    def choose(self, records: int, size: int, iteration: int) -> Chosen:
+        """Choose `records` records: draw candidates, calibrate them, make their weights whole."""
+        times = [self.clock()]
+        candidates, empty = self.sampler.candidates(
+            self.state.library, self.background_share(), size, iteration
+        )
+        times.append(self.clock())
+        domain, sizes = self.tables.domain, self.tables.domain.sizes
+        targets = self.residual(records, self._binding)
+        calibration = calibrate(
+            controls_for(self._binding, targets, candidates.codes, domain), candidates.prior
+        )
+        times.append(self.clock())
+        random = generator(self.job.seed, "integers", iteration)
+        whole = integerize(
+            calibration.weights,
+            self._reachable(candidates, calibration, records),
+            records,
+            random,
+            balance=Balance(candidates.codes, sizes, choose_scopes(sizes, random)),
+            variety=self.sampler.variety(candidates, self.state.library, self._rounded, iteration),
+            importance=rounding_importance(self._rounded),
+            thorough=iteration == 0,
+        )
+        counts = np.concatenate([whole.counts, np.ones(len(whole.mutants), dtype=np.int64)])
+        times.append(self.clock())
+        seconds = {
+            f"seconds_{stage}": round(end - start, 3)
+            for stage, (start, end) in zip(_STAGES, pairwise(times), strict=True)
+        }
+        return Chosen(
+            candidates=candidates.with_mutants(whole.mutants),
+            calibration=calibration,
+            counts=counts,
+            drawn=len(candidates),
+            mutants=len(whole.mutants),
+            seconds=seconds,
+            notes=[self._empty(cell) for cell in empty],
+        )
+
+    def _empty(self, cell: EmptyCell) -> str:
+        wanted = cell.table.flat_share[cell.cell] * self.job.records
+        return (
+            f"{cell.table.file}: no candidate is in {cell.table.cell_name(cell.cell)}, which wants "
+            f"{wanted:.0f} records"
+        )
+
+    def _reachable(
+        self, candidates: Candidates, calibration: Calibration, records: int
+    ) -> Controls:
+        """Return the controls that whole counts should follow.
+
+        That is what was asked, but for tables that gave way or could not be met: there it is what
+        the weights have, for chasing the impossible would only spoil the other tables.
+        """
+        targets = self.residual(records, self._rounded)
+        weights = calibration.weights * (records / max(float(calibration.weights.sum()), 1e-300))
+        domain = self.tables.domain
+        asked = Controls(
+            tuple(t.cell_index(candidates.codes, domain).astype(np.int32) for t in self._rounded),
+            tuple(targets),
+        )
+        reachable = [
+            target if np.abs(fitted - target).max() < 1 - _MET else fitted
+            for target, fitted in zip(targets, asked.sums(weights), strict=True)
+        ]
+        return Controls(asked.index, tuple(reachable))
+
+    def unmet(self, calibration: Calibration, records: int) -> str:
+        """Return in words where the weights stopped short of the tables that they should have met."""
+        targets = self.residual(records, self._binding)
+        worst: list[tuple[float, str]] = []
+        for table, target, fitted in zip(self._binding, targets, calibration.fitted, strict=True):
+            if table.is_soft:
+                continue
+            cell = int(np.argmax(np.abs(fitted - target)))
+            words = (
+                f"{table.file}: {table.cell_name(cell)} wants {target[cell]:,.1f} records and the "
+                f"candidates give {fitted[cell]:,.1f}"
+            )
+            worst.append((-abs(float(fitted[cell] - target[cell])), words))
+        return (
+            f"calibration did not converge: a cell is {calibration.error:.2g} of all records away "
+            "from where it should be; more `engine.candidates` or a larger `engine.background` may "
+            "help. " + "; ".join(words for _, words in sorted(worst)[:_WORST])
+        )
