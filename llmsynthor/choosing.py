@@ -25,8 +25,9 @@ from llmsynthor.stopping import Effort, effort_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from llmsynthor.candidates import Candidates
     from llmsynthor.job import Job
-    from llmsynthor.sampling import Candidates, EmptyCell, Sampler
+    from llmsynthor.sampling import EmptyCell, Sampler
     from llmsynthor.state import State
     from llmsynthor.tables import Table
 

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
     from llmsynthor.asking import Asker, Round
     from llmsynthor.batches import Held
+    from llmsynthor.candidates import Candidates
     from llmsynthor.choosing import Chosen
     from llmsynthor.job import Job
     from llmsynthor.rundir import RunDirectory
-    from llmsynthor.sampling import Candidates, Sampler
+    from llmsynthor.sampling import Sampler
 
 ITERATIONS = "iterations.jsonl"
 PROPOSALS = "proposals.jsonl"

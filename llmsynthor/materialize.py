@@ -16,8 +16,9 @@ from llmsynthor.rules import broken_mask
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from llmsynthor.candidates import Candidates
     from llmsynthor.plan import Proposal
-    from llmsynthor.sampling import Candidates, Sampler
+    from llmsynthor.sampling import Sampler
 
 _REDRAWS = 16
 _MOST_WORKERS = 8

@@ -1,9 +1,8 @@
-"""Candidates: records that the prior (the library mixed with background) says can exist."""
+"""Sampling: candidates drawn from the prior, which is the library mixed with background."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +10,7 @@ import polars as pl
 
 from llmsynthor.background import Background, stratified_draw
 from llmsynthor.binvalues import BinCurve
+from llmsynthor.candidates import merged
 from llmsynthor.controls import binding_tables
 from llmsynthor.domain import BACKGROUND
 from llmsynthor.mutations import Variety
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmsynthor.boxes import Box
+    from llmsynthor.candidates import Candidates, Part
     from llmsynthor.domain import Domain
-    from llmsynthor.mutations import Mutants
     from llmsynthor.plan import Proposal
     from llmsynthor.tables import Table, TableSet
 
@@ -42,64 +42,6 @@ _KNOWN_MASS = 0.05
 _COVER = 4
 _COVER_DRAWS = 24
 _COVER_TRIES = 20
-
-
-@dataclass(frozen=True, eq=False)
-class Candidates:
-    """Distinct records that calibration may use.
-
-    Attributes:
-        codes: Int32, shape `(candidates, variables)`, no row twice, sorted; mutants behind may be
-            the same as another.
-        prior: Prior probability of each, shape `(candidates,)`, sum 1 without mutants.
-        start: Where each candidate's sources begin, shape `(candidates + 1,)`.
-        source: Proposal ids (`BACKGROUND` for none), grouped by candidate.
-        source_end: Running sum of the sources' prior probabilities over the whole array.
-        position: Shape `(candidates, numeric variables)`: a position inside the bins at
-            which every rule holds.
-        share_background: Prior probability that came from the background.
-    """
-
-    codes: np.ndarray
-    prior: np.ndarray
-    start: np.ndarray
-    source: np.ndarray
-    source_end: np.ndarray
-    position: np.ndarray
-    share_background: float
-
-    def __len__(self) -> int:
-        return len(self.codes)
-
-    def background_share(self) -> np.ndarray:
-        """Return which share of each candidate's prior came from the background."""
-        mass = np.diff(np.concatenate([[0.0], self.source_end]))
-        row = np.repeat(np.arange(len(self)), np.diff(self.start))
-        return np.bincount(row, mass * (self.source == BACKGROUND), len(self)) / self.prior
-
-    @cached_property
-    def main_source(self) -> np.ndarray:
-        """Return where most of each candidate's prior came from, shape `(candidates,)`."""
-        mass = np.diff(self.source_end, prepend=0.0)
-        most = np.maximum.reduceat(mass, self.start[:-1])
-        largest = np.flatnonzero(mass == np.repeat(most, np.diff(self.start)))
-        return np.asarray(self.source[largest[np.searchsorted(largest, self.start[:-1])]])
-
-    def with_mutants(self, mutants: Mutants) -> Candidates:
-        """Return the candidates and, behind them, mutants; their prior is that of their parents."""
-        if not len(mutants):
-            return self
-        prior = self.prior[mutants.parent]
-        ends = self.start[-1] + np.arange(1, len(mutants) + 1)
-        return Candidates(
-            codes=np.concatenate([self.codes, mutants.codes]),
-            prior=np.concatenate([self.prior, prior]),
-            start=np.concatenate([self.start, ends]),
-            source=np.concatenate([self.source, self.main_source[mutants.parent]]),
-            source_end=np.concatenate([self.source_end, self.source_end[-1] + np.cumsum(prior)]),
-            position=np.concatenate([self.position, mutants.position]),
-            share_background=self.share_background,
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +120,7 @@ class Sampler:
         ]
         parts = [part for part in parts if len(part[0])]
         cover, empty = self._cover(parts, max(share, 0.01), iteration)
-        return _merge([*parts, *cover], self.domain.sizes, len(self.curves)), empty
+        return merged([*parts, *cover], self.domain.sizes, len(self.curves)), empty
 
     def frame(self, codes: np.ndarray, position: np.ndarray) -> pl.DataFrame:
         """Return records as polars columns in domain order.
@@ -257,7 +199,7 @@ class Sampler:
 
     def _library_part(
         self, library: Sequence[Proposal], mass: float, size: int, iteration: int
-    ) -> _Part:
+    ) -> Part:
         """Draw from all proposals at once; each keeps its mass among the rows that are lawful."""
         counts = np.array([proposal.count for proposal in library], dtype=float)
         if not len(counts) or mass <= 0:
@@ -304,14 +246,14 @@ class Sampler:
             weight *= factor[table.cell_index(codes, self.domain)]
         return weight
 
-    def _background_part(self, size: int, mass: float, iteration: int) -> _Part:
+    def _background_part(self, size: int, mass: float, iteration: int) -> Part:
         if mass <= 0:
             return self._nothing()
         rows = max(1000, round(size * mass))
         codes, position = self.draw_background(rows, "iteration", iteration)
         return self._background_rows(codes, position, mass)
 
-    def _known_part(self, share: float, iteration: int) -> _Part:
+    def _known_part(self, share: float, iteration: int) -> Part:
         """Return the known records, their open variables filled from the background."""
         found = [self._nothing()]
         opens, pattern = np.unique(self._known < 0, axis=0, return_inverse=True)
@@ -326,7 +268,7 @@ class Sampler:
         )
         return codes, position, mass, source
 
-    def _nothing(self) -> _Part:
+    def _nothing(self) -> Part:
         codes = np.empty((0, len(self.domain.names)), np.int32)
         return codes, np.empty((0, len(self.curves))), np.empty(0), np.empty(0, dtype=np.int64)
 
@@ -339,17 +281,17 @@ class Sampler:
         low, high = (np.full((rows, len(self.curves)), x) for x in (-np.inf, np.inf))
         return codes, self.draw_positions(codes, low, high, random)
 
-    def _background_rows(self, codes: np.ndarray, position: np.ndarray, mass: float) -> _Part:
+    def _background_rows(self, codes: np.ndarray, position: np.ndarray, mass: float) -> Part:
         keep = self.lawful(codes, position)
         kept = int(keep.sum())
         source = np.full(kept, BACKGROUND, dtype=np.int64)
         return codes[keep], position[keep], np.full(kept, mass / max(kept, 1)), source
 
     def _cover(
-        self, parts: Sequence[_Part], share: float, iteration: int
-    ) -> tuple[list[_Part], list[EmptyCell]]:
+        self, parts: Sequence[Part], share: float, iteration: int
+    ) -> tuple[list[Part], list[EmptyCell]]:
         """Return more background for every control cell that hardly any candidate is in."""
-        cover: list[_Part] = []
+        cover: list[Part] = []
         empty: list[EmptyCell] = []
         for number, table in enumerate(self.tables.control):
             there = np.zeros(table.cells, dtype=np.int64)
@@ -365,7 +307,7 @@ class Sampler:
 
     def _cover_cell(
         self, table: Table, cell: int, share: float, iteration: int, number: int
-    ) -> tuple[_Part, tuple[str, ...]]:
+    ) -> tuple[Part, tuple[str, ...]]:
         mass = share * float(table.flat_share[cell])
         place = np.unravel_index(cell, table.share.shape)
         broken: set[str] = set()
@@ -390,10 +332,6 @@ class Sampler:
         return random.choice(len(share), size=_COVER_DRAWS, p=share / share.sum())
 
 
-_Part = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-"""Codes, positions, prior probability and source of each row."""
-
-
 def _dependence_factor(table: Table) -> np.ndarray:
     """Return (joint / product of the table's marginals) to the power `DEPENDENCE`, by cell.
 
@@ -406,37 +344,3 @@ def _dependence_factor(table: Table) -> np.ndarray:
     share = 0.98 * table.share + 0.02 * product if table.is_soft else table.share
     ratio = np.divide(share, product, out=np.zeros_like(share), where=product > 0)
     return np.asarray(ratio.ravel() ** DEPENDENCE)
-
-
-def row_keys(codes: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
-    """Return one int64 for each row, equal for equal rows and in lexicographic order."""
-    key = np.zeros(len(codes), dtype=np.int64)
-    room = 1
-    for column, size in enumerate(sizes):
-        if room * size >= 2**62:  # squeeze the keys so far before they overflow
-            distinct, key = np.unique(key, return_inverse=True)
-            room = len(distinct)
-        key = key * size + codes[:, column]
-        room *= size
-    return key
-
-
-def _merge(parts: Sequence[_Part], sizes: Sequence[int], numeric: int) -> Candidates:
-    codes = np.concatenate([part[0] for part in parts])
-    position = np.concatenate([part[1].reshape(len(part[0]), numeric) for part in parts])
-    mass = np.concatenate([part[2] for part in parts])
-    source = np.concatenate([part[3] for part in parts])
-    mass = mass / mass.sum()
-    _, first, inverse = np.unique(row_keys(codes, sizes), return_index=True, return_inverse=True)
-    pair, where = np.unique(inverse * (source.max() + 2) + source + 1, return_inverse=True)
-    pair_mass = np.bincount(where, weights=mass)
-    owner = pair // (source.max() + 2)
-    return Candidates(
-        codes=codes[first],
-        prior=np.bincount(inverse, weights=mass),
-        start=np.searchsorted(owner, np.arange(len(first) + 1)),
-        source=(pair % (source.max() + 2) - 1).astype(np.int32),
-        source_end=np.cumsum(pair_mass),
-        position=position[first],
-        share_background=float(mass[source == BACKGROUND].sum()),
-    )

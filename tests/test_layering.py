@@ -24,7 +24,7 @@ LAYERS = [
     "feasibility.check feasibility.clashes feasibility.certificate feasibility.reach "
     "feasibility.columns feasibility.restricted feasibility.maxsum feasibility.lawful "
     "feasibility.conflict feasibility",
-    "tables tablefile controls calibration integerize pivotal moves mutations sampling "
+    "tables tablefile controls calibration integerize pivotal moves mutations sampling candidates "
     "background binvalues maxent plan boxes library "
     "discrepancy rules jobfile job stopping",
     "domain errors seeds labels",

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from llmsynthor.background import Background, stratified_draw
 from llmsynthor.binvalues import BinCurve
 from llmsynthor.boxes import read_box
+from llmsynthor.candidates import row_keys
 from llmsynthor.dependencies import read_groups
 from llmsynthor.discrepancy import tvd
 from llmsynthor.domain import BACKGROUND, Variable
@@ -20,7 +21,7 @@ from llmsynthor.library import library_share, library_tvd, proposal_line, read_l
 from llmsynthor.materialize import Materializer, deal, encode_frame, provenance_frame
 from llmsynthor.plan import Proposal
 from llmsynthor.rules import broken_mask, compile_rules
-from llmsynthor.sampling import Sampler, row_keys
+from llmsynthor.sampling import Sampler
 
 FILES = (
     "sex,age,count\nfemale,0-17,20\nfemale,18-64,50\nfemale,65+,30\n"

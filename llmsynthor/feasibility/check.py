@@ -24,8 +24,9 @@ from llmsynthor.feasibility.reach import components, impossible_rules
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from llmsynthor.candidates import Candidates
     from llmsynthor.rules import Rule
-    from llmsynthor.sampling import Candidates, EmptyCell, Sampler
+    from llmsynthor.sampling import EmptyCell, Sampler
     from llmsynthor.tables import TableSet
 
 _DRAWS = 20_000
