@@ -20,11 +20,12 @@ from llmsynthor.providers.structured import simplest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from llmsynthor.checks import Prepared
     from llmsynthor.engine import Listener
     from llmsynthor.job import Job
     from llmsynthor.providers.base import Provider, Request
     from llmsynthor.rundir import RunDirectory
-    from llmsynthor.runner import Prepared, RunOptions
+    from llmsynthor.runner import RunOptions
     from llmsynthor.sampling import Sampler
     from llmsynthor.templates import Templates
 

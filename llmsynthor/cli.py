@@ -70,10 +70,11 @@ def run(
 
     Example: llmsynthor run configs/trips.yaml
     """
+    from llmsynthor.checks import prepare
     from llmsynthor.console import ConsoleListener, print_json, print_summary
     from llmsynthor.console import out as write_out
     from llmsynthor.errors import JobError
-    from llmsynthor.runner import RunOptions, prepare, run_job
+    from llmsynthor.runner import RunOptions, run_job
 
     if overwrite and (resume or replay):
         raise JobError(
@@ -100,18 +101,30 @@ def run(
 def validate(job: JobPath, set_: Overrides = None, as_json: AsJson = False) -> None:
     """Check a job, its tables, rules and templates; make no model call.
 
+    Lists every problem at once, and what is legal but odd.
+
     Example: llmsynthor validate configs/trips.yaml
     """
+    from llmsynthor.checks import prepare
     from llmsynthor.console import out as write_out
-    from llmsynthor.console import print_json
-    from llmsynthor.runner import prepare
+    from llmsynthor.console import print_json, print_warnings
+    from llmsynthor.errors import InputError
 
-    prepared = prepare(job, set_ or [])
+    try:
+        prepared = prepare(job, set_ or [])
+    except InputError as error:
+        if not as_json:
+            raise
+        problems = [problem.for_machines() for problem in error.problems]
+        print_json({"job": str(job), "valid": False, "problems": problems, "warnings": []})
+        raise typer.Exit(int(error.exit_code)) from None
     tables = prepared.sampler.tables
     key = prepared.job.provider.api_key_env
     found = {
         "job": str(job),
         "valid": True,
+        "problems": [],
+        "warnings": [warning.for_machines() for warning in prepared.warnings],
         "variables": len(tables.domain.names),
         "control_tables": len(tables.control),
         "validate_tables": len(tables.validate),
@@ -129,6 +142,7 @@ def validate(job: JobPath, set_: Overrides = None, as_json: AsJson = False) -> N
         f"{job}: valid ({found['variables']} variables, {found['control_tables']} control tables, "
         f"{found['validate_tables']} validate tables, {found['rules']} rules, {found['records']} records)"
     )
+    print_warnings(prepared.warnings)
     if prepared.model_found is not None:
         write_out(prepared.model_found)
     if key is not None and not found["key_set"]:
@@ -151,10 +165,10 @@ def preview(
 
     Example: llmsynthor preview configs/trips.yaml --set engine.iterations=4
     """
+    from llmsynthor.checks import prepare
     from llmsynthor.console import WarningListener, print_json
     from llmsynthor.descriptions import print_preview
     from llmsynthor.preview import preview as preview_run
-    from llmsynthor.runner import prepare
 
     found = preview_run(prepare(job, set_ or []), WarningListener(), ask=ask)
     if as_json:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from llmsynthor.errors import InputError
 from llmsynthor.labels import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
-    from llmsynthor.errors import LLMSynthorError
+    from llmsynthor.errors import LLMSynthorError, Problem
 
 
 def out(text: str) -> None:
@@ -28,9 +31,24 @@ def say(text: str) -> None:
 
 def print_error(error: LLMSynthorError) -> None:
     """Show an expected failure: what is wrong, and what to do."""
-    say(f"error: {error}")
-    if error.hint:
-        say(f"\nhint: {error.hint}")
+    problems = error.problems if isinstance(error, InputError) else ()
+    if len(problems) < 2:
+        say(f"error: {error}")
+        if error.hint:
+            say(f"\nhint: {error.hint}")
+        return
+    for hint, group in groupby(problems, key=lambda problem: problem.hint):
+        for problem in group:
+            say(f"error: {problem}")
+        if hint:
+            say(f"hint: {hint}\n")
+    say(f"{len(problems)} problems; nothing was spent")
+
+
+def print_warnings(warnings: Iterable[Problem]) -> None:
+    """Show what is legal but odd."""
+    for warning in warnings:
+        say(f"warning: {warning}")
 
 
 class ConsoleListener:

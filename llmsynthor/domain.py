@@ -182,7 +182,8 @@ def parse_bin(label: str, kind: Kind, low: float, high: float) -> Interval:
         raise ValueError(f"`{label}` is an empty bin: its low end is above its high end")
     if interval.low < low or interval.high > high + step:
         raise ValueError(
-            f"`{label}` reaches beyond the variable's limits {format_number(low)} to {format_number(high)}"
+            f"`{label}` reaches beyond the variable's limits, `min` {format_number(low)} and "
+            f"`max` {format_number(high)}"
         )
     return interval
 

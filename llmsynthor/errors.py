@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class ExitCode(IntEnum):
@@ -32,10 +37,56 @@ class LLMSynthorError(Exception):
         self.hint = hint
 
 
+@dataclass(frozen=True)
+class Problem:
+    """One thing that must change, or that is odd.
+
+    Attributes:
+        message: What is wrong, without the place.
+        file: The file to look at, as the job or the command names it; else None.
+        line: Its line, from 1; None where the whole file is meant.
+        column: Its column, from 1.
+        hint: What to do about it, where the message does not say so.
+        at: The key of the job that it is about, for whoever knows on which line that key is.
+    """
+
+    message: str
+    file: str | None = None
+    line: int | None = None
+    column: int | None = None
+    hint: str | None = None
+    at: tuple[str | int, ...] = ()
+
+    def __str__(self) -> str:
+        place = [str(part) for part in (self.file, self.line, self.column) if part is not None]
+        return f"{':'.join(place)}: {self.message}" if place else self.message
+
+    def for_machines(self) -> dict[str, Any]:
+        """Return what `--json` gives: file, line, message and hint, None where there is none."""
+        return {"file": self.file, "line": self.line, "message": self.message, "hint": self.hint}
+
+
 class InputError(LLMSynthorError):
-    """Something the user gave must change first; nothing was spent."""
+    """Something the user gave must change first; nothing was spent.
+
+    Attributes:
+        problems: All that must change, at least one.
+    """
 
     exit_code = ExitCode.CHANGE_INPUT
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, problems: Iterable[Problem] = ()
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.problems = tuple(problems) or (Problem(message, hint=hint),)
+
+    @classmethod
+    def of(cls, problems: Iterable[Problem]) -> Self:
+        """Return the error that holds these problems, each once; its hint is the first one's."""
+        kept = tuple(dict.fromkeys(problems))
+        hint = next((problem.hint for problem in kept if problem.hint), None)
+        return cls("\n".join(map(str, kept)), hint=hint, problems=kept)
 
 
 class JobError(InputError):

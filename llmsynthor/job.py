@@ -24,7 +24,11 @@ class CategoryVariable(JobModel):
     """A variable with a list of categories."""
 
     type: Literal["category"] = Field(description="A list of categories.")
-    values: list[str] = Field(min_length=1, description="The categories; quote numbers and yes/no.")
+    values: list[str] = Field(
+        min_length=1,
+        description="The categories; quote numbers and yes/no.",
+        examples=[["car", "bus"]],
+    )
     ordered: bool = Field(False, description="Whether the order of `values` means something.")
     description: str = Field("", description="What it means; goes into the prompt.")
 
@@ -45,8 +49,8 @@ class IntegerVariable(_Limits):
     """A variable with whole numbers; its bins come from the tables."""
 
     type: Literal["integer"] = Field(description="Whole numbers from `min` to `max`.")
-    min: int = Field(description="Smallest value.")
-    max: int = Field(description="Largest value; open bins such as `65+` end here.")
+    min: int = Field(description="Smallest value.", examples=[0])
+    max: int = Field(description="Largest value; open bins such as `65+` end here.", examples=[100])
 
     @model_validator(mode="after")
     def _ordered(self) -> IntegerVariable:
@@ -59,8 +63,10 @@ class NumberVariable(_Limits):
     """A variable with real numbers; its bins come from the tables."""
 
     type: Literal["number"] = Field(description="Real numbers from `min` to `max`.")
-    min: float = Field(description="Smallest value.", allow_inf_nan=False)
-    max: float = Field(description="Largest value; open bins end here.", allow_inf_nan=False)
+    min: float = Field(description="Smallest value.", allow_inf_nan=False, examples=[0])
+    max: float = Field(
+        description="Largest value; open bins end here.", allow_inf_nan=False, examples=[100]
+    )
     decimals: int = Field(2, ge=0, le=12, description="Digits after the point in the records.")
 
     @model_validator(mode="after")
@@ -78,7 +84,11 @@ VariableSpec = Annotated[
 class TableSpec(JobModel):
     """One target table and how to read it."""
 
-    file: str = Field(description="CSV or parquet file, relative to the job file.")
+    file: str = Field(
+        min_length=1,
+        description="CSV or parquet file, relative to the job file.",
+        examples=["tables/age.csv"],
+    )
     name: str | None = Field(
         None, min_length=1, description="Name in reports; default: the file's."
     )
@@ -107,6 +117,24 @@ class TableSpec(JobModel):
         default_factory=dict, description="Variable -> (label in the file -> category or bin)."
     )
 
+    separator: Literal[",", ";", "\t", "|"] | None = Field(
+        None,
+        description='What stands between the columns of a CSV file: `";"`, `"\\t"` (a tab) or '
+        '`"|"`; default: a comma.',
+        examples=[";"],
+    )
+    normalize: bool = Field(
+        False,
+        description="Rescale the shares of this table so that they add up to 1. Without it, shares "
+        "that do not are an error, unless rounding explains it.",
+    )
+
+    @model_validator(mode="after")
+    def _separator_of_text(self) -> TableSpec:
+        if self.separator is not None and self.file.lower().endswith(".parquet"):
+            raise ValueError("`separator` is for CSV files; a parquet file has none")
+        return self
+
     @model_validator(mode="after")
     def _soft_controls(self) -> TableSpec:
         if self.role == "validate" and not (self.tolerance is None and self.weight is None):
@@ -124,7 +152,11 @@ class TableSpec(JobModel):
 class Scenario(JobModel):
     """What if: a sentence for the model, and the tables that it frees."""
 
-    text: str = Field(min_length=1, description="One sentence of what-if, added to the prompt.")
+    text: str = Field(
+        min_length=1,
+        description="One sentence of what-if, added to the prompt.",
+        examples=["There is a concert tonight."],
+    )
     release: list[str] = Field(
         default_factory=list,
         description="Names of tables that the scenario may change: they are scored, not met.",
@@ -139,9 +171,17 @@ def _scenario(given: Any) -> Any:  # noqa: ANN401 - whatever the file has
 class RuleSpec(JobModel):
     """A validity rule: a Polars SQL expression over the variables."""
 
-    name: str = Field(min_length=1, description="Name in messages and reports.")
-    forbid: str | None = Field(None, description="No record may satisfy this.")
-    require: str | None = Field(None, description="Every record must satisfy this.")
+    name: str = Field(
+        min_length=1,
+        description="Name in messages and reports.",
+        examples=["no driving children"],
+    )
+    forbid: str | None = Field(
+        None, description="No record may satisfy this.", examples=["age < 15 AND mode = 'car'"]
+    )
+    require: str | None = Field(
+        None, description="Every record must satisfy this.", examples=["age >= 18"]
+    )
 
     @model_validator(mode="after")
     def _one(self) -> RuleSpec:
@@ -153,8 +193,8 @@ class RuleSpec(JobModel):
 class Price(JobModel):
     """What a million tokens cost, in US dollars."""
 
-    input: float = Field(ge=0, description="Per million prompt tokens.")
-    output: float = Field(ge=0, description="Per million completion tokens.")
+    input: float = Field(ge=0, description="Per million prompt tokens.", examples=[0.1])
+    output: float = Field(ge=0, description="Per million completion tokens.", examples=[0.4])
 
 
 class ProviderSpec(JobModel):
@@ -283,12 +323,14 @@ class OutputSpec(JobModel):
 class Job(JobModel):
     """A job: which records are wanted, which tables they must meet, and who proposes them."""
 
-    version: Literal[1] = Field(description="Version of the job format.")
+    version: Literal[1] = Field(description="Version of the job format.", examples=[1])
     name: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Names the run directory."
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        description="Names the run directory.",
+        examples=["commuters"],
     )
     description: str = Field("", description="What a record is; goes into the prompt.")
-    records: int = Field(ge=1, description="How many records to make.")
+    records: int = Field(ge=1, description="How many records to make.", examples=[10000])
     seed: int = Field(0, ge=0, description="Root of all random numbers.")
     scenario: Annotated[
         Scenario | None,
@@ -298,8 +340,14 @@ class Job(JobModel):
         description="One sentence of what-if, added to the prompt; or `{text: ..., release: [...]}` "
         "with the names of the tables that it may change. All other tables hold.",
     )
-    variables: dict[str, VariableSpec] = Field(min_length=1, description="Name -> variable.")
-    tables: list[TableSpec] = Field(min_length=1, description="The target tables.")
+    variables: dict[str, VariableSpec] = Field(
+        min_length=1,
+        description="Name -> variable.",
+        examples=[{"age": {"type": "integer", "min": 18, "max": 90}}],
+    )
+    tables: list[TableSpec] = Field(
+        min_length=1, description="The target tables.", examples=[[{"file": "tables/age.csv"}]]
+    )
     rules: list[RuleSpec] = Field(default_factory=list, description="Validity rules.")
     dependencies: Literal["infer", "off"] | list[list[str]] = Field(
         "infer",
@@ -316,54 +364,63 @@ class Job(JobModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Job:
-        problems = [*self._bad_names(), *self._bad_groups(), *self._bad_release()]
+        problems = inconsistencies(self)
         if problems:
-            raise ValueError("; ".join(problems))
+            raise ValueError("; ".join(message for _, message in problems))
         return self
-
-    def _bad_names(self) -> list[str]:
-        reserved = sorted({"count", "share", "moe"} & set(self.variables))
-        found = [f"`{name}` cannot name a variable: tables use it" for name in reserved]
-        names = [rule.name for rule in self.rules]
-        found += [
-            f"two rules are named `{name}`"
-            for name in sorted({n for n in names if names.count(n) > 1})
-        ]
-        if all(table.role == "validate" for table in self.tables):
-            found.append("no table has `role: control`, so nothing would be met")
-        return found
-
-    def _bad_groups(self) -> list[str]:
-        if isinstance(self.dependencies, str):
-            return []
-        return [
-            f"`dependencies` names `{name}`, which is no variable"
-            for group in self.dependencies
-            for name in group
-            if name not in self.variables
-        ]
 
     @property
     def released(self) -> tuple[str, ...]:
         """Return the names of the tables that the scenario frees."""
         return tuple(dict.fromkeys(self.scenario.release)) if self.scenario else ()
 
-    def _bad_release(self) -> list[str]:
-        roles = {table.known_as: table.role for table in self.tables}
-        found = [
-            f"`scenario.release` names `{name}`, which is no table (tables: {', '.join(roles)})"
-            for name in self.released
-            if name not in roles
-        ]
-        found += [
-            f"`scenario.release` names `{name}`, which has `role: validate` and is not met anyway"
-            for name in self.released
-            if roles.get(name) == "validate"
-        ]
-        control = {name for name, role in roles.items() if role == "control"}
-        if control and control <= set(self.released):
-            found.append("`scenario.release` frees every control table, so nothing would be met")
-        return found
+
+def inconsistencies(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
+    """Return where parts of a job, each right by itself, do not fit: the place and what is wrong."""
+    return [*_bad_names(job), *_bad_groups(job), *_bad_release(job)]
+
+
+def _bad_names(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
+    found: list[tuple[tuple[str | int, ...], str]] = [
+        (("variables", name), f"`{name}` cannot name a variable: tables use it")
+        for name in sorted({"count", "share", "moe"} & set(job.variables))
+    ]
+    names = [rule.name for rule in job.rules]
+    found += [
+        (("rules", i), f"two rules are named `{name}`")
+        for i, name in enumerate(names)
+        if names.index(name) < i
+    ]
+    if all(table.role == "validate" for table in job.tables):
+        found.append((("tables",), "no table has `role: control`, so nothing would be met"))
+    return found
+
+
+def _bad_groups(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
+    if isinstance(job.dependencies, str):
+        return []
+    return [
+        (("dependencies", i, j), f"`{name}` is no variable (variables: {', '.join(job.variables)})")
+        for i, group in enumerate(job.dependencies)
+        for j, name in enumerate(group)
+        if name not in job.variables
+    ]
+
+
+def _bad_release(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
+    roles = {table.known_as: table.role for table in job.tables}
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    for i, name in enumerate(job.scenario.release if job.scenario else ()):
+        at = ("scenario", "release", i)
+        if name not in roles:
+            found.append((at, f"`{name}` is no table (tables: {', '.join(roles)})"))
+        elif roles[name] == "validate":
+            found.append((at, f"`{name}` has `role: validate` and is not met anyway"))
+    control = {name for name, role in roles.items() if role == "control"}
+    if control and control <= set(job.released):
+        message = "every control table is freed, so nothing would be met"
+        found.append((("scenario", "release"), message))
+    return found
 
 
 UNFINGERPRINTED: dict[str, str] = {

@@ -1,21 +1,26 @@
-"""Reading a job file: YAML with line numbers, `--set` overrides, errors that point at the place."""
+"""Reading a job file: YAML with line numbers, `--set` overrides, every problem with its place."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from llmsynthor.errors import JobError
-from llmsynthor.job import Job
+from llmsynthor.errors import JobError, Problem
+from llmsynthor.job import Job, RuleSpec, TableSpec, VariableSpec, inconsistencies
+from llmsynthor.jobkeys import nearest
+from llmsynthor.jobwords import describe_all
+from llmsynthor.jobyaml import Nodes, read_nodes, read_value
+from llmsynthor.labels import clean
 
 if TYPE_CHECKING:
+    from collections.abc import Container
     from pathlib import Path
 
-_UNIONS = {"category", "integer", "number"}
-"""Discriminator tags that pydantic puts into error paths and that no YAML node has."""
+_NEEDED: dict[str, Any] = {"version": 1, "name": "job", "records": 1, "variables": {}, "tables": []}
+"""What stands in for a needed key that is wrong, while the rest is looked at."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +30,13 @@ class LoadedJob:
     Attributes:
         job: The validated job.
         path: The job file.
+        nodes: Where in the file each value stands; None for a job that is not from a file.
         folder: Paths in the job are relative to this folder.
     """
 
     job: Job
     path: Path
+    nodes: Nodes | None = field(default=None, compare=False, repr=False)
 
     @property
     def folder(self) -> Path:
@@ -39,6 +46,40 @@ class LoadedJob:
     def resolve(self, relative: str) -> Path:
         """Return a path of the job as seen from the current directory."""
         return self.folder / relative
+
+    def placed(self, problem: Problem) -> Problem:
+        """Return a problem of one of the job's keys with the line of that key."""
+        if problem.file is not None or not problem.at or self.nodes is None:
+            return problem
+        place = self.nodes.place(problem.at)
+        return replace(problem, file=place.file, line=place.line, column=place.column)
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """What of a job is wrong, and so missing from what could be read.
+
+    Attributes:
+        keys: Its keys at the top that are wrong or have something wrong inside.
+        unsure: Names that may be variables.
+        kept: Of `tables` and `rules`, where they have gaps, the positions in the file of those
+            that are left.
+    """
+
+    keys: frozenset[str] = frozenset()
+    unsure: Container[str] = ()
+    kept: dict[str, list[int]] = field(default_factory=dict)
+
+    def in_file(self, at: tuple[str | int, ...]) -> tuple[str | int, ...]:
+        """Return a key of the job without its gaps as the file has it."""
+        if len(at) > 1 and at[0] in self.kept and isinstance(at[1], int):
+            return (at[0], self.kept[str(at[0])][at[1]], *at[2:])
+        return at
+
+
+class _Anything:
+    def __contains__(self, _: object) -> bool:
+        return True
 
 
 def load_job(path: Path, overrides: list[str] | None = None) -> LoadedJob:
@@ -51,20 +92,88 @@ def load_job(path: Path, overrides: list[str] | None = None) -> LoadedJob:
     Raises:
         JobError: With every problem found, each as `file:line:column: key: what to do`.
     """
-    text = _read(path)
-    root = _compose(path, text)
-    content = _construct(path, text)
-    if not isinstance(content, dict) or root is None:
-        raise JobError(f"{path}:1:1: a job is a mapping of keys such as `name` and `tables`")
-    sources = _apply_overrides(content, overrides or [])
+    loaded, problems, _ = gather_job(path, overrides)
+    if problems:
+        raise JobError.of(problems)
+    return loaded
+
+
+def gather_job(
+    path: Path, overrides: list[str] | None = None
+) -> tuple[LoadedJob, list[Problem], Gaps]:
+    """Read what can be read of a job file.
+
+    Returns:
+        The job, without what is wrong; every problem; and what is missing for that reason.
+
+    Raises:
+        JobError: The file is no YAML mapping, or an override cannot be used.
+    """
+    nodes, content, problems = read_nodes(path, _read(path))
+    nodes = replace(nodes, sources=_apply_overrides(content, overrides or []))
     try:
-        return LoadedJob(Job.model_validate(content), path)
+        return LoadedJob(Job.model_validate(content), path, nodes), problems, Gaps()
     except ValidationError as error:
-        lines = [_describe(path, root, sources, problem) for problem in error.errors()]
-        raise JobError(
-            "\n".join(dict.fromkeys(lines)),
-            hint="`llmsynthor validate JOB` checks without spending",
-        ) from None
+        errors = error.errors()
+    job, gaps = _partial(content, [problem["loc"] for problem in errors])
+    found = describe_all(nodes, errors)
+    places = {(p.file, p.line, p.column) for p in found}
+    found += [p for p in problems if (p.file, p.line, p.column) not in places]
+    loaded = LoadedJob(job, path, nodes)
+    for at, message in inconsistencies(job):
+        if not _needs(at) & gaps.keys:
+            place = gaps.in_file(at)
+            where = clean(".".join(map(str, place)))
+            found.append(loaded.placed(Problem(f"{where}: {message}", at=place)))
+    return loaded, sorted(found, key=lambda p: (p.line is None, p.line or 0, p.column or 0)), gaps
+
+
+def _needs(at: tuple[str | int, ...]) -> set[str]:
+    """Return the keys without which an inconsistency may be none."""
+    other = {"dependencies": "variables", "scenario": "tables", "tables": "tables"}
+    return {other[str(at[0])]} if at[0] in other else set()
+
+
+def _partial(content: dict[Any, Any], wrong: list[tuple[int | str, ...]]) -> tuple[Job, Gaps]:
+    """Return the job without what is wrong."""
+    bad = {str(loc[0]) for loc in wrong if loc}
+    values = dict(_NEEDED)
+    for key, info in Job.model_fields.items():
+        if key in content and key not in bad:
+            adapter: TypeAdapter[Any] = TypeAdapter(info.rebuild_annotation())
+            values[key] = adapter.validate_python(content[key], strict=True)
+    unsure: Container[str] = ()
+    if "variables" in bad:
+        given = content.get("variables")
+        values["variables"], unsure = _good_variables(given), _Anything()
+        if isinstance(given, dict) and given:
+            unsure = {str(name) for name in given}
+    kept: dict[str, list[int]] = {}
+    for key, model in (("tables", TableSpec), ("rules", RuleSpec)):
+        given = content.get(key)
+        if key in bad and isinstance(given, list):
+            good = [(i, item) for i, e in enumerate(given) for item in _good(TypeAdapter(model), e)]
+            kept[key] = [i for i, _ in good]
+            values[key] = [item for _, item in good]
+    return Job.model_construct(**values), Gaps(frozenset(bad), unsure, kept)
+
+
+def _good_variables(given: object) -> dict[str, Any]:
+    adapter: TypeAdapter[Any] = TypeAdapter(VariableSpec)
+    named = given.items() if isinstance(given, dict) else ()
+    return {
+        name: spec
+        for name, entry in named
+        if isinstance(name, str)
+        for spec in _good(adapter, entry)
+    }
+
+
+def _good(adapter: TypeAdapter[Any], entry: object) -> list[Any]:
+    try:
+        return [adapter.validate_python(entry)]
+    except ValidationError:
+        return []
 
 
 def dump_job(job: Job) -> str:
@@ -87,59 +196,30 @@ def parse_job(text: str, path: Path) -> Job:
 
 
 def _read(path: Path) -> str:
+    file = str(path)
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise JobError(f"{path}: no such file") from None
+        raise JobError.of([_no_such_file(path)]) from None
+    except IsADirectoryError:
+        hint = "name the job file in it, for example `job.yaml`"
+        raise JobError.of([Problem("this is a folder, not a job file", file, hint=hint)]) from None
     except UnicodeDecodeError as error:
-        raise JobError(
-            f"{path}: byte {error.start} is not UTF-8", hint="save the file as UTF-8"
-        ) from None
-    except OSError as error:
-        raise JobError(f"{path}: cannot be read ({error.strerror})") from None
+        line = error.object.count(b"\n", 0, error.start) + 1
+        message = f"byte {error.start} (0x{error.object[error.start]:02X}) is not UTF-8"
+        problem = Problem(message, file, line, hint="save the file as UTF-8")
+        raise JobError.of([problem]) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise JobError.of([Problem(f"cannot be read ({reason})", file)]) from None
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice, which plain YAML lets pass."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        first: dict[str, int] = {}
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                continue
-            line = key.start_mark.line + 1
-            if key.value in first:
-                raise yaml.constructor.ConstructorError(
-                    None,
-                    None,
-                    f"key `{key.value}` is given twice, first on line {first[key.value]}",
-                    key.start_mark,
-                )
-            first[key.value] = line
-        return super().construct_mapping(node, deep)
-
-
-def _compose(path: Path, text: str) -> yaml.Node | None:
-    try:
-        return yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        raise JobError(_yaml_problem(path, error)) from None
-
-
-def _construct(path: Path, text: str) -> Any:  # noqa: ANN401 - YAML holds anything
-    try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
-        raise JobError(_yaml_problem(path, error)) from None
-    except (ValueError, RecursionError) as error:
-        raise JobError(f"{path}: not valid YAML: {error}") from None
-
-
-def _yaml_problem(path: Path, error: yaml.YAMLError) -> str:
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        mark = error.problem_mark
-        return f"{path}:{mark.line + 1}:{mark.column + 1}: not valid YAML: {error.problem}"
-    return f"{path}: not valid YAML: {error}"
+def _no_such_file(path: Path) -> Problem:
+    folder = path.parent
+    names = sorted(p.name for p in folder.glob("*.y*ml")) if folder.is_dir() else []
+    near = nearest(path.name, names)
+    found = f"; did you mean `{clean(near)}`?" if near else ""
+    return Problem(f"no such file{found}", str(path))
 
 
 def _apply_overrides(content: dict[Any, Any], overrides: list[str]) -> dict[tuple[str, ...], str]:
@@ -151,9 +231,9 @@ def _apply_overrides(content: dict[Any, Any], overrides: list[str]) -> dict[tupl
         if not separator or not all(parts):
             raise JobError(f"--set {override}: write it as `dotted.key=value`")
         try:
-            parsed = yaml.load(value, Loader=_Loader)  # noqa: S506 - a SafeLoader
-        except (yaml.YAMLError, ValueError):  # a date that is none is a ValueError
-            raise JobError(f"--set {override}: the value is not valid YAML") from None
+            parsed = read_value(value)
+        except ValueError as error:
+            raise JobError(f"--set {override}: {error}") from None
         _set(content, parts, parsed, override)
         sources[parts] = override
     return sources
@@ -180,99 +260,3 @@ def _set(content: Any, parts: tuple[str, ...], value: Any, override: str) -> Non
                 raise JobError(f"--set {override}: `{part}` is empty in the job")
         else:
             content = content[key]
-
-
-def _describe(
-    path: Path,
-    root: yaml.Node,
-    sources: dict[tuple[str, ...], str],
-    problem: Any,  # noqa: ANN401
-) -> str:
-    steps = _readable(root, problem["loc"])
-    where = ".".join(steps)
-    option = next(
-        (o for parts, o in sources.items() if tuple(steps)[: len(parts)] == parts),
-        # an override may also have made what is wrong around it
-        next(
-            (o for parts, o in sources.items() if steps and list(parts[: len(steps)]) == steps),
-            None,
-        ),
-    )
-    if option is None:
-        line, column = _place(root, steps)
-        place = f"{path}:{line}:{column}"
-    else:
-        place = f"--set {option}"
-    return f"{place}: {where + ': ' if where else ''}{_advice(problem)}"
-
-
-def _readable(root: yaml.Node, loc: tuple[int | str, ...]) -> list[str]:
-    """Return the path without the union tags that only pydantic knows."""
-    steps: list[str] = []
-    for step in loc:
-        parent = _walk(root, steps)
-        known = parent is not None and any(k == str(step) for k, _, _ in _children(parent))
-        is_tag = str(step) in _UNIONS or not _is_key(str(step))
-        if known or not is_tag:
-            steps.append(str(step))
-    return steps
-
-
-def _is_key(step: str) -> bool:
-    return not any(mark in step for mark in "[(' ") and step not in {
-        "float", "int", "str", "constrained-float", "constrained-int",
-    }  # fmt: skip
-
-
-def _children(node: yaml.Node) -> list[tuple[str, yaml.Node, yaml.Node]]:
-    if isinstance(node, yaml.MappingNode):
-        return [(str(key.value), key, value) for key, value in node.value]
-    if isinstance(node, yaml.SequenceNode):
-        return [(str(i), value, value) for i, value in enumerate(node.value)]
-    return []
-
-
-def _walk(root: yaml.Node, steps: list[str]) -> yaml.Node | None:
-    node: yaml.Node | None = root
-    for step in steps:
-        node = next((v for k, _, v in _children(node) if k == step), None) if node else None
-    return node
-
-
-def _place(root: yaml.Node, steps: list[str]) -> tuple[int, int]:
-    """Return line and column of the value, or of the nearest node around it that exists."""
-    node, mark = root, root.start_mark
-    for step in steps:
-        found = next((child for child in _children(node) if child[0] == step), None)
-        if found is None:
-            break
-        _, key, node = found
-        mark = (
-            node.start_mark
-            if not isinstance(node, (yaml.MappingNode, yaml.SequenceNode))
-            else key.start_mark
-        )
-    return mark.line + 1, mark.column + 1
-
-
-def _advice(problem: Any) -> str:  # noqa: ANN401 - pydantic's error record
-    kind, given = problem["type"], problem.get("input")
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    if kind == "extra_forbidden":
-        return "unknown key; see `llmsynthor schema` for the keys there are"
-    if kind == "missing":
-        return "this key is needed"
-    if kind in {"string_type", "literal_error"} and isinstance(given, bool):
-        return f"{message}, got {given} (YAML reads bare yes/no/on/off as true/false; put it in quotes)"
-    if kind == "string_type" and isinstance(given, (int, float)):
-        return f"{message}, got the number {given} (put it in quotes)"
-    if kind == "union_tag_not_found":
-        return "give the `type`: category, integer or number"
-    if kind == "value_error" or isinstance(given, (dict, list)):
-        return message
-    return f"{message}, got {_shown(given)}"
-
-
-def _shown(given: Any) -> str:  # noqa: ANN401
-    text = repr(given)
-    return text if len(text) <= 60 else text[:57] + "..."

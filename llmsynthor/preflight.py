@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmsynthor.domain import cell_label
-from llmsynthor.errors import TableError
+from llmsynthor.errors import Problem, TableError
+from llmsynthor.labels import clean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,39 +21,53 @@ _MOST_PER_PAIR = 5
 _FLOAT_NOISE = 1e-9
 
 
+_HINT = (
+    "tables that are met must agree; correct them, or give one a `weight` or `tolerance` "
+    "(it then gives way), or `role: validate`"
+)
+
+
 def check_agreement(tables: TableSet) -> None:
     """Refuse hard control tables that differ in totals or in margins by more than rounding.
-
-    Totals are compared where both tables give counts; margins of the variables that two tables
-    share are compared as shares, on the finest bins that both can be summed to.
 
     Raises:
         TableError: Names files, cells and both numbers of every disagreement.
     """
+    problems = disagreements(tables)
+    if problems:
+        raise TableError.of(problems)
+
+
+def disagreements(tables: TableSet) -> list[Problem]:
+    """Return where hard control tables differ in totals or in margins by more than rounding.
+
+    Totals are compared where both tables give counts; margins of the variables that two tables
+    share are compared as shares, on the finest bins that both can be summed to.
+    """
     problems = _different_totals(tables.hard)
     for first, second in combinations(tables.hard, 2):
         problems += _different_margins(tables, first, second)
-    if problems:
-        raise TableError(
-            "\n".join(problems),
-            hint="tables that are met must agree; correct them, or give one a `weight` or `tolerance` "
-            "(it then gives way), or `role: validate`",
-        )
+    return problems
 
 
-def _different_totals(tables: Sequence[Table]) -> list[str]:
+def _different_totals(tables: Sequence[Table]) -> list[Problem]:
     counted = [table for table in tables if table.measure == "count"]
     if not counted:
         return []
     first = counted[0]
     return [
-        f"totals differ: {first.file} has {_figure(first.total)}, {other.file} has {_figure(other.total)}"
+        Problem(
+            f"the counts add up to {_figure(other.total)}, those of {first.file} to "
+            f"{_figure(first.total)}",
+            other.file,
+            hint=_HINT,
+        )
         for other in counted[1:]
         if abs(other.total - first.total) > 1e-6 * max(1.0, first.total)
     ]
 
 
-def _different_margins(tables: TableSet, first: Table, second: Table) -> list[str]:
+def _different_margins(tables: TableSet, first: Table, second: Table) -> list[Problem]:
     shared = [name for name in first.scope if name in second.scope]
     if not shared:
         return []
@@ -69,21 +84,19 @@ def _different_margins(tables: TableSet, first: Table, second: Table) -> list[st
     )
     apart = np.argwhere(np.abs(margins[0] - margins[1]) > allowed + _FLOAT_NOISE)
     counted = first.measure == second.measure == "count"
-    lines = []
+    found = []
     for cell in apart[:_MOST_PER_PAIR]:
         labels = [groups[1][int(position)] for groups, position in zip(common, cell, strict=True)]
         a, b = (
             _figure(margin[tuple(cell)] * (table.total if counted else 1.0))
             for table, margin in zip((first, second), margins, strict=True)
         )
-        lines.append(
-            f"{first.file} and {second.file} disagree on {cell_label(shared, labels)}: {a} and {b}"
-        )
+        message = f"{clean(cell_label(shared, labels))} has {b}, and {a} in {first.file}"
+        found.append(Problem(message, second.file, hint=_HINT))
     if len(apart) > _MOST_PER_PAIR:
-        lines.append(
-            f"{first.file} and {second.file} disagree on {len(apart) - _MOST_PER_PAIR} more cells"
-        )
-    return lines
+        message = f"and {len(apart) - _MOST_PER_PAIR} more cells that {first.file} has otherwise"
+        found.append(Problem(message, second.file, hint=_HINT))
+    return found
 
 
 def _group(table: Table, name: str) -> np.ndarray:

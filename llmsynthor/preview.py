@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from llmsynthor.asking import Asker, Round
+    from llmsynthor.checks import Prepared
     from llmsynthor.engine import Listener
     from llmsynthor.job import Job
     from llmsynthor.plan import Proposal
     from llmsynthor.providers.base import Provider, Reply, Request
-    from llmsynthor.runner import Prepared
 
 RECORDS = 20
 _CANDIDATES = 4000

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from llmsynthor.errors import JobError
+from llmsynthor.errors import JobError, Problem
+from llmsynthor.labels import clean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,15 +50,30 @@ def compile_rules(specs: Sequence[RuleSpec], domain: Domain) -> tuple[Rule, ...]
     Raises:
         JobError: A rule is not SQL, or names an unknown variable or category.
     """
+    rules, problems = gather_rules(specs, domain)
+    if problems:
+        raise JobError.of(problems)
+    return rules
+
+
+def gather_rules(
+    specs: Sequence[RuleSpec], domain: Domain, positions: Sequence[int] | None = None
+) -> tuple[tuple[Rule, ...], list[Problem]]:
+    """Return the rules that can be used, and what is wrong with the others.
+
+    Args:
+        specs: The rules as the job has them.
+        domain: The variables.
+        positions: Where in the job's list each of them stands; default: in this order, from 0.
+    """
     rules, problems = [], []
-    for position, spec in enumerate(specs):
+    for position, spec in zip(positions or range(len(specs)), specs, strict=True):
         try:
             rules.append(_compile(spec, domain))
         except JobError as error:
-            problems.append(f"rules.{position} `{spec.name}`: {error}")
-    if problems:
-        raise JobError("\n".join(problems))
-    return tuple(rules)
+            message = f"rules.{position} `{clean(spec.name)}`: {error}"
+            problems.append(Problem(message, at=("rules", position)))
+    return tuple(rules), problems
 
 
 def _compile(spec: RuleSpec, domain: Domain) -> Rule:
@@ -72,8 +88,10 @@ def _compile(spec: RuleSpec, domain: Domain) -> Rule:
         raise JobError(f"not a SQL expression: {_first_line(error)}") from None
     unknown = sorted(set(roots) - set(domain.names))
     if unknown:
+        near = get_close_matches(unknown[0], domain.names, n=1, cutoff=0.6)
         raise JobError(
-            f"`{unknown[0]}` is no variable (variables: {', '.join(domain.names)}); "
+            f"`{unknown[0]}` is no variable{f'; did you mean `{near[0]}`?' if near else ''} "
+            f"(variables: {', '.join(domain.names)}); "
             "put text in single quotes, and names with a dash in double quotes"
         )
     if not roots:

@@ -1,4 +1,4 @@
-"""What `run` does: prepare, open the run directory, let the engine work, report."""
+"""What `run` does with a job that is checked: open the run directory, let the engine work, report."""
 
 from __future__ import annotations
 
@@ -24,49 +24,25 @@ from llmsynthor.errors import (
     RunDirectoryError,
     StopRequestedError,
 )
-from llmsynthor.feasibility.check import check_feasible
 from llmsynthor.job import fingerprinted
-from llmsynthor.jobfile import LoadedJob, dump_job, load_job, parse_job
-from llmsynthor.preflight import check_agreement
-from llmsynthor.providers.discovery import AUTO, discover
-from llmsynthor.providers.local import PREFIX, check_local, is_local
+from llmsynthor.jobfile import dump_job, parse_job
+from llmsynthor.providers.local import PREFIX
 from llmsynthor.providers.model_fetch import MODEL_SHA256, WARNING
-from llmsynthor.providers.replay import REPLY_LOG, ReplayProvider, replies_in
+from llmsynthor.providers.replay import REPLY_LOG, replies_in
 from llmsynthor.providers.structured import simplest
 from llmsynthor.report.build import keep_tables, write_report
-from llmsynthor.rules import compile_rules
 from llmsynthor.rundir import RunDirectory
-from llmsynthor.sampling import Sampler
-from llmsynthor.tables import load_tables
-from llmsynthor.templates import Templates
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llmsynthor.job import Job
+    from llmsynthor.checks import Prepared
     from llmsynthor.state import State
 
 FINGERPRINT_VERSION = 3
 """Goes up when the same job would give other records; older runs then refuse to resume."""
 
 _LONGEST_VALUE = 60
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A job with everything that can be checked before anything is spent."""
-
-    loaded: LoadedJob
-    sampler: Sampler
-    templates: Templates
-    inputs: dict[str, str]
-    model_found: str | None = None
-    """Where the model comes from, in words, when the job names none."""
-
-    @property
-    def job(self) -> Job:
-        """Return the job."""
-        return self.loaded.job
 
 
 @dataclass(frozen=True)
@@ -77,61 +53,6 @@ class RunOptions:
     resume: bool = False
     overwrite: bool = False
     replay: bool = False
-
-
-def prepare(path: Path, overrides: list[str], begun: Path | None = None) -> Prepared:
-    """Read and check a job, its tables, rules, templates and recording; spend nothing.
-
-    Args:
-        path: The job file.
-        overrides: `dotted.key=value` texts.
-        begun: A run directory to go on with; a job that names no model keeps that run's.
-
-    Raises:
-        InputError: Something must change first.
-    """
-    loaded, model_found = _with_model(load_job(path, overrides), begun)
-    tables = load_tables(loaded)
-    check_agreement(tables)
-    rules = compile_rules(loaded.job.rules, tables.domain)
-    sampler = Sampler(tables, rules, loaded.job.seed)
-    folder = loaded.resolve(loaded.job.prompts) if loaded.job.prompts else None
-    templates = Templates(folder)
-    known = check_feasible(sampler, loaded.job.records)
-    if len(known):
-        sampler = Sampler(tables, rules, loaded.job.seed, known)
-    files = [spec.file for spec in loaded.job.tables]
-    if loaded.job.provider.model == "replay" and loaded.job.provider.replies:
-        files.append(loaded.job.provider.replies)
-        ReplayProvider(loaded.resolve(loaded.job.provider.replies), loaded.job.provider.replies)
-    if is_local(loaded.job.provider.model):
-        file = loaded.job.provider.model.removeprefix(PREFIX)
-        check_local(loaded.resolve(file), file)
-        files.append(file)
-    inputs = {name: _sha256(loaded.resolve(name)) for name in files}
-    return Prepared(loaded, sampler, templates, inputs, model_found)
-
-
-def _with_model(loaded: LoadedJob, begun: Path | None) -> tuple[LoadedJob, str | None]:
-    """Return the job with a model, and where it comes from if the job names none."""
-    job = loaded.job
-    if job.provider.model != AUTO:
-        return loaded, None
-    resolved = begun / "job.resolved.yaml" if begun is not None else None
-    if resolved is not None and resolved.exists():
-        spec = parse_job(resolved.read_text(encoding="utf-8"), resolved).provider
-        words = f"the job names no `provider.model`: this run began with `{spec.model}`"
-        settings = {k: getattr(spec, k) for k in ("model", "api_base", "api_key_env")}
-    else:
-        found = discover(job.provider)
-        words, settings = found.words, found.settings
-    provider = job.provider.model_copy(update=settings)
-    return LoadedJob(job.model_copy(update={"provider": provider}), loaded.path), words
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def run_job(
@@ -154,6 +75,8 @@ def run_job(
         attempt = _begin(prepared, run, manifest)
         if prepared.model_found is not None:
             listener.warn(prepared.model_found)
+        for warning in prepared.warnings:
+            listener.warn(str(warning))
         try:
             state = _executed(_engine(prepared, options, run, listener, manifest))
         except (LLMSynthorError, StopRequestedError) as error:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal
 
-import polars as pl
-
-from llmsynthor.errors import TableError
+from llmsynthor.csvfile import read_text_table
+from llmsynthor.errors import Problem, TableError
+from llmsynthor.figures import check_sum, read_numbers, rounding
 from llmsynthor.labels import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
     from pathlib import Path
+
+    import polars as pl
 
     from llmsynthor.job import TableSpec, VariableSpec
 
@@ -57,101 +58,93 @@ class RawTable:
     weight: float | None = None
 
 
-def read_raw_table(spec: TableSpec, path: Path, variables: Mapping[str, VariableSpec]) -> RawTable:
+def read_raw_table(
+    spec: TableSpec,
+    path: Path,
+    variables: Mapping[str, VariableSpec],
+    unsure: Container[str] = (),
+) -> RawTable:
     """Read one table.
 
     Args:
         spec: The table's entry in the job.
         path: Where the file is.
         variables: The job's variables.
+        unsure: Names that may be variables, though the job describes them wrongly: columns of
+            these names are not looked into.
 
     Raises:
         TableError: With every problem of the file, each with its line.
     """
-    frame = _mapped_columns(spec, _read(spec.file, path))
+    known = {*variables, *_FIGURES, _MOE, *spec.columns}
+    text = read_text_table(spec.file, path, spec.separator, known)
+    frame, lines = _mapped_columns(spec, text.frame), text.lines
     figure = _figure_column(spec.file, frame.columns)
     scope = tuple(name for name in frame.columns if name not in (figure, _MOE))
-    unknown = [name for name in scope if name not in variables]
-    if unknown:
-        raise TableError(
-            f"{spec.file}:1: column `{unknown[0]}` is no variable of the job{_suggest(unknown[0], variables)}",
-            hint="`columns: {NAME IN THE FILE: variable}` renames a column",
-        )
-    if not scope:
-        raise TableError(f"{spec.file}:1: there is no column with a variable, only `{figure}`")
-    problems: list[str] = []
-    lines = list(range(2, frame.height + 2))
-    keys = _keys(spec, frame, scope, variables, problems)
-    figures = [
-        _number(spec.file, n, text, figure, problems)
-        for n, text in zip(lines, frame[figure], strict=True)
-    ]
+    problems = _unknown_columns(spec.file, scope, variables, unsure)
+    columns = {name: frame[name].to_list() for name in frame.columns}
+    keys = _keys(spec, columns, lines, scope, variables, problems)
+    figures = read_numbers(spec.file, figure, columns[figure], lines, problems)
     moes = None
-    if _MOE in frame.columns:
-        moes = [
-            _number(spec.file, n, text, _MOE, problems)
-            for n, text in zip(lines, frame[_MOE], strict=True)
-        ]
-    _repeated(spec.file, scope, keys, lines, problems)
-    _whole(spec.file, figure, figures, problems)
+    if _MOE in columns:
+        moes = read_numbers(spec.file, _MOE, columns[_MOE], lines, problems)
+    if not problems:
+        _repeated(spec.file, scope, keys, lines, problems)
+        problems += check_sum(spec, figure, columns[figure], figures)
     if problems:
-        more = (
-            [f"{spec.file}: and {len(problems) - _MOST_PROBLEMS} more"]
-            if len(problems) > _MOST_PROBLEMS
-            else []
-        )
-        raise TableError("\n".join([*problems[:_MOST_PROBLEMS], *more]))
-    rounding = _rounding(frame[figure]) if figure == "share" else 0.0
+        more = len(problems) - _MOST_PROBLEMS
+        if more > 1:
+            problems[_MOST_PROBLEMS:] = [Problem(f"and {more} more problems", spec.file)]
+        raise TableError.of(problems)
+    scale = sum(figures) if spec.normalize else 1.0
     return RawTable(
         name=spec.known_as,
         file=spec.file,
         role=spec.role,
         scope=scope,
         keys=keys,
-        figures=figures,
+        figures=[value / scale for value in figures],
         measure="share" if figure == "share" else "count",
         lines=lines,
-        rounding=rounding,
-        moes=moes,
+        rounding=rounding(columns[figure]) / scale if figure == "share" else 0.0,
+        moes=None if moes is None else [value / scale for value in moes],
         tolerance=spec.tolerance,
         weight=spec.weight,
     )
 
 
-def _read(file: str, path: Path) -> pl.DataFrame:
-    """Return the file with every value as text."""
-    try:
-        if path.suffix.lower() == ".csv":
-            frame = pl.read_csv(path, infer_schema=False, empty_string_is_null=False, glob=False)
-        elif path.suffix.lower() == ".parquet":
-            frame = pl.read_parquet(path).with_columns(pl.all().cast(pl.String).fill_null(""))
-        else:
-            raise TableError(f"{file}: the file name must end in .csv or .parquet")
-    except FileNotFoundError:
-        raise TableError(f"{file}: no such file (looked for {path})") from None
-    except OSError as error:
-        raise TableError(f"{file}: cannot be read ({error.strerror or error})") from None
-    except pl.exceptions.NoDataError:
-        raise TableError(f"{file}: the file is empty") from None
-    except pl.exceptions.PolarsError as error:
-        reason = str(error).splitlines()[0][:160]
-        raise TableError(f"{file}: not a readable {path.suffix[1:]} file ({reason})") from None
-    if frame.height == 0:
-        raise TableError(f"{file}: there are no rows below the header")
-    return frame.rename({name: name.strip().removeprefix("\ufeff") for name in frame.columns})
+def _unknown_columns(
+    file: str,
+    scope: Sequence[str],
+    variables: Mapping[str, VariableSpec],
+    unsure: Container[str],
+) -> list[Problem]:
+    if not scope:
+        return [Problem("there is no column with a variable, only figures", file, 1)]
+    return [
+        Problem(
+            f"column `{clean(name)}` is no variable of the job{_suggest(name, variables)}",
+            file,
+            1,
+            hint="`columns: {NAME IN THE FILE: variable}` in the table's entry renames a column",
+        )
+        for name in scope
+        if name not in variables and name not in unsure
+    ]
 
 
 def _mapped_columns(spec: TableSpec, frame: pl.DataFrame) -> pl.DataFrame:
     absent = [name for name in spec.columns if name not in frame.columns]
     if absent:
-        raise TableError(
-            f"{spec.file}:1: `columns` names `{absent[0]}`, which the file does not have "
-            f"(it has {', '.join(frame.columns)})"
+        message = (
+            f"`columns` names `{clean(absent[0])}`, which the file does not have "
+            f"(it has {', '.join(map(clean, frame.columns))})"
         )
+        raise TableError.of([Problem(message, spec.file, 1)])
     names = [spec.columns.get(name, name) for name in frame.columns]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise TableError(f"{spec.file}:1: two columns are `{twice[0]}`")
+        raise TableError.of([Problem(f"two columns are `{clean(twice[0])}`", spec.file, 1)])
     return frame.rename(spec.columns)
 
 
@@ -159,41 +152,49 @@ def _figure_column(file: str, columns: Sequence[str]) -> str:
     found = [name for name in columns if name in _FIGURES]
     if len(found) != 1:
         what = "both `count` and `share`" if found else "neither `count` nor `share`"
-        raise TableError(
-            f"{file}:1: the file has {what}; one column must hold the figures "
-            f"(columns: {', '.join(columns)})",
-            hint="`columns: {NAME IN THE FILE: count}` renames a column",
+        message = (
+            f"the file has {what}; one column must hold the figures "
+            f"(columns: {', '.join(map(clean, columns))})"
         )
+        hint = (
+            "delete one of the two columns"
+            if found
+            else "`columns: {NAME IN THE FILE: count}` in the table's entry renames a column"
+        )
+        raise TableError.of([Problem(message, file, 1, hint=hint)])
     return found[0]
 
 
 def _keys(
     spec: TableSpec,
-    frame: pl.DataFrame,
+    frame: Mapping[str, list[str]],
+    lines: Sequence[int],
     scope: Sequence[str],
     variables: Mapping[str, VariableSpec],
-    problems: list[str],
+    problems: list[Problem],
 ) -> list[tuple[str, ...]]:
     columns = []
     for name in scope:
         mapping = spec.values.get(name, {})
-        variable = variables[name]
-        known = set(variable.values) if variable.type == "category" else None
+        variable = variables.get(name)
+        known = set(variable.values) if variable and variable.type == "category" else None
         labels = [
             mapping.get(text, mapping.get(text.strip(), text.strip())) for text in frame[name]
         ]
         seen: set[str] = set()
-        for line, label in enumerate(labels, start=2):
+        for line, label in zip(lines, labels, strict=True):
             if known is None or label in known or label in seen:
                 continue
             seen.add(label)
-            problems.append(
-                f"{spec.file}:{line}: `{label}` is no category of `{name}`{_suggest(label, known)}"
-            )
+            what = f"`{clean(label)}` is no category of `{clean(name)}`" if label else (
+                f"there is no category in column `{clean(name)}`"
+            )  # fmt: skip
+            problems.append(Problem(f"{what}{_suggest(label, known)}", spec.file, line))
         columns.append(labels)
     stray = sorted(set(spec.values) - set(scope))
     if stray:
-        problems.append(f"{spec.file}: `values` maps `{stray[0]}`, which is no column of the file")
+        message = f"`values` maps `{clean(stray[0])}`, which is no column of the file"
+        problems.append(Problem(message, spec.file))
     return list(zip(*columns, strict=True))
 
 
@@ -206,52 +207,17 @@ def _suggest(given: str, known: Mapping[str, object] | set[str]) -> str:
     return f" (known: {shown})"
 
 
-def _number(file: str, line: int, text: str, column: str, problems: list[str]) -> float:
-    if not text.strip():
-        meaning = "where it is exact" if column == _MOE else "where nobody is"
-        problems.append(f"{file}:{line}: `{column}` is missing; write 0 {meaning}")
-        return 0.0
-    try:
-        value = float(text.replace("_", "?"))  # Python alone reads 1_000 as a number
-    except ValueError:
-        problems.append(f"{file}:{line}: `{column}` is `{text[:40]}`, which is not a number")
-        return 0.0
-    if not math.isfinite(value) or value < 0:
-        problems.append(f"{file}:{line}: `{column}` is {text.strip()}; it must be 0 or more")
-        return 0.0
-    return value
-
-
 def _repeated(
     file: str,
     scope: Sequence[str],
     keys: Sequence[tuple[str, ...]],
     lines: Sequence[int],
-    problems: list[str],
+    problems: list[Problem],
 ) -> None:
     first: dict[tuple[str, ...], int] = {}
     for line, key in zip(lines, keys, strict=True):
         if key in first:
             cell = ", ".join(f"{name}={label}" for name, label in zip(scope, key, strict=True))
-            problems.append(f"{file}:{line}: {cell} is given twice, first on line {first[key]}")
+            message = f"{clean(cell)} is given twice, first on line {first[key]}"
+            problems.append(Problem(message, file, line))
         first.setdefault(key, line)
-
-
-def _whole(file: str, column: str, figures: Sequence[float], problems: list[str]) -> None:
-    total = sum(figures)
-    if problems:
-        return
-    if total <= 0:
-        problems.append(f"{file}: every `{column}` is 0, so the table says nothing")
-    if column == "share" and not 0.98 <= total <= 1.02:
-        advice = "; divide percentages by 100" if 98 <= total <= 102 else ""
-        problems.append(f"{file}: the shares add up to {total:.6g}, not to 1{advice}")
-
-
-def _rounding(texts: pl.Series) -> float:
-    """Return half a unit of the last digit that the figures show."""
-    digits = max(
-        (len(text.strip().partition(".")[2]) for text in texts if "e" not in text.lower()),
-        default=12,
-    )
-    return 0.5 * 10.0 ** -min(digits, 15)

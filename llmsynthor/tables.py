@@ -18,11 +18,12 @@ from llmsynthor.domain import (
     parse_bin,
     refine,
 )
-from llmsynthor.errors import TableError
+from llmsynthor.errors import Problem, TableError
+from llmsynthor.labels import clean
 from llmsynthor.tablefile import RawTable, read_raw_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from llmsynthor.job import VariableSpec
     from llmsynthor.jobfile import LoadedJob
@@ -186,61 +187,94 @@ def load_tables(loaded: LoadedJob) -> TableSet:
     Raises:
         TableError: With every problem of every file.
     """
-    specs, problems, raws = loaded.job.tables, [], []
-    for spec in specs:
+    tables, problems = gather_tables(loaded)
+    if problems:
+        raise TableError.of(problems)
+    return tables
+
+
+def gather_tables(loaded: LoadedJob, unsure: Container[str] = ()) -> tuple[TableSet, list[Problem]]:
+    """Read what can be read of the job's tables.
+
+    Args:
+        loaded: The job.
+        unsure: Names that may be variables, though the job describes them wrongly.
+
+    Returns:
+        The tables without those that have problems, over their domain; and every problem.
+    """
+    variables = loaded.job.variables
+    problems: list[Problem] = []
+    kept: list[RawTable] = []
+    bins: dict[str, dict[str, Interval]] = {}
+    for spec in loaded.job.tables:
         try:
-            raws.append(read_raw_table(spec, loaded.resolve(spec.file), loaded.job.variables))
+            raw = read_raw_table(spec, loaded.resolve(spec.file), variables, unsure)
+            own = _published_bins(raw, variables)
         except TableError as error:
-            problems.append(str(error))
-    names = [raw.name for raw in raws]
-    problems += [
-        f"two tables are named `{name}`; give one of them a `name`"
+            problems += error.problems
+            continue
+        if set(raw.scope) <= set(variables):
+            kept.append(raw)
+            for name, intervals in own.items():
+                bins.setdefault(name, {}).update(intervals)
+    domain = Domain(
+        tuple(_variable(name, spec, bins.get(name, {})) for name, spec in variables.items())
+    )
+    built = tuple(_build(raw, domain, loaded.job.released) for raw in kept)
+    return TableSet(domain, built), problems + _same_names(loaded)
+
+
+def _same_names(loaded: LoadedJob) -> list[Problem]:
+    names = [spec.known_as for spec in loaded.job.tables]
+    return [
+        Problem(
+            f"two tables are named `{clean(name)}`; give one of them a `name`",
+            at=("tables", len(names) - 1 - names[::-1].index(name)),
+        )
         for name in sorted({n for n in names if names.count(n) > 1})
     ]
-    if problems:
-        raise TableError("\n".join(problems))
-    bins = _published_bins(raws, loaded.job.variables)
-    domain = Domain(
-        tuple(
-            _variable(name, spec, bins.get(name, {})) for name, spec in loaded.job.variables.items()
-        )
-    )
-    return TableSet(domain, tuple(_build(raw, domain, loaded.job.released) for raw in raws))
 
 
 def _published_bins(
-    raws: Sequence[RawTable], specs: Mapping[str, VariableSpec]
+    raw: RawTable, specs: Mapping[str, VariableSpec]
 ) -> dict[str, dict[str, Interval]]:
+    """Return the intervals of a table's bins by variable and label."""
     bins: dict[str, dict[str, Interval]] = {}
-    problems: list[str] = []
-    for raw in raws:
-        for position, name in enumerate(raw.scope):
-            spec = specs[name]
-            if spec.type == "category":
-                continue
-            own: dict[str, Interval] = {}
-            for line, key in zip(raw.lines, raw.keys, strict=True):
-                label = key[position]
-                if label in own:
-                    continue
-                try:
-                    own[label] = parse_bin(label, spec.type, spec.min, spec.max)
-                except ValueError as error:
-                    problems.append(f"{raw.file}:{line}: {name}: {error}")
-            problems += _overlaps(raw.file, name, own)
-            bins.setdefault(name, {}).update(own)
+    problems: list[Problem] = []
+    for position, name in enumerate(raw.scope):
+        spec = specs.get(name)
+        if spec is None or spec.type == "category":
+            continue
+        first: dict[str, int] = {}
+        for line, key in zip(raw.lines, raw.keys, strict=True):
+            first.setdefault(key[position], line)
+        own = bins[name] = {}
+        for label, line in first.items():
+            try:
+                own[label] = parse_bin(label, spec.type, spec.min, spec.max)
+            except ValueError as error:
+                problems.append(Problem(f"{clean(name)}: {error}", raw.file, line))
+        problems += _overlaps(raw.file, name, own, first)
     if problems:
-        raise TableError("\n".join(problems))
+        raise TableError.of(sorted(problems, key=lambda problem: problem.line or 0))
     return bins
 
 
-def _overlaps(file: str, name: str, own: Mapping[str, Interval]) -> list[str]:
+def _overlaps(
+    file: str, name: str, own: Mapping[str, Interval], lines: Mapping[str, int]
+) -> list[Problem]:
     ordered = sorted(own.items(), key=lambda item: (item[1].low, item[1].high))
-    return [
-        f"{file}: {name}: the bins `{a}` and `{b}` overlap; leave subtotals out"
-        for (a, first), (b, second) in pairwise(ordered)
-        if second.low < first.high
-    ]
+    found = []
+    for (a, first), (b, second) in pairwise(ordered):
+        if second.low < first.high:
+            earlier, later = sorted((a, b), key=lambda label: lines[label])
+            message = (
+                f"{clean(name)}: the bin `{clean(later)}` overlaps `{clean(earlier)}` on line "
+                f"{lines[earlier]}; leave subtotals out"
+            )
+            found.append(Problem(message, file, lines[later]))
+    return found
 
 
 def _variable(name: str, spec: VariableSpec, bins: Mapping[str, Interval]) -> Variable:

@@ -11,7 +11,7 @@ import jinja2
 from jinja2 import meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from llmsynthor.errors import JobError
+from llmsynthor.errors import JobError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,22 +87,33 @@ class Templates:
             )
         )
         if folder is not None and not folder.is_dir():
-            raise JobError(f"prompts: {folder} is no folder")
+            message = f"prompts: {folder} is no folder"
+            raise JobError.of([Problem(message, at=("prompts",))])
         self.sources = {name: _source(name, folder) for name in CONTEXT}
-        self._compiled = {name: self._compile(name) for name in CONTEXT}
+        problems: list[Problem] = []
+        self._compiled: dict[str, jinja2.Template] = {}
+        for name in CONTEXT:
+            try:
+                self._compiled[name] = self._compile(name)
+            except JobError as error:
+                problems += error.problems
+        if problems:
+            raise JobError.of(problems)
 
     def _compile(self, name: str) -> jinja2.Template:
         source = self.sources[name]
         try:
             used = meta.find_undeclared_variables(self.environment.parse(source))
         except jinja2.TemplateSyntaxError as error:
-            raise JobError(f"prompts/{name}:{error.lineno}: {error.message}") from None
+            where = f"prompts/{name}"
+            raise JobError.of(
+                [Problem(error.message or "no template", where, error.lineno)]
+            ) from None
         unknown = sorted(used - CONTEXT[name])
         if unknown:
             given = ", ".join(sorted(CONTEXT[name])) or "nothing"
-            raise JobError(
-                f"prompts/{name}: `{unknown[0]}` is not given to this template (given: {given})"
-            )
+            message = f"`{unknown[0]}` is not given to this template (given: {given})"
+            raise JobError.of([Problem(message, f"prompts/{name}")])
         return self.environment.from_string(source)
 
     def render(self, name: str, context: Mapping[str, Any]) -> str:

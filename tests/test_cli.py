@@ -37,7 +37,8 @@ def test_run_meets_the_tables_with_whole_records_and_keeps_the_rules(tmp_path, c
     assert captured.out == f"{tmp_path / 'out'}\n"
     assert "pass: 600 of 600 records" in captured.err
     assert f"report: {tmp_path / 'out' / 'report.html'}" in captured.err
-    assert max(map(len, captured.err.replace(str(tmp_path), "").splitlines())) <= 80
+    summary = [line for line in captured.err.splitlines() if " WARNING " not in line]
+    assert max(len(line.replace(str(tmp_path), "")) for line in summary) <= 80
 
 
 def test_none_follows_maximum_entropy_on_the_held_out_table(tmp_path):
@@ -195,10 +196,11 @@ def test_tables_that_disagree_are_named_with_both_numbers(tmp_path, capsys):
     (tmp_path / "mode.csv").write_text("mode,count\ncar,300\nbus,180\nwalk,100\n")
     assert main(["validate", str(job)]) == 2
     assert capsys.readouterr().err == (
-        "error: totals differ: age_work.csv has 600, work.csv has 590\n"
-        "totals differ: age_work.csv has 600, mode.csv has 580\n\n"
+        "error: work.csv: the counts add up to 590, those of age_work.csv to 600\n"
+        "error: mode.csv: the counts add up to 580, those of age_work.csv to 600\n"
         "hint: tables that are met must agree; correct them, or give one a `weight` or `tolerance` "
-        "(it then gives way), or `role: validate`\n"
+        "(it then gives way), or `role: validate`\n\n"
+        "2 problems; nothing was spent\n"
     )
 
 
@@ -224,9 +226,7 @@ def test_unknown_key_is_named_with_its_place(tmp_path, capsys):
     job.write_text(job.read_text().replace("records: 600", "recrods: 600"))
     assert main(["validate", str(job)]) == 2
     assert capsys.readouterr().err == (
-        f"error: {job}:1:1: records: this key is needed\n"
-        f"{job}:4:10: recrods: unknown key; see `llmsynthor schema` for the keys there are\n\n"
-        "hint: `llmsynthor validate JOB` checks without spending\n"
+        f"error: {job}:4:1: recrods: unknown key; did you mean `records`?\n"
     )
 
 

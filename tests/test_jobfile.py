@@ -12,8 +12,11 @@ from llmsynthor.jobfile import dump_job, load_job, parse_job
 if TYPE_CHECKING:
     from pathlib import Path
 
-YAML_BOOLEAN = "(YAML reads bare yes/no/on/off as true/false; put it in quotes)"
-UNKNOWN_KEY = "unknown key; see `llmsynthor schema` for the keys there are"
+WHOLE = "must be a whole number of 1 or more"
+TOP = (
+    "version, name, description, records, seed, scenario, variables, tables, rules, dependencies, "
+    "prompts, provider, budget, engine, ..."
+)
 
 
 def refusal(folder: Path, text: str, *overrides: str) -> str:
@@ -25,74 +28,222 @@ def refusal(folder: Path, text: str, *overrides: str) -> str:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("records: 100", "records: 100\nrecs: 1", f"job.yaml:4:7: recs: {UNKNOWN_KEY}"),
+        (
+            "records: 100",
+            "recrods: 100",
+            "job.yaml:3:1: recrods: unknown key; did you mean `records`?",
+        ),
+        (
+            "records: 100",
+            "records: 100\nrecs: 1",
+            "job.yaml:4:1: recs: unknown key; did you mean `records`, which is given too?",
+        ),
+        (
+            "records: 100",
+            "records: 100\nfoo: 1",
+            f"job.yaml:4:1: foo: unknown key (keys here: {TOP})",
+        ),
+        (
+            "records: 100",
+            "records: 100\ntemperature: 1",
+            "job.yaml:4:1: temperature: unknown key here; did you mean `provider.temperature`?",
+        ),
         (
             "{model: none}",
             "\n  model: none\n  temprature: 1",
-            f"job.yaml:12:15: provider.temprature: {UNKNOWN_KEY}",
+            "job.yaml:12:3: provider.temprature: unknown key; did you mean `temperature`?",
+        ),
+        (
+            "ordered",
+            "ordred",
+            "job.yaml:5:49: variables.sex.ordred: unknown key; did you mean `ordered`?",
         ),
         (
             "records: 100",
             "records: many",
-            "job.yaml:3:10: records: Input should be a valid integer, got 'many'",
+            f"job.yaml:3:10: records: {WHOLE}, got `many`; write for example `records: 10000`",
         ),
         (
             "records: 100",
             'records: "100"',
-            "job.yaml:3:10: records: Input should be a valid integer, got '100'",
+            f"job.yaml:3:10: records: {WHOLE}, got the text `100`; take the quotes away",
         ),
         (
             "records: 100",
-            "records: 0",
-            "job.yaml:3:10: records: Input should be greater than or equal to 1, got 0",
+            "records: 1e5",
+            f"job.yaml:3:10: records: {WHOLE}, got `1e5`; write 100000",
+        ),
+        (
+            "records: 100",
+            "records: 10,000",
+            f"job.yaml:3:10: records: {WHOLE}, got `10,000`; write 10000",
+        ),
+        (
+            "records: 100",
+            "records: 100.0",
+            f"job.yaml:3:10: records: {WHOLE}, got `100.0`; write 100",
+        ),
+        ("records: 100", "records: 0", f"job.yaml:3:10: records: {WHOLE}, got `0`"),
+        (
+            "records: 100",
+            "records:",
+            f"job.yaml:3:9: records: {WHOLE}, got nothing; write for example `records: 10000`",
+        ),
+        (
+            "records: 100",
+            "records: [1]",
+            f"job.yaml:3:1: records: {WHOLE}, got a list; write for example `records: 10000`",
+        ),
+        (
+            "records: 100",
+            "records: 12:30",
+            "job.yaml:3:10: YAML reads `12:30` as the number 750 (base 60); quote it if it is a "
+            'text: "12:30"',
+        ),
+        (
+            "records: 100",
+            "records: 0100",
+            "job.yaml:3:10: YAML reads `0100` as the number 64 (base 8); quote it if it is a text: "
+            '"0100", else write 100',
+        ),
+        (
+            "name: tiny",
+            "name: my study",
+            "job.yaml:2:7: name: must begin with a letter or digit and hold only letters, digits, "
+            "`_`, `.` and `-`, got `my study`; write for example `my-study`",
         ),
         (
             "[female, male]",
-            "[yes, no]",
-            "job.yaml:5:34: variables.sex.values.0: Input should be a valid string, got True "
-            f"{YAML_BOOLEAN}\n"
-            "job.yaml:5:39: variables.sex.values.1: Input should be a valid string, got False "
-            f"{YAML_BOOLEAN}",
+            "[yes, NO, on]",
+            "job.yaml:5:34: variables.sex.values.0: must be a text, got `yes`, which YAML reads as "
+            'true; put it in quotes: "yes"\n'
+            "job.yaml:5:39: variables.sex.values.1: must be a text, got `NO`, which YAML reads as "
+            'false; put it in quotes: "NO"\n'
+            "job.yaml:5:43: variables.sex.values.2: must be a text, got `on`, which YAML reads as "
+            'true; put it in quotes: "on"',
         ),
         (
             "[female, male]",
-            "[01234, male]",
-            "job.yaml:5:34: variables.sex.values.0: Input should be a valid string, "
-            "got the number 668 (put it in quotes)",
+            "[01234, 12:30, 2022-01-01, 5]",
+            "job.yaml:5:34: variables.sex.values.0: must be a text, got `01234`, which YAML reads as "
+            'the number 668; put it in quotes: "01234"\n'
+            "job.yaml:5:41: variables.sex.values.1: must be a text, got `12:30`, which YAML reads as "
+            'the number 750; put it in quotes: "12:30"\n'
+            "job.yaml:5:48: variables.sex.values.2: must be a text, got `2022-01-01`, which YAML reads "
+            'as a date; put it in quotes: "2022-01-01"\n'
+            "job.yaml:5:60: variables.sex.values.3: must be a text, got `5`, a number; put it in "
+            'quotes: "5"',
         ),
+        (
+            "[female, male]",
+            "female",
+            "job.yaml:5:33: variables.sex.values: must be a list of texts, got `female`; write [female]",
+        ),
+        ("[female, male]", "[]", "job.yaml:5:25: variables.sex.values: must not be empty"),
         (
             "[female, male]",
             "[female, female]",
             "job.yaml:5:3: variables.sex: the category `female` is given twice",
         ),
         (
+            "sex: {",
+            "yes: {",
+            "job.yaml:5:3: variables: the key `yes`, which YAML reads as true, must be a text; put it "
+            'in quotes: "yes"',
+        ),
+        (
+            "{file: t.csv}",
+            "{file: t.csv, values: {sex: {1: male}}}",
+            "job.yaml:9:34: tables.0.values.sex: the key `1`, a number, must be a text; put it in "
+            'quotes: "1"',
+        ),
+        (
+            "max: 50}",
+            "max: 10,000}",
+            "job.yaml:7:38: variables.km: the key `000` has no value; if it ends a number with "
+            "thousands separators, write that number without them",
+        ),
+        (
             "records: 100",
             "records: 100\nname: again",
-            "job.yaml:4:1: not valid YAML: key `name` is given twice, first on line 2",
+            "job.yaml:4:1: key `name` is given twice, first on line 2",
         ),
         (
             "{model: none}",
-            "{model: none, model: replay}",
-            "job.yaml:10:25: not valid YAML: key `model` is given twice, first on line 10",
+            "{model: none, model: auto}",
+            "job.yaml:10:25: key `model` is given twice, first on line 10",
         ),
-        ("name: tiny\n", "", "job.yaml:1:1: name: this key is needed"),
-        ("min: 0, max: 89", "min: 0", "job.yaml:6:3: variables.age.max: this key is needed"),
+        (
+            "name: tiny\n",
+            "",
+            "job.yaml:1:1: name: this key is needed; add for example `name: commuters`",
+        ),
+        (
+            "min: 0, max: 89",
+            "min: 0",
+            "job.yaml:6:3: variables.age.max: this key is needed; add for example `max: 100`",
+        ),
         (
             "type: category",
             "type: text",
-            "job.yaml:5:3: variables.sex: Input tag 'text' found using 'type' does not match any "
-            "of the expected tags: 'category', 'integer', 'number'",
+            "job.yaml:5:15: variables.sex.type: must be `category`, `integer` or `number`, got `text`",
+        ),
+        (
+            "type: category",
+            "type: categroy",
+            "job.yaml:5:15: variables.sex.type: must be `category`, `integer` or `number`, got "
+            "`categroy`; did you mean `category`?",
         ),
         (
             "type: category, ",
             "",
-            "job.yaml:5:3: variables.sex: give the `type`: category, integer or number",
+            "job.yaml:5:3: variables.sex.type: this key is needed: `category`, `integer` or `number`",
         ),
         ("max: 89", "max: -1", "job.yaml:6:3: variables.age: min 0 is above max -1"),
         (
             "max: 50",
             "max: .inf",
-            "job.yaml:7:35: variables.km.max: Input should be a finite number, got inf",
+            "job.yaml:7:35: variables.km.max: must be a finite number, got `.inf`",
+        ),
+        (
+            "{file: t.csv}",
+            "t.csv",
+            "job.yaml:9:5: tables.0: must be a mapping with `file`, `name`, `role` and `tolerance`, "
+            "got `t.csv`; write `{file: t.csv}`",
+        ),
+        (
+            "{file: t.csv}",
+            "{file: t.csv, role: controll, weight: 0}",
+            "job.yaml:9:25: tables.0.role: must be `control` or `validate`, got `controll`; did you "
+            "mean `control`?\n"
+            "job.yaml:9:43: tables.0.weight: must be a number above 0, got `0`",
+        ),
+        (
+            "{file: t.csv}",
+            '{file: t.csv, separator: ":"}',
+            'job.yaml:9:30: tables.0.separator: must be `,`, `;`, `"\\t"` or `|`, got `:`; write for '
+            "example `separator: ;`",
+        ),
+        (
+            "{file: t.csv}",
+            '{file: t.parquet, separator: ";"}',
+            "job.yaml:9:5: tables.0: `separator` is for CSV files; a parquet file has none",
+        ),
+        (
+            "{model: none}",
+            "{model: x, temperature: 3}",
+            "job.yaml:10:35: provider.temperature: must be a number from 0 to 2, got `3`",
+        ),
+        (
+            "{model: none}",
+            "{model: x, api_key_env: sk-secret}",
+            "job.yaml:10:35: provider.api_key_env: must be the NAME of an environment variable, such "
+            "as `OPENAI_API_KEY`; never put the key itself into a job",
+        ),
+        (
+            "{model: none}",
+            "{model: x, api_base: me:secret@host}",
+            "job.yaml:10:32: provider.api_base: must begin with http:// or https://",
         ),
         (
             "{model: none}",
@@ -102,26 +253,52 @@ def refusal(folder: Path, text: str, *overrides: str) -> str:
         (
             "{file: t.csv}",
             "{file: t.csv, role: validate}",
-            "job.yaml:1:1: no table has `role: control`, so nothing would be met",
+            "job.yaml:8:1: tables: no table has `role: control`, so nothing would be met",
         ),
-        ("sex: {", "count: {", "job.yaml:1:1: `count` cannot name a variable: tables use it"),
+        (
+            "sex: {",
+            "count: {",
+            "job.yaml:5:3: variables.count: `count` cannot name a variable: tables use it",
+        ),
+        (
+            "records: 100",
+            "records: 100\nscenario: {text: x, release: [t, u]}",
+            "job.yaml:4:21: scenario.release: every control table is freed, so nothing would be met\n"
+            "job.yaml:4:34: scenario.release.1: `u` is no table (tables: t)",
+        ),
+        (
+            "records: 100",
+            "records: 100\nscenario: 5",
+            "job.yaml:4:11: scenario: must be a text or a mapping with `text` and `release`, got `5`, "
+            'a number; put it in quotes: "5"',
+        ),
         (
             "records: 100",
             "records: 100\ndependencies: [[sex, foo]]",
-            "job.yaml:1:1: `dependencies` names `foo`, which is no variable",
+            "job.yaml:4:22: dependencies.0.1: `foo` is no variable (variables: sex, age, km)",
+        ),
+        (
+            "records: 100",
+            "records: 100\ndependencies: [[sex, 1]]",
+            "job.yaml:4:22: dependencies.0.1: must be a text, got `1`, a number; put it in quotes: "
+            '"1"',
         ),
         (
             "records: 100",
             "records: 100\ndependencies: off",
-            "job.yaml:4:15: dependencies: Input should be 'infer' or 'off', got False "
-            f"{YAML_BOOLEAN}\n"
-            "job.yaml:4:15: dependencies: Input should be a valid list, got False",
+            "job.yaml:4:15: dependencies: must be `infer` or `off` or a list of lists of texts, got "
+            '`off`, which YAML reads as false; put it in quotes: "off"',
         ),
         (
             "records: 100",
             "records: 100\nengine: {background: 2}",
-            "job.yaml:4:22: engine.background: Input should be 'auto', got 2\n"
-            "job.yaml:4:22: engine.background: Input should be less than or equal to 1, got 2",
+            "job.yaml:4:22: engine.background: must be `auto` or a number from 0 to 1, got `2`",
+        ),
+        (
+            "records: 100",
+            "records: 100\nbudget: []",
+            "job.yaml:4:1: budget: must be a mapping with `calls`, `tokens`, `cost_usd` and "
+            "`minutes`, got a list",
         ),
         (
             "records: 100",
@@ -135,19 +312,38 @@ def refusal(folder: Path, text: str, *overrides: str) -> str:
             "a: [1\n",
             "job.yaml:2:1: not valid YAML: expected ',' or ']', but got '<stream end>'",
         ),
+        (JOB, "a:\n\tb: 1\n", "job.yaml:2:1: not valid YAML: a tab: YAML indents with spaces only"),
+        (
+            JOB,
+            "a: b: c\n",
+            "job.yaml:1:5: not valid YAML: a `:` that YAML does not expect here; put a text with a "
+            "colon in quotes, or check the indentation",
+        ),
+        (
+            JOB,
+            'a: "b\nc: d\n',
+            "job.yaml:1:4: not valid YAML: a quote opens here and is never closed",
+        ),
+        (
+            JOB,
+            "a: @b\n",
+            "job.yaml:1:4: not valid YAML: a text that begins with `@`, `%` or a backtick must be put "
+            "in quotes",
+        ),
+        (JOB, "a: \x00\n", "job.yaml: character U+0000 may not stand in a YAML file"),
     ],
 )
 def test_a_wrong_job_is_refused_with_place_and_advice(tmp_path, old, new, message):
-    assert JOB.count(old) == 1
-    assert refusal(tmp_path, JOB.replace(old, new)) == message
+    job = JOB.replace("male]}", "male], ordered: true}") if old == "ordered" else JOB
+    assert job.count(old) == 1
+    assert refusal(tmp_path, job.replace(old, new)) == message
 
 
 def test_every_problem_of_a_job_is_named_at_once(tmp_path):
     text = JOB.replace("records: 100", "records: x").replace("name: tiny", "nmae: tiny")
     assert refusal(tmp_path, text) == (
-        "job.yaml:1:1: name: this key is needed\n"
-        "job.yaml:3:10: records: Input should be a valid integer, got 'x'\n"
-        f"job.yaml:2:7: nmae: {UNKNOWN_KEY}"
+        "job.yaml:2:1: nmae: unknown key; did you mean `name`?\n"
+        f"job.yaml:3:10: records: {WHOLE}, got `x`; write for example `records: 10000`"
     )
 
 
@@ -155,6 +351,16 @@ def test_a_missing_job_file_is_named(tmp_path):
     with pytest.raises(JobError) as caught:
         load_job(tmp_path / "none.yaml")
     assert str(caught.value) == f"{tmp_path}/none.yaml: no such file"
+    (tmp_path / "nine.yaml").touch()
+    with pytest.raises(JobError) as caught:
+        load_job(tmp_path / "none.yaml")
+    assert str(caught.value) == f"{tmp_path}/none.yaml: no such file; did you mean `nine.yaml`?"
+
+
+def test_a_folder_is_no_job_file(tmp_path):
+    with pytest.raises(JobError) as caught:
+        load_job(tmp_path)
+    assert str(caught.value) == f"{tmp_path}: this is a folder, not a job file"
 
 
 def test_a_file_that_is_not_utf8_is_refused(tmp_path):
@@ -163,7 +369,7 @@ def test_a_file_that_is_not_utf8_is_refused(tmp_path):
     with pytest.raises(JobError) as caught:
         load_job(path)
     assert (str(caught.value), caught.value.hint) == (
-        f"{path}: byte 9 is not UTF-8",
+        f"{path}:1: byte 9 (0xE9) is not UTF-8",
         "save the file as UTF-8",
     )
 
@@ -191,21 +397,26 @@ def test_the_last_of_two_overrides_wins(tmp_path):
         ("records.a=3", "--set records.a=3: `records` has no keys inside"),
         ("tables.1.name=x", "--set tables.1.name=x: `1` is not a position from 0 to 0"),
         ("tables.x.name=x", "--set tables.x.name=x: `x` is not a position from 0 to 0"),
-        ("foo=1", f"--set foo=1: foo: {UNKNOWN_KEY}"),
+        ("foo=1", f"--set foo=1: foo: unknown key (keys here: {TOP})"),
+        (
+            "seed=010",
+            '--set seed=010: YAML reads `010` as the number 8 (base 8); quote it if it is a text: "010", else write 10',
+        ),
         (
             "engine.iterations=0",
-            "--set engine.iterations=0: engine.iterations: "
-            "Input should be greater than or equal to 1, got 0",
+            f"--set engine.iterations=0: engine.iterations: {WHOLE}, got `0`",
         ),
         (
             "variables.sex.values=[a, yes]",
             "--set variables.sex.values=[a, yes]: variables.sex.values.1: "
-            f"Input should be a valid string, got True {YAML_BOOLEAN}",
+            "must be a text, got `true` (YAML reads a bare yes, no, on or off so); put it in quotes: "
+            '"true"',
         ),
         (
             "scenario.a=1",
-            "job.yaml:1:1: scenario.text: this key is needed\n--set scenario.a=1: scenario.a: "
-            "unknown key; see `llmsynthor schema` for the keys there are",
+            "job.yaml:1:1: scenario.text: this key is needed; add for example `text: There is a "
+            "concert tonight.`\n"
+            "--set scenario.a=1: scenario.a: unknown key (keys here: text, release)",
         ),
     ],
 )

@@ -13,7 +13,8 @@ LAYERS = [
     "descriptions",
     "console",
     "preview",
-    "runner",
+    "checks",
+    "oddities runner",
     "askers",
     "explain usage engine choosing state append batches materialize asking focus_asking report report.build report.curve "
     "report.page report.scenario",
@@ -24,9 +25,9 @@ LAYERS = [
     "feasibility.check feasibility.clashes feasibility.certificate feasibility.reach "
     "feasibility.columns feasibility.restricted feasibility.maxsum feasibility.lawful "
     "feasibility.conflict feasibility",
-    "tables tablefile controls calibration integerize pivotal moves mutations sampling candidates "
+    "tables tablefile csvfile figures controls calibration integerize pivotal moves mutations sampling candidates "
     "background binvalues maxent plan boxes library "
-    "discrepancy rules jobfile job stopping",
+    "discrepancy rules jobfile jobwords jobkeys jobyaml job stopping",
     "domain errors seeds labels",
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()} | {

@@ -76,7 +76,7 @@ def test_a_rule_may_be_written_in_many_ways(text):
     [
         (
             "mood = 'car'",
-            "`mood` is no variable (variables: mode, age, km, home-type); "
+            "`mood` is no variable; did you mean `mode`? (variables: mode, age, km, home-type); "
             "put text in single quotes, and names with a dash in double quotes",
         ),
         ("mode = 'cars'", "`cars` is no category of `mode`; did you mean `car`?"),

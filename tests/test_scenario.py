@@ -63,19 +63,19 @@ def test_a_released_table_that_another_one_fixes_is_named(tmp_path):
     [
         (
             ["buses"],
-            "`scenario.release` names `buses`, which is no table (tables: age_work, work, mode, work_mode)",
+            "43:5: scenario.release.0: `buses` is no table (tables: age_work, work, mode, work_mode)",
         ),
         (
             ["work_mode"],
-            "`scenario.release` names `work_mode`, which has `role: validate` and is not met anyway",
+            "43:5: scenario.release.0: `work_mode` has `role: validate` and is not met anyway",
         ),
         (
             ["age_work", "work", "mode"],
-            "`scenario.release` frees every control table, so nothing would be met",
+            "42:3: scenario.release: every control table is freed, so nothing would be met",
         ),
     ],
 )
 def test_a_wrong_release_is_an_error(tmp_path, capsys, names, message):
     job = write_job(tmp_path, scenario={"text": STRIKE, "release": names})
     assert main(["validate", str(job)]) == 2
-    assert message in capsys.readouterr().err
+    assert capsys.readouterr().err == f"error: {job}:{message}\n"

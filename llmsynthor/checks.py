@@ -1,0 +1,178 @@
+"""All that can be checked of a job before anything is spent: every problem at once, and what is odd.
+
+A stage goes as far as it can without the parts that failed before it, and says nothing of what may
+be wrong only because of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
+
+from llmsynthor.errors import InputError, Problem
+from llmsynthor.feasibility.check import check_feasible
+from llmsynthor.jobfile import Gaps, LoadedJob, gather_job, parse_job
+from llmsynthor.oddities import odd_things
+from llmsynthor.preflight import disagreements
+from llmsynthor.providers.discovery import AUTO, discover
+from llmsynthor.providers.local import PREFIX, check_local, is_local
+from llmsynthor.providers.replay import ReplayProvider
+from llmsynthor.rules import gather_rules
+from llmsynthor.sampling import Sampler
+from llmsynthor.tables import gather_tables
+from llmsynthor.templates import Templates
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from llmsynthor.job import Job
+    from llmsynthor.rules import Rule
+    from llmsynthor.tables import TableSet
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A job with everything that can be checked before anything is spent."""
+
+    loaded: LoadedJob
+    sampler: Sampler
+    templates: Templates
+    inputs: dict[str, str]
+    model_found: str | None = None
+    """Where the model comes from, in words, when the job names none."""
+    warnings: tuple[Problem, ...] = ()
+    """What is legal but odd."""
+
+    @property
+    def job(self) -> Job:
+        """Return the job."""
+        return self.loaded.job
+
+
+def prepare(path: Path, overrides: list[str], begun: Path | None = None) -> Prepared:
+    """Read and check a job, its tables, rules, templates and recording; spend nothing.
+
+    Args:
+        path: The job file.
+        overrides: `dotted.key=value` texts.
+        begun: A run directory to go on with; a job that names no model keeps that run's.
+
+    Raises:
+        InputError: With everything that must change first.
+    """
+    loaded, problems, gaps = gather_job(path, overrides)
+    found = _Findings(loaded, list(problems))
+    tables, table_problems = gather_tables(loaded, gaps.unsure)
+    found.add([replace(p, at=gaps.in_file(p.at)) for p in table_problems])
+    clashes = disagreements(tables)
+    found.add(clashes)
+    rules = _rules(found, tables, gaps)
+    sampler = None
+    if not clashes and rules is not None and tables.control and "records" not in gaps.keys:
+        sampler = found.attempt(lambda: _feasible(tables, rules, loaded.job))
+    templates = found.attempt(lambda: _templates(loaded)) if "prompts" not in gaps.keys else None
+    model = None
+    if "provider" not in gaps.keys:
+        model = found.attempt(lambda: _with_model(loaded, begun))
+        found.attempt(lambda: _check_provider(model[0] if model else loaded))
+    if found.problems or sampler is None or templates is None or model is None:
+        raise InputError.of(found.problems)
+    loaded, model_found = model
+    warnings = odd_things(loaded.job, tables, sampler.rules)
+    return Prepared(
+        loaded, sampler, templates, _hashes(loaded), model_found,
+        tuple(loaded.placed(warning) for warning in warnings),
+    )  # fmt: skip
+
+
+@dataclass
+class _Findings:
+    """What is wrong so far."""
+
+    loaded: LoadedJob
+    problems: list[Problem]
+
+    def add(self, problems: list[Problem] | tuple[Problem, ...]) -> None:
+        """Take up problems, with the job's lines where they are about its keys."""
+        self.problems += [self.loaded.placed(problem) for problem in problems]
+
+    def attempt(self, step: Callable[[], _T]) -> _T | None:
+        """Return what a step gives; None where it fails, and its problems are taken up."""
+        try:
+            return step()
+        except InputError as error:
+            self.add(error.problems)
+            return None
+
+
+def _rules(found: _Findings, tables: TableSet, gaps: Gaps) -> tuple[Rule, ...] | None:
+    """Return the rules before the first that is wrong; None where not all variables are known.
+
+    Those after it would be named with the wrong number.
+    """
+    if "variables" in gaps.keys:
+        return None
+    specs = found.loaded.job.rules
+    positions = gaps.kept.get("rules", list(range(len(specs))))
+    rules, problems = gather_rules(specs, tables.domain, positions)
+    found.add(problems)
+    usable = set(positions) - {problem.at[1] for problem in problems}
+    return rules[: next(n for n in range(len(specs) + 1) if n not in usable)]
+
+
+def _feasible(tables: TableSet, rules: tuple[Rule, ...], job: Job) -> Sampler:
+    """Return a sampler that knows records which the tables need, if they can be met at all."""
+    sampler = Sampler(tables, rules, job.seed)
+    known = check_feasible(sampler, job.records)
+    return Sampler(tables, rules, job.seed, known) if len(known) else sampler
+
+
+def _templates(loaded: LoadedJob) -> Templates:
+    return Templates(loaded.resolve(loaded.job.prompts) if loaded.job.prompts else None)
+
+
+def _with_model(loaded: LoadedJob, begun: Path | None) -> tuple[LoadedJob, str | None]:
+    """Return the job with a model, and where it comes from if the job names none."""
+    job = loaded.job
+    if job.provider.model != AUTO:
+        return loaded, None
+    resolved = begun / "job.resolved.yaml" if begun is not None else None
+    if resolved is not None and resolved.exists():
+        spec = parse_job(resolved.read_text(encoding="utf-8"), resolved).provider
+        words = f"the job names no `provider.model`: this run began with `{spec.model}`"
+        settings = {k: getattr(spec, k) for k in ("model", "api_base", "api_key_env")}
+    else:
+        found = discover(job.provider)
+        words, settings = found.words, found.settings
+    provider = job.provider.model_copy(update=settings)
+    changed = job.model_copy(update={"provider": provider})
+    return LoadedJob(changed, loaded.path, loaded.nodes), words
+
+
+def _check_provider(loaded: LoadedJob) -> None:
+    provider = loaded.job.provider
+    if provider.model == "replay" and provider.replies:
+        ReplayProvider(loaded.resolve(provider.replies), provider.replies)
+    if is_local(provider.model):
+        file = provider.model.removeprefix(PREFIX)
+        check_local(loaded.resolve(file), file)
+
+
+def _hashes(loaded: LoadedJob) -> dict[str, str]:
+    """Return the sha256 of each file that the job reads, by its name in the job."""
+    provider = loaded.job.provider
+    files = [spec.file for spec in loaded.job.tables]
+    if provider.model == "replay" and provider.replies:
+        files.append(provider.replies)
+    if is_local(provider.model):
+        files.append(provider.model.removeprefix(PREFIX))
+    return {name: _sha256(loaded.resolve(name)) for name in files}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

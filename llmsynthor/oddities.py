@@ -1,0 +1,148 @@
+"""What is legal in a job, but seldom meant: the warnings of `validate` and `run`."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from llmsynthor.controls import implies
+from llmsynthor.errors import Problem
+from llmsynthor.feasibility.lawful import tabulate
+from llmsynthor.labels import clean
+from llmsynthor.report.scenario import scenario_notes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from llmsynthor.job import Job
+    from llmsynthor.rules import Rule
+    from llmsynthor.tables import Table, TableSet
+
+_MOST_OF_A_KIND = 5
+_MOST_IMPLIED = 3
+
+
+def odd_things(job: Job, tables: TableSet, rules: Sequence[Rule]) -> list[Problem]:
+    """Return what is odd in a job that can run, at most a few of each kind.
+
+    Args:
+        job: The job.
+        tables: Its tables.
+        rules: Its rules, in the job's order.
+    """
+    found: list[Problem] = []
+    for kind in (
+        _in_no_table(tables),
+        _never(tables),
+        _in_one_table_only(tables),
+        _implied(tables),
+        _idle_rules(tables, rules),
+    ):
+        some = list(kind)
+        found += some[:_MOST_OF_A_KIND]
+        if len(some) > _MOST_OF_A_KIND:
+            found.append(Problem(f"and {len(some) - _MOST_OF_A_KIND} more like the last one"))
+    found += [Problem(note, at=("scenario",)) for note in scenario_notes(job, tables)]
+    if not tables.validate and tables.uncovered_pairs():
+        message = (
+            "no table has `role: validate`: nothing will tell how good the combinations are that "
+            "no table shows"
+        )
+        found.append(Problem(message, at=("tables",)))
+    return found
+
+
+def _in_no_table(tables: TableSet) -> Iterator[Problem]:
+    for variable in tables.domain.variables:
+        if any(variable.name in table.scope for table in (*tables.control, *tables.released)):
+            continue
+        name = clean(variable.name)
+        spread = (
+            f"evenly from {variable.low:g} to {variable.high:g}"
+            if variable.is_numeric
+            else "evenly over its categories"
+        )
+        message = (
+            f"`{name}` is in no control table: only the model's proposals shape it, and without "
+            f"them it is spread {spread}"
+        )
+        yield Problem(message, at=("variables", variable.name))
+
+
+def _margin(table: Table, name: str) -> np.ndarray:
+    """Return a table's figures by the categories of one variable, shape `(categories,)`."""
+    axis = table.scope.index(name)
+    kept: np.ndarray = table.figures.sum(
+        axis=tuple(i for i in range(table.figures.ndim) if i != axis)
+    )
+    return kept
+
+
+def _never(tables: TableSet) -> Iterator[Problem]:
+    for variable in tables.domain.variables:
+        own = [table for table in tables.control if variable.name in table.scope]
+        if variable.is_numeric or not own:
+            continue
+        total = np.sum([_margin(table, variable.name) for table in own], axis=0)
+        for code, label in enumerate(variable.labels):
+            if total[code] == 0:
+                files = ", ".join(clean(table.file) for table in own[:3])
+                message = (
+                    f"no record will have {clean(variable.name)}={clean(label)}: it is 0 or not "
+                    f"listed in {'every control table' if len(own) > 1 else 'the control table'} "
+                    f"of `{clean(variable.name)}` ({files}{', ...' if len(own) > 3 else ''})"
+                )
+                yield Problem(message, at=("variables", variable.name, "values", code))
+
+
+def _in_one_table_only(tables: TableSet) -> Iterator[Problem]:
+    """Name categories that one table has and another has not; hard tables cannot differ so."""
+    for variable in tables.domain.variables:
+        if variable.is_numeric:
+            continue
+        own = [table for table in tables.tables if variable.name in table.scope]
+        for first, second in combinations(own, 2):
+            a, b = _margin(first, variable.name), _margin(second, variable.name)
+            for code in ((a > 0) != (b > 0)).nonzero()[0]:
+                having, lacking = (first, second) if a[code] > 0 else (second, first)
+                message = (
+                    f"{clean(variable.name)}={clean(variable.labels[code])} is 0 or not listed "
+                    f"here, and has {max(a[code], b[code]):.6g} in {clean(having.file)}"
+                )
+                yield Problem(message, lacking.file)
+
+
+def _implied(tables: TableSet) -> Iterator[Problem]:
+    """Name tables that others imply, in one line: they are common, and cost nothing."""
+    kept: list[Table] = []
+    implied: list[tuple[Table, Table]] = []
+    for table in sorted(tables.hard, key=lambda t: (-t.cells, t.name)):
+        fine = next((other for other in kept if implies(other, table)), None)
+        if fine is None:
+            kept.append(table)
+        else:
+            implied.append((table, fine))
+    pairs = [f"{clean(table.file)} (by {clean(fine.file)})" for table, fine in implied]
+    if len(implied) == 1:
+        table, fine = implied[0]
+        message = f"this table adds nothing: {clean(fine.file)} gives its figures too"
+        yield Problem(message, table.file)
+    elif implied:
+        more = len(pairs) - _MOST_IMPLIED
+        shown = ", ".join(pairs[:_MOST_IMPLIED]) + (f" and {more} more" if more > 0 else "")
+        message = f"{len(pairs)} tables add nothing, others give their figures too: {shown}"
+        yield Problem(message, at=("tables",))
+
+
+def _idle_rules(tables: TableSet, rules: Sequence[Rule]) -> Iterator[Problem]:
+    lawful = tabulate(rules, tables.domain)
+    for position, allowed in sorted(lawful.allowed.items()):
+        if allowed.all():
+            rule = rules[position]
+            message = (
+                f"rules.{position} `{clean(rule.name)}`: no combination of values breaks it "
+                f"({clean(rule.text)})"
+            )
+            yield Problem(message, at=("rules", position))
