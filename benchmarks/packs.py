@@ -25,6 +25,8 @@ import yaml
 from peers.interface import TargetTable, read_table
 from replies import REPLIES, one_reply_an_iteration, write_replies
 
+from llmsynthor.evaluation.records import cell_counts
+
 CONFIGS = Path(__file__).parents[1] / "configs"
 EXAMPLES = {"adult": "population.yaml", "nhts_trips": "trips.yaml"}
 """The example job of each pack: it gives order of categories, descriptions and rules."""
@@ -68,8 +70,7 @@ class Pack:
         """Return how many rows of `codes` are in each cell over `scope`."""
         names = list(self.columns)
         shape = [len(self.columns[name]) for name in scope]
-        cells = np.ravel_multi_index([codes[:, names.index(name)] for name in scope], shape)
-        return np.bincount(cells, minlength=int(np.prod(shape))).reshape(shape)
+        return cell_counts([codes[:, names.index(name)] for name in scope], shape)
 
 
 def load_pack(data: Path, name: str) -> Pack:

@@ -200,6 +200,53 @@ def report(
 
 
 @app.command(rich_help_panel="Results")
+def evaluate(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's directory.")],
+    microdata: Annotated[
+        Path, typer.Argument(metavar="MICRODATA", help="Real records, CSV or parquet.")
+    ],
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN=VARIABLE", help="Which variable a column holds; repeatable."),
+    ] = None,
+    weight: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="What each real record counts.")
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(metavar="VARIABLE", help="Train on synthetic, test on real for a variable."),
+    ] = None,
+    sdmetrics: Annotated[
+        bool, typer.Option("--sdmetrics", help="SDMetrics' quality score too.")
+    ] = False,
+    most_triples: Annotated[
+        int, typer.Option(min=0, help="Triples of variables compared; more are drawn from.")
+    ] = 2000,
+    as_json: AsJson = False,
+) -> None:
+    """Hold the records of a run against real records that nobody trained on.
+
+    Only aggregates of the real records are kept. `--target` and `--sdmetrics` need
+    `pip install 'llmsynthor[evaluate]'`.
+
+    Example: llmsynthor evaluate runs/trips survey.csv --columns AGEP=age --target mode
+    """
+    from llmsynthor.console import out as write_out
+    from llmsynthor.console import print_json, say
+    from llmsynthor.evaluation.evaluate import Options, evaluate
+    from llmsynthor.evaluation.summary import print_evaluation
+    from llmsynthor.rundir import RunDirectory
+
+    options = Options(tuple(columns or ()), weight, target, sdmetrics, most_triples)
+    content = evaluate(RunDirectory(folder), microdata, options, say)
+    print_evaluation(content, folder)
+    if as_json:
+        print_json(content)
+    else:
+        write_out(str(folder / "report.html"))
+
+
+@app.command(rich_help_panel="Results")
 def explain(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")],
     record: Annotated[

@@ -97,6 +97,10 @@ class TableError(InputError):
     """A table file must change, or the job must say how to read it."""
 
 
+class MicrodataError(InputError):
+    """The file of real records must change, or an option must say how to read it."""
+
+
 class InfeasibleError(InputError):
     """The tables and the rules cannot all hold."""
 

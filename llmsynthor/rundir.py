@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+EVALUATION = "evaluation.json"
+"""What `evaluate` found; the report shows it as long as it is there."""
 _TEMPORARY = ".part"
 
 _OWN_BATCH = re.compile(r"\d{5,}\.parquet(\.part)?")
@@ -192,7 +194,7 @@ class RunDirectory:
             file.unlink()
         names = (
             "job.resolved.yaml", "proposals.jsonl", "replies.jsonl", "prompts.jsonl",
-            "iterations.jsonl", "report.json", "report.html", "run.log",
+            "iterations.jsonl", "report.json", "report.html", EVALUATION, "run.log",
             "manifest.json",  # last: what is left after a kill is still known as a run
         )  # fmt: skip
         for name in names:

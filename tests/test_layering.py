@@ -10,14 +10,16 @@ import pytest
 ROOT = Path(__file__).parents[1] / "llmsynthor"
 LAYERS = [
     "cli __main__",
-    "descriptions",
+    "descriptions evaluation.summary",
     "console",
     "preview",
     "checks",
     "oddities runner",
     "askers",
     "explain usage engine choosing state append batches materialize asking focus_asking report report.build report.curve "
-    "report.page report.scenario",
+    "report.page report.scenario evaluation evaluation.evaluate evaluation.microdata evaluation.records "
+    "evaluation.baselines evaluation.combinations evaluation.support evaluation.distances "
+    "evaluation.downstream evaluation.quality",
     "providers providers.base providers.budget providers.limiter providers.litellm_provider "
     "providers.discovery providers.model_fetch providers.local providers.local_child providers.grammar "
     "providers.replay providers.promptlog providers.retry providers.secrets providers.structured rundir preflight "

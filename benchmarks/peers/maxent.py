@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from exact import make_domain, maximum_entropy, sample
+from exact import make_domain, maximum_entropy
 from peers.interface import Result, Task, run_peer
 
 from llmsynthor import __version__
+from llmsynthor.evaluation.baselines import draw_from
 
 
 def make(task: Task) -> Result:
@@ -14,7 +15,7 @@ def make(task: Task) -> Result:
     domain = make_domain(task.variables)
     margin = maximum_entropy(domain, task.tables)
     scopes = [table.scope for table in task.tables]
-    codes = sample(domain, scopes, margin, task.records, np.random.default_rng(task.seed))
+    codes = draw_from(domain, scopes, margin, task.records, np.random.default_rng(task.seed))
     return Result(codes, "draws from exact maximum entropy (llmsynthor.maxent)", __version__)
 
 

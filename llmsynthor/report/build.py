@@ -24,6 +24,7 @@ from llmsynthor.report.curve import cumulative
 from llmsynthor.report.page import TableView, render_page
 from llmsynthor.report.scenario import scenario_notes, scenario_part
 from llmsynthor.rules import allowed_share, compile_rules, violations
+from llmsynthor.rundir import EVALUATION
 from llmsynthor.sampling import Sampler
 from llmsynthor.stopping import Effort
 from llmsynthor.tables import load_tables
@@ -49,7 +50,9 @@ def write_report(run: RunDirectory) -> dict[str, Any]:
         RunDirectoryError: The directory holds no run, or a file of it is damaged.
     """
     report, views, iterations, proposals = build_report(run)
-    run.write_text("report.html", render_page(report, views, iterations, proposals))
+    evaluation = run.read_json(EVALUATION)
+    page = render_page(report, views, iterations, proposals, evaluation)
+    run.write_text("report.html", page)
     run.write_json("report.json", report)
     return report
 

@@ -8,11 +8,10 @@ import math
 import re
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from llmsynthor.labels import printable
 from llmsynthor.report.curve import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, cumulative, curves
@@ -112,6 +111,7 @@ def render_page(
     views: Sequence[TableView],
     iterations: Sequence[Mapping[str, Any]],
     proposals: Sequence[Mapping[str, Any]],
+    evaluation: Mapping[str, Any] | None = None,
 ) -> str:
     """Return the whole of `report.html`: one file without links to anything outside it.
 
@@ -121,6 +121,7 @@ def render_page(
         iterations: One entry per iteration. Calls, proposals, cost and seconds are of that
             iteration alone; library and records are what there is after it.
         proposals: Every proposal, accepted or not.
+        evaluation: As `evaluation.json`, where the records were held against real ones.
     """
     control, validate, released = (
         _scored(report, role) for role in ("control", "validate", "released")
@@ -155,6 +156,7 @@ def render_page(
         calibration=report["calibration"] or {},
         open_tables=OPEN_TABLES,
         proposals_shown=PROPOSALS_SHOWN,
+        evaluation=evaluation,
     )
     return _whole(page)
 
@@ -167,7 +169,11 @@ def _whole(text: str) -> str:
 @cache
 def _template() -> Template:
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("llmsynthor", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {
         "number": _number,
@@ -180,8 +186,7 @@ def _template() -> Template:
         "plural": _plural,
         "csp_hash": _csp_hash,
     }
-    source = resources.files("llmsynthor").joinpath("report", "page.html.j2")
-    return environment.from_string(source.read_text(encoding="utf-8"))
+    return environment.get_template("page.html.j2")
 
 
 def _scored(report: Mapping[str, Any], role: str) -> list[dict[str, Any]]:

@@ -1,0 +1,1 @@
+"""Evaluation of a run against real records that nobody trained on."""

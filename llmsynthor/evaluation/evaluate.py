@@ -1,0 +1,165 @@
+"""What `evaluate` does: records of a run against real ones, written as aggregates only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from llmsynthor import __version__
+from llmsynthor.errors import JobError, RunDirectoryError
+from llmsynthor.evaluation.baselines import Independent, maximum_entropy
+from llmsynthor.evaluation.combinations import KINDS, choose_scopes, compare_scopes, summarize
+from llmsynthor.evaluation.distances import compare_numbers
+from llmsynthor.evaluation.downstream import check_target, train_and_test
+from llmsynthor.evaluation.microdata import Microdata, read_microdata
+from llmsynthor.evaluation.quality import check_sdmetrics, quality_score
+from llmsynthor.evaluation.records import effective_rows, read_synthetic
+from llmsynthor.evaluation.support import compare_support
+from llmsynthor.report.build import load_used, write_report
+from llmsynthor.rundir import EVALUATION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from llmsynthor.evaluation.baselines import Baseline
+    from llmsynthor.evaluation.records import Records
+    from llmsynthor.rundir import RunDirectory
+    from llmsynthor.sampling import Sampler
+
+MOST_TRIPLES = 2000
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the real records are read, and what is computed beyond the comparisons.
+
+    Attributes:
+        columns: `COLUMN=variable` for each column that is not named as its variable.
+        weight: Column with what each real record counts.
+        target: Variable to train on synthetic and test on real for.
+        sdmetrics: Whether SDMetrics' quality score is wanted.
+        most_triples: If there are more triples of variables, this many are drawn.
+    """
+
+    columns: tuple[str, ...] = ()
+    weight: str | None = None
+    target: str | None = None
+    sdmetrics: bool = False
+    most_triples: int = MOST_TRIPLES
+
+
+def evaluate(
+    run: RunDirectory, path: Path, options: Options, tell: Callable[[str], None]
+) -> dict[str, Any]:
+    """Compare the records of a finished run with real ones; write `evaluation.json` and the report.
+
+    Args:
+        run: The run.
+        path: The real records.
+        options: How to read them and what else to compute.
+        tell: Is told what is being done, one line at a time.
+
+    Raises:
+        RunDirectoryError: There is no run, or it is not finished.
+        MicrodataError: The real records cannot be used as they are.
+        JobError: An option cannot be honoured.
+    """
+    manifest = _finished(run)
+    job, sampler = load_used(run)
+    if options.target is not None and options.target not in sampler.domain.names:
+        check_target(options.target, sampler.domain.names, sampler.domain.names)
+    microdata = read_microdata(path, sampler.domain, options.columns, options.weight)
+    real = microdata.records
+    if options.target is not None:
+        check_target(options.target, sampler.domain.names, real.names)
+    if options.sdmetrics:
+        check_sdmetrics()
+    synthetic = read_synthetic(run, sampler)
+    tell(f"{real.rows:,} real records, {synthetic.rows:,} synthetic, {len(real.names)} variables")
+    baseline = maximum_entropy(sampler, job.records)
+    content: dict[str, Any] = {
+        "version": 1,
+        "version_llmsynthor": __version__,
+        "job_fingerprint": manifest["job_fingerprint"],
+        "seed": job.seed,
+        "records": synthetic.rows,
+        "microdata": describe(microdata),
+        "combinations": _combinations(real, synthetic, sampler, baseline, options, tell),
+        "support": None,
+        "numbers": compare_numbers(real, synthetic, job.seed),
+        "downstream": None,
+        "sdmetrics": None,
+    }
+    tell("comparing whole combinations")
+    independent = Independent(sampler.domain, sampler.marginals)
+    baselines: dict[str, Baseline] = {"maximum_entropy": baseline, "independent": independent}
+    content["support"] = compare_support(real, synthetic, baselines, job.seed)
+    if options.target is not None:
+        tell(f"training predictors of {options.target}")
+        content["downstream"] = train_and_test(real, synthetic, options.target, job.seed)
+    if options.sdmetrics:
+        tell("computing SDMetrics' quality score")
+        content["sdmetrics"] = quality_score(real, synthetic, job.seed)
+    run.write_json(EVALUATION, content)
+    write_report(run)
+    return content
+
+
+def _finished(run: RunDirectory) -> dict[str, Any]:
+    manifest = run.read_json("manifest.json")
+    if manifest is None:
+        raise RunDirectoryError(f"{run.path}: holds no run (there is no manifest.json)")
+    if manifest["status"] != "complete":
+        raise RunDirectoryError(
+            f"{run.path}: the run is not finished (its status is {manifest['status']}), and its "
+            "records are not yet those that it will have",
+            hint="`llmsynthor run JOB --resume` finishes it",
+        )
+    return dict(manifest)
+
+
+def describe(microdata: Microdata) -> dict[str, Any]:
+    """Return what may be told of the real records: names and numbers of rows, no record."""
+    records = microdata.records
+    return {
+        "file": microdata.file,
+        "sha256": microdata.sha256,
+        "rows": records.rows,
+        "effective_rows": effective_rows(records.rows, records.weights),
+        "weight": microdata.weight,
+        "columns": dict(microdata.columns),
+        "absent": list(microdata.absent),
+        "alike": {name: column for name, column in microdata.absent.items() if column},
+        "missing": {name: int(mask.sum()) for name, mask in records.missing.items()},
+        "in_bins": microdata.in_bins,
+    }
+
+
+def _combinations(
+    real: Records,
+    synthetic: Records,
+    sampler: Sampler,
+    baseline: Baseline,
+    options: Options,
+    tell: Callable[[str], None],
+) -> dict[str, Any]:
+    """Return the comparison of all pairs and of all, or enough, triples."""
+    if options.most_triples < 0:
+        raise JobError(f"--most-triples must be 0 or more, got {options.most_triples}")
+    result: dict[str, Any] = {"maxent_method": baseline.method}
+    for size, kind in KINDS.items():
+        whole_of_pairs = len(real.names) ** 2
+        most = options.most_triples if kind == "triples" else whole_of_pairs
+        scopes, whole = choose_scopes(real.names, size, most, sampler.seed)
+        tell(f"comparing {len(scopes):,} of {whole:,} {kind} of variables")
+        found, left_out = compare_scopes(scopes, real, synthetic, sampler.tables, baseline)
+        result[kind] = {
+            "whole": whole,
+            "compared": len(found),
+            "left_out": left_out,
+            "without_maxent": sum(entry["maxent_tvd"] is None for entry in found),
+            "summary": summarize(found),
+            "scopes": sorted(found, key=lambda e: (-e["tvd"], e["scope"])),
+        }
+    return result
