@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -272,6 +272,72 @@ def explain(
         print_json(found)
     else:
         print_explanation(found, folder)
+
+
+@app.command(rich_help_panel="Results")
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")],
+    format_: Annotated[
+        Literal["csv", "parquet", "activitysim", "populationsim", "matsim", "dictionary"],
+        typer.Option("--format", help="What to write."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder, or for formats of one file that file.")],
+    maps: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map", metavar="VARIABLE=COLUMN", help="Name a variable's column; repeatable."
+        ),
+    ] = None,
+    map_file: Annotated[
+        Path | None, typer.Option(help="YAML file with columns, their variables and values.")
+    ] = None,
+    records: Annotated[
+        Literal["households", "persons"] | None,
+        typer.Option(help="What one record is (activitysim, populationsim)."),
+    ] = None,
+    one_person_households: Annotated[
+        bool, typer.Option("--one-person-households", help="Give each person a household.")
+    ] = False,
+    provenance: Annotated[
+        bool, typer.Option("--provenance", help="Write iteration and proposal of each record too.")
+    ] = False,
+    gzip: Annotated[bool, typer.Option("--gzip", help="Compress (csv, matsim).")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that are there.")
+    ] = False,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Export a run that is not finished.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a run's records for another program; the run stays as it is.
+
+    Example: llmsynthor export runs/trips --format csv --out trips.csv
+    """
+    from llmsynthor.console import out as write_out
+    from llmsynthor.console import print_json, say
+    from llmsynthor.exports.export import ExportOptions
+    from llmsynthor.exports.export import export as export_run
+    from llmsynthor.rundir import RunDirectory
+
+    options = ExportOptions(
+        format_, out, map_file, tuple(maps or ()), records, one_person_households, provenance,
+        gzip, overwrite, partial,
+    )  # fmt: skip
+    try:
+        found = export_run(RunDirectory(folder), options)
+    except StopRequestedError as stop:
+        say(f"stopped by {stop.signal_name}; nothing was written")
+        raise typer.Exit(int(stop.exit_code)) from None
+    for note in found.notes:
+        say(f"note: {note}")
+    files = [str(path) for path in found.files]
+    if as_json:
+        print_json(
+            {"format": format_, "records": found.records, "files": files, "notes": found.notes}
+        )
+    else:
+        write_out("\n".join(files))
 
 
 model_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Local models.")

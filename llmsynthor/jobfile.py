@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from llmsynthor.errors import JobError, Problem
 from llmsynthor.job import Job, RuleSpec, TableSpec, VariableSpec, inconsistencies
 from llmsynthor.jobkeys import nearest
-from llmsynthor.jobwords import describe_all
+from llmsynthor.jobwords import bad_key, describe_all
 from llmsynthor.jobyaml import Nodes, read_nodes, read_value
 from llmsynthor.labels import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Callable, Container, Mapping
     from pathlib import Path
 
+_Model = TypeVar("_Model", bound=BaseModel)
 _NEEDED: dict[str, Any] = {"version": 1, "name": "job", "records": 1, "variables": {}, "tables": []}
 """What stands in for a needed key that is wrong, while the rest is looked at."""
 
@@ -174,6 +175,51 @@ def _good(adapter: TypeAdapter[Any], entry: object) -> list[Any]:
         return [adapter.validate_python(entry)]
     except ValidationError:
         return []
+
+
+def load_yaml(
+    path: Path, model: type[_Model], known: str
+) -> tuple[_Model, Callable[[list[str]], str]]:
+    """Read and validate a YAML file of another kind than a job.
+
+    Args:
+        path: The file.
+        model: What it must be.
+        known: Where the keys are described, for messages.
+
+    Returns:
+        Its content, and a function from a path of keys to `file:line:column`.
+
+    Raises:
+        JobError: With every problem found, each as `file:line:column: key: what to do`.
+    """
+    keys = ", ".join(f"`{name}`" for name in model.model_fields)
+    nodes, content, problems = read_nodes(path, _read(path), f"must be a mapping with {keys}")
+    try:
+        found = model.model_validate(content)
+    except ValidationError as error:
+        problems += [_wrong_entry(nodes, problem, known) for problem in error.errors()]
+        raise JobError.of(problems) from None
+    if problems:
+        raise JobError.of(problems)
+
+    def place_of(steps: list[str]) -> str:
+        place = nodes.place(steps)
+        return f"{place.file}:{place.line}:{place.column}"
+
+    return found, place_of
+
+
+def _wrong_entry(nodes: Nodes, error: Mapping[str, Any], known: str) -> Problem:
+    steps = [str(step) for step in error["loc"] if "[" not in str(step)]  # pydantic's own steps
+    if error["loc"][-1] == "[key]":
+        return bad_key(nodes, tuple(steps[:-1]), error["input"])
+    words = {"extra_forbidden": "unknown key", "missing": "this key is needed"}.get(
+        error["type"], str(error["msg"]).removeprefix("Value error, ")
+    )
+    place = nodes.place(steps)
+    message = f"{clean('.'.join(steps))}: {words}; {known}"
+    return Problem(message, place.file, place.line, place.column)
 
 
 def dump_job(job: Job) -> str:

@@ -90,9 +90,9 @@ def _is_other_kind(spot: Spot, found: Sequence[tuple[Spot, Any]]) -> bool:
 def _describe(nodes: Nodes, spot: Spot, error: Mapping[str, Any], told: str | None) -> Problem:
     kind, steps = error["type"], spot.steps
     if spot.is_key:
-        return _bad_key(nodes, steps[:-1], error["input"])
+        return bad_key(nodes, steps[:-1], error["input"])
     if kind == "invalid_key":
-        return _bad_key(nodes, steps[:-1], error["loc"][-1])
+        return bad_key(nodes, steps[:-1], error["loc"][-1])
     if told is not None:
         place, message = nodes.key_place(steps), told
     elif kind == "missing":
@@ -111,7 +111,8 @@ def _describe(nodes: Nodes, spot: Spot, error: Mapping[str, Any], told: str | No
     return Problem(f"{where}: {message}", place.file, place.line, place.column)
 
 
-def _bad_key(nodes: Nodes, parent: tuple[str, ...], key: object) -> Problem:
+def bad_key(nodes: Nodes, parent: tuple[str, ...], key: object) -> Problem:
+    """Return what is wrong with a key that is no text, in the mapping at `parent`."""
     node = nodes.key_node(parent, key)
     text = clean(str(node.value if node is not None else key))
     reading = _reading(key, text if node is not None else None)

@@ -132,8 +132,15 @@ class Nodes:
         return next(around, None) if self.walk(path) is None else None
 
 
-def read_nodes(path: Path, text: str) -> tuple[Nodes, dict[Any, Any], list[Problem]]:
+def read_nodes(
+    path: Path, text: str, kind: str = "a job is a mapping of keys such as `name` and `tables`"
+) -> tuple[Nodes, dict[Any, Any], list[Problem]]:
     """Read YAML.
+
+    Args:
+        path: The file.
+        text: Its content.
+        kind: What it must be, for whom it is not.
 
     Returns:
         The nodes, the content, and what is wrong with it as YAML although it can be read: keys
@@ -152,8 +159,7 @@ def read_nodes(path: Path, text: str) -> tuple[Nodes, dict[Any, Any], list[Probl
         message = f"not valid YAML: {clean(str(error) or type(error).__name__)}"
         raise JobError.of([Problem(message, file)]) from None
     if not isinstance(content, dict) or root is None:
-        message = "a job is a mapping of keys such as `name` and `tables`"
-        raise JobError.of([Problem(message, file, 1, 1)])
+        raise JobError.of([Problem(kind, file, 1, 1)])
     return Nodes(path, root), content, _odd(file, root)
 
 

@@ -170,7 +170,8 @@ def encode_frame(frame: pl.DataFrame, sampler: Sampler) -> np.ndarray:
     """Return the codes of records read back from a file, int32, shape `(rows, variables)`."""
     codes = np.empty((frame.height, len(sampler.domain.names)), dtype=np.int32)
     for i, variable in enumerate(sampler.domain.variables):
-        column = frame[variable.name]
+        # under another name: polars takes names such as `^a$` for patterns
+        column = frame.get_column(variable.name).alias("values")
         if variable.is_numeric:
             codes[:, i] = variable.encode_values(column.to_numpy())
         else:

@@ -194,7 +194,8 @@ class RunDirectory:
             file.unlink()
         names = (
             "job.resolved.yaml", "proposals.jsonl", "replies.jsonl", "prompts.jsonl",
-            "iterations.jsonl", "report.json", "report.html", EVALUATION, "run.log",
+            "iterations.jsonl", "report.json", "report.html", EVALUATION, "data_dictionary.json",
+            "run.log",
             "manifest.json",  # last: what is left after a kill is still known as a run
         )  # fmt: skip
         for name in names:

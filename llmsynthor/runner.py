@@ -24,6 +24,7 @@ from llmsynthor.errors import (
     RunDirectoryError,
     StopRequestedError,
 )
+from llmsynthor.exports.dictionary import DICTIONARY
 from llmsynthor.job import fingerprinted
 from llmsynthor.jobfile import dump_job, parse_job
 from llmsynthor.providers.local import PREFIX
@@ -103,7 +104,8 @@ def _executed(engine: Engine) -> State:
 def _no_op(run: RunDirectory, manifest: dict[str, Any]) -> tuple[ExitCode, dict[str, Any]]:
     """Return the outcome of a finished run; its report is written again, with the same bytes."""
     report = run.read_json("report.json")
-    if report is None or not (run.path / "report.html").exists():
+    beside = ("report.html", DICTIONARY)
+    if report is None or not all((run.path / name).exists() for name in beside):
         report = write_report(run)
     else:
         run.write_json("report.json", report)

@@ -421,6 +421,7 @@ def test_a_folder_and_a_missing_folder_are_told_apart(tmp_path, capsys):
     assert told(job, capsys) == ("error: none/mode.csv: no such file: there is no folder none\n")
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=60).filter(any), st.integers(1, 6))
 def test_rounded_shares_never_miss_their_sum_by_more_than_rounding(counts, digits):
     total = sum(counts)

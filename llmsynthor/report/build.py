@@ -13,6 +13,7 @@ from llmsynthor.controls import controls_of_all
 from llmsynthor.dependencies import cover
 from llmsynthor.discrepancy import Discrepancy, discrepancy, least_tae, noise_floor_tvd, tvd
 from llmsynthor.errors import RunDirectoryError
+from llmsynthor.exports.dictionary import write_dictionary
 from llmsynthor.jobfile import LoadedJob, parse_job
 from llmsynthor.library import library_share, read_library
 from llmsynthor.materialize import encode_frame
@@ -44,12 +45,13 @@ _NO_ERROR = 1e-6
 
 
 def write_report(run: RunDirectory) -> dict[str, Any]:
-    """Write `report.html`, then `report.json`; return the latter's content.
+    """Write `data_dictionary.json`, `report.html` and last `report.json`; return the latter's content.
 
     Raises:
         RunDirectoryError: The directory holds no run, or a file of it is damaged.
     """
     report, views, iterations, proposals = build_report(run)
+    write_dictionary(run, *used_tables(run))
     evaluation = run.read_json(EVALUATION)
     page = render_page(report, views, iterations, proposals, evaluation)
     run.write_text("report.html", page)
@@ -129,6 +131,16 @@ def build_report(
 
 def load_used(run: RunDirectory) -> tuple[Job, Sampler]:
     """Return the job of a run, and a sampler over the tables kept in its directory."""
+    job, tables = used_tables(run)
+    return job, Sampler(tables, compile_rules(job.rules, tables.domain), job.seed)
+
+
+def used_tables(run: RunDirectory) -> tuple[Job, TableSet]:
+    """Return the job of a run, and the tables kept in its directory.
+
+    Raises:
+        RunDirectoryError: The job that the run wrote cannot be read.
+    """
     path = run.path / "job.resolved.yaml"
     try:
         job = parse_job(path.read_text(encoding="utf-8"), path)
@@ -138,8 +150,7 @@ def load_used(run: RunDirectory) -> tuple[Job, Sampler]:
         spec.model_copy(update={"file": used_name(i), "columns": {}, "values": {}, "name": name})
         for i, (spec, name) in enumerate(zip(job.tables, _used_names(run), strict=True))
     ]
-    tables = load_tables(LoadedJob(job.model_copy(update={"tables": kept}), path))
-    return job, Sampler(tables, compile_rules(job.rules, tables.domain), job.seed)
+    return job, load_tables(LoadedJob(job.model_copy(update={"tables": kept}), path))
 
 
 def used_name(position: int) -> str:

@@ -1,0 +1,177 @@
+"""`llmsynthor export`: a run's records in the format that the next program reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from llmsynthor.exports.activitysim import ACTIVITYSIM
+from llmsynthor.exports.mapping import read_map
+from llmsynthor.exports.matsim import matsim_columns, write_matsim
+from llmsynthor.exports.plain import plain_columns, write_csv, write_parquet
+from llmsynthor.exports.population import population_notes, population_tables
+from llmsynthor.exports.populationsim import POPULATIONSIM
+from llmsynthor.exports.printed import write_printed
+from llmsynthor.exports.records import open_records
+from llmsynthor.exports.target import ExportError, check_free, new_files, single_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from llmsynthor.exports.mapping import Mapped
+    from llmsynthor.exports.population import PopulationLayout, RecordKind
+    from llmsynthor.exports.records import Records
+    from llmsynthor.rundir import RunDirectory
+
+Format = Literal["csv", "parquet", "activitysim", "populationsim", "matsim", "dictionary"]
+_POPULATIONS = {"activitysim": ACTIVITYSIM, "populationsim": POPULATIONSIM}
+_ENDINGS = {
+    "csv": (".csv", ".csv.gz"),
+    "parquet": (".parquet",),
+    "matsim": (".xml", ".xml.gz"),
+    "dictionary": (".csv", ".md"),
+}
+_STANDARD = {
+    "csv": "records.csv",
+    "parquet": "records.parquet",
+    "matsim": "population.xml",
+    "dictionary": "data_dictionary.md",
+}
+_ZIPPED = ("csv", "matsim")
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What is asked of an export.
+
+    Attributes:
+        format: Of the files.
+        out: Folder or file.
+        map_file: YAML file with columns, or None.
+        maps: `VARIABLE=COLUMN` texts.
+        records: What one record is, for layouts of households and persons.
+        alone: Whether every person gets a household of one.
+        provenance: Whether iteration and proposal are written too.
+        zipped: Whether `--gzip` was given.
+        overwrite: Whether files that are there are replaced.
+        partial: Whether records of a run that is not finished will do.
+    """
+
+    format: Format
+    out: Path
+    map_file: Path | None = None
+    maps: tuple[str, ...] = ()
+    records: RecordKind | None = None
+    alone: bool = False
+    provenance: bool = False
+    zipped: bool = False
+    overwrite: bool = False
+    partial: bool = False
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What came of an export.
+
+    Attributes:
+        files: What was written.
+        records: How many records it holds.
+        notes: What the user should know.
+    """
+
+    files: list[Path]
+    records: int
+    notes: list[str]
+
+
+def export(run: RunDirectory, options: ExportOptions) -> Exported:
+    """Write a run's records for another program; nothing in the run changes.
+
+    Raises:
+        ExportError: It cannot be made as asked for; nothing was written.
+        RunDirectoryError: The run has no records, or not all of them.
+        DiskError: The disk refused a write; nothing was written.
+    """
+    _refuse_unused(options)
+    if options.format == "dictionary":
+        path = single_file(options.out, _STANDARD["dictionary"], _ENDINGS["dictionary"])
+        check_free([path], run.path, overwrite=options.overwrite)
+        return Exported([path], write_printed(run, path), [])
+    mapped = read_map(options.map_file, options.maps)
+    records = open_records(run, partial=options.partial, provenance=options.provenance)
+    notes = []
+    if records.made < records.asked:
+        notes.append(f"the run is not finished: {records.made:,} of {records.asked:,} records")
+    if options.format in _POPULATIONS:
+        layout = _POPULATIONS[options.format]
+        files, more = _export_population(records, layout, mapped, options)
+        notes += more
+    else:
+        files = [_export_single(records, mapped, options)]
+    return Exported(files, records.made, notes)
+
+
+def _export_population(
+    records: Records, layout: PopulationLayout, mapped: dict[str, Mapped], options: ExportOptions
+) -> tuple[list[Path], list[str]]:
+    kind = options.records
+    if kind is None:
+        raise ExportError(
+            f"the {layout.title} layout has households and persons, and the run has records of one kind",
+            hint="say what one record is: `--records persons` or `--records households`",
+        )
+    if options.alone and kind != "persons":
+        raise ExportError("`--one-person-households` is for `--records persons`")
+    if options.out.exists() and not options.out.is_dir():
+        raise ExportError(
+            f"--out {options.out}: must be a folder; this format has files of fixed names"
+        )
+    tables = population_tables(records, layout, kind, mapped, alone=options.alone)
+    paths = [options.out / name for name in tables]
+    check_free(paths, records.run.path, overwrite=options.overwrite)
+    with new_files(paths) as files:
+        write_csv(records, list(tables.values()), files)
+    return paths, population_notes(layout, kind, mapped, alone=options.alone)
+
+
+def _export_single(records: Records, mapped: dict[str, Mapped], options: ExportOptions) -> Path:
+    path, zipped = _place(options)
+    columns = matsim_columns if options.format == "matsim" else plain_columns
+    filled = columns(records, mapped)
+    check_free([path], records.run.path, overwrite=options.overwrite)
+    with new_files([path]) as (file,):
+        if options.format == "csv":
+            write_csv(records, [filled], [file], zipped=zipped)
+        elif options.format == "parquet":
+            write_parquet(records, filled, file)
+        else:
+            write_matsim(records, filled, file, zipped=zipped)
+    return path
+
+
+def _place(options: ExportOptions) -> tuple[Path, bool]:
+    """Return the file of a format of one file, and whether it is compressed."""
+    standard = _STANDARD[options.format] + (".gz" if options.zipped else "")
+    path = single_file(options.out, standard, _ENDINGS[options.format])
+    zipped = path.name.endswith(".gz")
+    if options.zipped and not zipped:
+        raise ExportError(f"`--gzip` writes files that end with `.gz`; `--out` names {path}")
+    return path, zipped
+
+
+def _refuse_unused(options: ExportOptions) -> None:
+    """Refuse options that mean nothing for the format."""
+    population = options.format in _POPULATIONS
+    dictionary = options.format == "dictionary"
+    unused = {
+        "--records": options.records is not None and not population,
+        "--one-person-households": options.alone and not population,
+        "--gzip": options.zipped and options.format not in _ZIPPED,
+        "--map": bool(options.maps) and dictionary,
+        "--map-file": options.map_file is not None and dictionary,
+        "--provenance": options.provenance and dictionary,
+        "--partial": options.partial and dictionary,
+    }
+    for name, wrong in unused.items():
+        if wrong:
+            raise ExportError(f"`{name}` means nothing for `--format {options.format}`")
