@@ -87,21 +87,21 @@ def test_every_problem_is_named_with_rows_and_near_misses(tmp_path):
         read(tmp_path, "mode,age,km\n" + "\n".join(rows) + "\n")
     path = tmp_path / "real.csv"
     assert str(caught.value).splitlines()[:3] == [
-        f"{path}: column `age`: `age` is an integer, but 1 rows are not whole (for example 17.5)",
-        f"{path}: column `age`: 2 rows are beyond the limits of `age`, 0 to 95: they go from -2 to 96",
-        f"{path}: column `km`: `x` (1 row), 1 rows in all, is no number and inside no bin of `km`, "
+        f"{path}: column `age`: `age` is an integer, but in 1 row it is not whole (for example 17.5)",
+        f"{path}: column `age`: 2 rows beyond the limits of `age`, 0 to 95: values go from -2 to 96",
+        f"{path}: column `km`: `x` (1 row), in all 1 row, is no number and inside no bin of `km`, "
         "which has `0-5`, `5-50`",
     ]
     modes = str(caught.value).splitlines()[3]
     assert "`car` (2 rows, did you mean `Car`?)" in modes
     assert "`Buss` (1 row, did you mean `Bus`?)" in modes
     assert "`Tram` (1 row)" in modes
-    assert "4 rows in all, are no category of `mode`, which has `Car`, `Bus`, `na`, `2`" in modes
+    assert "in all 4 rows, are no category of `mode`, which has `Car`, `Bus`, `na`, `2`" in modes
     assert "spelled and cut as in the job" in str(caught.value.hint)
 
 
 def test_a_label_over_several_bins_is_refused(tmp_path):
-    with pytest.raises(MicrodataError, match=r"`10-20` \(1 row\), 1 rows in all, is no number and"):
+    with pytest.raises(MicrodataError, match=r"`10-20` \(1 row\), in all 1 row, is no number and"):
         read(tmp_path, "age\n10-20\n5\n")
 
 
@@ -161,7 +161,7 @@ def test_the_command_refuses_with_what_to_do(run, tmp_path, capsys):
     )
     odd = write_real(tmp_path / "odd.csv", real_frame().with_columns(mode=pl.lit("Bus")))
     words = refused(run, odd, capsys)
-    assert "`Bus` (900 rows, did you mean `bus`?), 900 rows in all, is no category" in words
+    assert "`Bus` (900 rows, did you mean `bus`?), in all 900 rows, is no category" in words
     few = write_real(tmp_path / "few.csv", real_frame().select("age", "work"))
     assert "the real records do not have it" in refused(run, few, capsys, "--target", "mode")
     assert "the job has no such variable" in refused(run, path, capsys, "--target", "Mode")

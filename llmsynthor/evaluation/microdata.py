@@ -288,15 +288,15 @@ def _weights(path: Path, column: str, text: pl.Series, problems: list[str]) -> n
 def _not_whole(variable: Variable, numbers: np.ndarray) -> str:
     wrong = numbers[numbers != np.floor(numbers)]
     return (
-        f"`{variable.name}` is an integer, but {len(wrong):,} rows are not whole "
+        f"`{variable.name}` is an integer, but in {_rows(len(wrong))} it is not whole "
         f"(for example {format_number(float(wrong[0]))})"
     )
 
 
 def _beyond(variable: Variable, numbers: np.ndarray) -> str:
     return (
-        f"{len(numbers):,} rows are beyond the limits of `{variable.name}`, "
-        f"{format_number(variable.low)} to {format_number(variable.high)}: they go from "
+        f"{_rows(len(numbers))} beyond the limits of `{variable.name}`, "
+        f"{format_number(variable.low)} to {format_number(variable.high)}: values go from "
         f"{format_number(float(numbers.min()))} to {format_number(float(numbers.max()))}"
     )
 
@@ -307,12 +307,16 @@ def _these(unknown: Sequence[tuple[str, int]], known: Sequence[str]) -> str:
     for label, rows in unknown[:_SHOWN]:
         near = _alike(label, known)
         meant = f", did you mean `{clean(near)}`?" if near else ""
-        parts.append(f"`{clean(label, 40)}` ({rows:,} {'row' if rows == 1 else 'rows'}{meant})")
+        parts.append(f"`{clean(label, 40)}` ({_rows(rows)}{meant})")
     more = len(unknown) - _SHOWN
     tail = f" and {more} more values" if more > 0 else ""
     total = sum(rows for _, rows in unknown)
     verb = "is" if len(unknown) == 1 else "are"
-    return f"{', '.join(parts)}{tail}, {total:,} rows in all, {verb}"
+    return f"{', '.join(parts)}{tail}, in all {_rows(total)}, {verb}"
+
+
+def _rows(number: int) -> str:
+    return f"{number:,} {'row' if number == 1 else 'rows'}"
 
 
 def _alike(given: str, known: Iterable[str]) -> str | None:
