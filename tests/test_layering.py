@@ -19,8 +19,8 @@ LAYERS = [
     "explain usage engine choosing state append batches materialize asking focus_asking report report.build report.curve "
     "report.page report.scenario evaluation evaluation.evaluate evaluation.microdata evaluation.records "
     "evaluation.baselines evaluation.combinations evaluation.support evaluation.distances "
-    "evaluation.downstream evaluation.quality exports exports.dictionary exports.export exports.records "
-    "exports.target exports.mapping exports.layout exports.plain exports.activitysim "
+    "evaluation.downstream evaluation.quality evaluation.values exports exports.dictionary exports.export "
+    "exports.records exports.target exports.mapping exports.layout exports.plain exports.activitysim "
     "exports.populationsim exports.matsim exports.population exports.printed exports.steady",
     "providers providers.base providers.budget providers.limiter providers.litellm_provider "
     "providers.discovery providers.model_fetch providers.local providers.local_child providers.grammar "
