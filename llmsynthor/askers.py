@@ -6,10 +6,10 @@ import time
 from typing import TYPE_CHECKING
 
 from llmsynthor.asking import Asker
-from llmsynthor.engine import ITERATIONS
 from llmsynthor.errors import RunDirectoryError
 from llmsynthor.focus import FocusPrompt
 from llmsynthor.focus_asking import FocusAsker, asks_in_focus
+from llmsynthor.job import Budget
 from llmsynthor.prompting import PlanPrompt
 from llmsynthor.providers.budget import BudgetKeeper
 from llmsynthor.providers.local import PREFIX, LocalProvider, is_local
@@ -25,23 +25,45 @@ if TYPE_CHECKING:
     from llmsynthor.job import Job
     from llmsynthor.providers.base import Provider, Request
     from llmsynthor.rundir import RunDirectory
-    from llmsynthor.runner import RunOptions
     from llmsynthor.sampling import Sampler
     from llmsynthor.templates import Templates
 
 _LONG_WAIT_S = 5.0
 
 
-def make_asker(
-    prepared: Prepared, job: Job, options: RunOptions, run: RunDirectory, listener: Listener
-) -> Asker:
+def replaying_asker(prepared: Prepared, job: Job, run: RunDirectory, ended: str | None) -> Asker:
+    """Return who asks the run's own reply log alone: no model, no file of one, no limit.
+
+    Args:
+        prepared: The job, checked.
+        job: As the engine has it.
+        run: The run's directory.
+        ended: The limit that ended its asking; where the log ends, asking ends for this reason.
+    """
+    log = LoggedProvider(
+        None, run.lines(REPLY_LOG), lambda record: run.append(REPLY_LOG, record), ended
+    )
+    return asker_of(prepared.sampler, prepared.templates, job, log, _no_limits())
+
+
+def nobody_asked(sampler: Sampler, templates: Templates, job: Job) -> Asker:
+    """Return an asker that makes prompts, and has nobody to send them to."""
+    nobody = LoggedProvider(None, [], lambda _: None)
+    return asker_of(sampler, templates, job, nobody, _no_limits())
+
+
+def _no_limits() -> BudgetKeeper:
+    return BudgetKeeper(Budget(), _no_tokens, (0.0, 0.0))
+
+
+def make_asker(prepared: Prepared, job: Job, run: RunDirectory, listener: Listener) -> Asker:
     """Return who asks the job's questions, with its replies and prompts logged in `run`.
 
     Raises:
         InputError: The provider cannot be used as the job stands.
     """
     records = run.lines(REPLY_LOG)
-    inner: Provider | None = None
+    inner: Provider
     price: tuple[float, float] | None = None
     count_tokens: Callable[[Request], int] = _no_tokens
     if job.provider.model == "replay" and job.provider.replies:
@@ -51,7 +73,7 @@ def make_asker(
         path = prepared.loaded.resolve(job.provider.model.removeprefix(PREFIX))
         local = LocalProvider(job.provider, path, job.seed)
         inner, count_tokens, price = local, local.count_tokens, (0.0, 0.0)
-    elif not options.replay:
+    else:
         from llmsynthor.providers.litellm_provider import LitellmProvider
 
         model = LitellmProvider(
@@ -62,14 +84,10 @@ def make_asker(
         model.check()
         inner, count_tokens = model, model.count_tokens
         price = model.price(job.provider.model) if job.budget.cost_usd is not None else None
-    if options.replay:
-        inner, price = None, (0.0, 0.0)
-    spent = sum(line.get("seconds_asking", 0.0) for line in run.lines(ITERATIONS))
-    budget = BudgetKeeper(job.budget, count_tokens, price, spent)
+    budget = BudgetKeeper(job.budget, count_tokens, price)
     budget.check_price()
-    if inner is not None:
-        inner = _keeping_prompts(inner, run, job)
-    provider = LoggedProvider(inner, records, lambda record: run.append(REPLY_LOG, record))
+    keeper = _keeping_prompts(inner, run, job)
+    provider = LoggedProvider(keeper, records, lambda record: run.append(REPLY_LOG, record))
     return asker_of(prepared.sampler, prepared.templates, job, provider, budget)
 
 

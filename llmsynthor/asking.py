@@ -174,6 +174,10 @@ class Asker:
         self._system = templates.render("system.md.j2", {})
         self._schema = plan_schema(sampler.domain)
 
+    def seconds_used(self) -> float:
+        """Return the wall time of the run so far in seconds, earlier attempts included."""
+        return self.budget.seconds_before + self.clock() - self.started
+
     def plan_requests(self, iteration: int, context: Mapping[str, Any]) -> list[Request]:
         """Return the plan requests of one iteration, each with a focus of its own."""
         calls = self.job.engine.calls_per_iteration
@@ -249,7 +253,7 @@ class Asker:
                 found.add(outcome)
                 self.budget.add(request, outcome)
             elif isinstance(outcome, OutOfRepliesError):
-                found.stop = found.stop or "the recording has no more replies"
+                found.stop = found.stop or str(outcome)
             elif isinstance(outcome, ProviderUnavailableError):
                 missing.append((request, outcome))
             else:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from llmsynthor.errors import InputError, Problem
 from llmsynthor.feasibility.check import check_feasible
+from llmsynthor.focus_asking import asks_in_focus
 from llmsynthor.jobfile import Gaps, LoadedJob, gather_job, parse_job
 from llmsynthor.oddities import odd_things
 from llmsynthor.preflight import disagreements
-from llmsynthor.providers.discovery import AUTO, discover
+from llmsynthor.providers.discovery import AUTO, NoModelError, discover
 from llmsynthor.providers.local import PREFIX, check_local, is_local
 from llmsynthor.providers.replay import ReplayProvider
 from llmsynthor.rules import gather_rules
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from llmsynthor.tables import TableSet
 
 _T = TypeVar("_T")
+Use = Literal["run", "replay", "validate", "preview"]
+"""What a job is prepared for: it decides what must be there."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,10 @@ class Prepared:
     """Where the model comes from, in words, when the job names none."""
     warnings: tuple[Problem, ...] = ()
     """What is legal but odd."""
+    refused: str | None = None
+    """Why a run would not start, in words, where what was asked for can be done all the same."""
+    absent: tuple[str, ...] = ()
+    """Files of the model that are not there, and are not needed for what was asked."""
 
     @property
     def job(self) -> Job:
@@ -53,13 +60,32 @@ class Prepared:
         return self.loaded.job
 
 
-def prepare(path: Path, overrides: list[str], begun: Path | None = None) -> Prepared:
+@dataclass(frozen=True)
+class _Model:
+    """The job with its model.
+
+    Attributes:
+        loaded: The job.
+        words: Where the model comes from, when the job names none.
+        refused: Why a run would not start with it; see `Prepared`.
+    """
+
+    loaded: LoadedJob
+    words: str | None = None
+    refused: str | None = None
+
+
+def prepare(
+    path: Path, overrides: list[str], begun: Path | None = None, *, use: Use = "run"
+) -> Prepared:
     """Read and check a job, its tables, rules, templates and recording; spend nothing.
 
     Args:
         path: The job file.
         overrides: `dotted.key=value` texts.
         begun: A run directory to go on with; a job that names no model keeps that run's.
+        use: What for. A replay needs no file of a model or recording, a preview no model file, and
+            neither a preview nor a validation needs a model to be found.
 
     Raises:
         InputError: With everything that must change first.
@@ -77,16 +103,16 @@ def prepare(path: Path, overrides: list[str], begun: Path | None = None) -> Prep
     templates = found.attempt(lambda: _templates(loaded)) if "prompts" not in gaps.keys else None
     model = None
     if "provider" not in gaps.keys:
-        model = found.attempt(lambda: _with_model(loaded, begun))
-        found.attempt(lambda: _check_provider(model[0] if model else loaded))
+        named = found.attempt(lambda: _with_model(loaded, begun, use))
+        checked = found.attempt(lambda: _checked(named or _Model(loaded), use))
+        model = checked if named else None
     if found.problems or sampler is None or templates is None or model is None:
         raise InputError.of(found.problems)
-    loaded, model_found = model
+    loaded = model.loaded
+    hashes, absent = _hashes(loaded)
     warnings = odd_things(loaded.job, tables, sampler.rules)
-    return Prepared(
-        loaded, sampler, templates, _hashes(loaded), model_found,
-        tuple(loaded.placed(warning) for warning in warnings),
-    )  # fmt: skip
+    placed = tuple(loaded.placed(warning) for warning in warnings)
+    return Prepared(loaded, sampler, templates, hashes, model.words, placed, model.refused, absent)
 
 
 @dataclass
@@ -135,42 +161,71 @@ def _templates(loaded: LoadedJob) -> Templates:
     return Templates(loaded.resolve(loaded.job.prompts) if loaded.job.prompts else None)
 
 
-def _with_model(loaded: LoadedJob, begun: Path | None) -> tuple[LoadedJob, str | None]:
-    """Return the job with a model, and where it comes from if the job names none."""
+def _with_model(loaded: LoadedJob, begun: Path | None, use: Use) -> _Model:
+    """Return the job with a model; where it names none, the one that is on offer."""
     job = loaded.job
     if job.provider.model != AUTO:
-        return loaded, None
+        return _Model(loaded)
     resolved = begun / "job.resolved.yaml" if begun is not None else None
     if resolved is not None and resolved.exists():
         spec = parse_job(resolved.read_text(encoding="utf-8"), resolved).provider
         words = f"the job names no `provider.model`: this run began with `{spec.model}`"
         settings = {k: getattr(spec, k) for k in ("model", "api_base", "api_key_env")}
     else:
-        found = discover(job.provider)
+        try:
+            found = discover(job.provider)
+        except NoModelError as error:
+            if use not in ("validate", "preview"):
+                raise
+            return _Model(loaded, None, str(error) + (f"\n\n{error.hint}" if error.hint else ""))
         words, settings = found.words, found.settings
     provider = job.provider.model_copy(update=settings)
     changed = job.model_copy(update={"provider": provider})
-    return LoadedJob(changed, loaded.path, loaded.nodes), words
+    return _Model(LoadedJob(changed, loaded.path, loaded.nodes), words)
 
 
-def _check_provider(loaded: LoadedJob) -> None:
-    provider = loaded.job.provider
-    if provider.model == "replay" and provider.replies:
-        ReplayProvider(loaded.resolve(provider.replies), provider.replies)
-    if is_local(provider.model):
-        file = provider.model.removeprefix(PREFIX)
+def _file_of_model(job: Job) -> str | None:
+    """Return the file that replies come from, as written in the job: a recording or a model."""
+    if is_local(job.provider.model):
+        return job.provider.model.removeprefix(PREFIX)
+    return job.provider.replies if job.provider.model == "replay" else None
+
+
+def _checked(model: _Model, use: Use) -> _Model:
+    """Return the model, its file checked as far as is needed.
+
+    Raises:
+        InputError: The file is missing, is not what it should be, or does not fit the job.
+    """
+    loaded, file = model.loaded, _file_of_model(model.loaded.job)
+    if file is None or use == "replay":
+        return model
+    if not is_local(loaded.job.provider.model):
+        recording = ReplayProvider(loaded.resolve(file), file)
+        recording.check_style("focus" if asks_in_focus(loaded.job) else "plan")
+        return model
+    try:
         check_local(loaded.resolve(file), file)
+    except InputError as error:
+        if use != "preview":
+            raise
+        return replace(model, refused=str(error))
+    return model
 
 
-def _hashes(loaded: LoadedJob) -> dict[str, str]:
-    """Return the sha256 of each file that the job reads, by its name in the job."""
-    provider = loaded.job.provider
-    files = [spec.file for spec in loaded.job.tables]
-    if provider.model == "replay" and provider.replies:
-        files.append(provider.replies)
-    if is_local(provider.model):
-        files.append(provider.model.removeprefix(PREFIX))
-    return {name: _sha256(loaded.resolve(name)) for name in files}
+def _hashes(loaded: LoadedJob) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the sha256 of each file that the job reads, by its name in the job.
+
+    A file of the model that cannot be read is not needed where one gets here: it is named instead.
+    """
+    hashes = {spec.file: _sha256(loaded.resolve(spec.file)) for spec in loaded.job.tables}
+    file = _file_of_model(loaded.job)
+    if file is None:
+        return hashes, ()
+    try:
+        return {**hashes, file: _sha256(loaded.resolve(file))}, ()
+    except OSError:
+        return hashes, (file,)
 
 
 def _sha256(path: Path) -> str:

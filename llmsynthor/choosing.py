@@ -75,8 +75,23 @@ class Chooser:
     """Chooses the records of one batch after the other, each for what the others leave."""
 
     def __init__(
-        self, job: Job, sampler: Sampler, state: State, clock: Callable[[], float]
+        self,
+        job: Job,
+        sampler: Sampler,
+        state: State,
+        clock: Callable[[], float],
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """Prepare to choose.
+
+        Args:
+            job: As the engine has it.
+            sampler: Draws candidates.
+            state: What there is so far.
+            clock: Seconds.
+            tell: Hears of each stage as it begins.
+        """
+        self.tell = tell
         self.job = job
         self.sampler = sampler
         self.tables = sampler.tables
@@ -128,16 +143,19 @@ class Chooser:
     def choose(self, records: int, size: int, iteration: int) -> Chosen:
         """Choose `records` records: draw candidates, calibrate them, make their weights whole."""
         times = [self.clock()]
+        self.tell("drawing")
         candidates, empty = self.sampler.candidates(
             self.state.library, self.background_share(), size, iteration
         )
         times.append(self.clock())
+        self.tell("calibrating")
         domain, sizes = self.tables.domain, self.tables.domain.sizes
         targets = self.residual(records, self._binding)
         calibration = calibrate(
             controls_for(self._binding, targets, candidates.codes, domain), candidates.prior
         )
         times.append(self.clock())
+        self.tell("integerizing")
         random = generator(self.job.seed, "integers", iteration)
         whole = integerize(
             calibration.weights,

@@ -71,23 +71,29 @@ def run(
     Example: llmsynthor run configs/trips.yaml
     """
     from llmsynthor.checks import prepare
-    from llmsynthor.console import ConsoleListener, print_json, print_summary
     from llmsynthor.console import out as write_out
+    from llmsynthor.console import print_json, print_summary
     from llmsynthor.errors import JobError
+    from llmsynthor.progress import ConsoleListener
     from llmsynthor.runner import RunOptions, run_job
 
     if overwrite and (resume or replay):
         raise JobError(
             "`--overwrite` throws away what `--resume` and `--replay` need; give one of them"
         )
+    if quiet and verbose:
+        raise JobError("`-q` and `-v` exclude each other; give one of them")
     folder = out or Path("runs") / job.stem
-    prepared = prepare(job, set_ or [], folder if resume or replay else None)
+    begun = folder if resume or replay else None
+    prepared = prepare(job, set_ or [], begun, use="replay" if replay else "run")
     engine = prepared.job.engine
     listener = ConsoleListener(
         quiet=quiet, verbose=verbose, log=folder / "run.log", records=prepared.job.records,
         iterations=engine.iterations * (engine.calls_per_iteration if engine.method == "append" else 1),
     )  # fmt: skip
-    code, report = run_job(prepared, RunOptions(folder, resume, overwrite, replay), listener)
+    with listener:
+        code, report = run_job(prepared, RunOptions(folder, resume, overwrite, replay), listener)
+        listener.finished(report)
     if not quiet:
         print_summary(report, folder)
     if as_json:
@@ -109,9 +115,10 @@ def validate(job: JobPath, set_: Overrides = None, as_json: AsJson = False) -> N
     from llmsynthor.console import out as write_out
     from llmsynthor.console import print_json, print_warnings
     from llmsynthor.errors import InputError
+    from llmsynthor.labels import count_of
 
     try:
-        prepared = prepare(job, set_ or [])
+        prepared = prepare(job, set_ or [], use="validate")
     except InputError as error:
         if not as_json:
             raise
@@ -133,18 +140,24 @@ def validate(job: JobPath, set_: Overrides = None, as_json: AsJson = False) -> N
         "records": prepared.job.records,
         "model": prepared.job.provider.model,
         "model_found": prepared.model_found,
+        "refused": prepared.refused,
         "key_set": None if key is None else bool(os.environ.get(key)),
     }
     if as_json:
         print_json(found)
         return
     write_out(
-        f"{job}: valid ({found['variables']} variables, {found['control_tables']} control tables, "
-        f"{found['validate_tables']} validate tables, {found['rules']} rules, {found['records']} records)"
+        f"{job}: valid ({count_of(len(tables.domain.names), 'variable')}, "
+        f"{count_of(len(tables.control), 'control table')}, "
+        f"{count_of(len(tables.validate), 'validate table')}, "
+        f"{count_of(len(prepared.sampler.rules), 'rule')}, "
+        f"{count_of(prepared.job.records, 'record')})"
     )
     print_warnings(prepared.warnings)
     if prepared.model_found is not None:
         write_out(prepared.model_found)
+    if prepared.refused is not None:
+        write_out(f"`run` would not start yet: {prepared.refused}")
     if key is not None and not found["key_set"]:
         write_out(f"the environment variable {key} is not set; `run` will need it")
 
@@ -157,22 +170,33 @@ def preview(
         bool,
         typer.Option("--ask", help="Make one plan call (it may cost) and show what came of it."),
     ] = False,
+    page: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Write it all as a page, FILE.html."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the tables, the first prompt, 20 records and the most that a run can use.
 
     Makes no model call unless `--ask` is given. The records are not calibrated yet.
 
-    Example: llmsynthor preview configs/trips.yaml --set engine.iterations=4
+    Example: llmsynthor preview configs/trips.yaml --out preview.html
     """
     from llmsynthor.checks import prepare
     from llmsynthor.console import WarningListener, print_json
+    from llmsynthor.console import out as write_out
     from llmsynthor.descriptions import print_preview
     from llmsynthor.preview import preview as preview_run
+    from llmsynthor.preview import write_page
 
-    found = preview_run(prepare(job, set_ or []), WarningListener(), ask=ask)
+    prepared = prepare(job, set_ or [], use="run" if ask else "preview")
+    found = preview_run(prepared, WarningListener(), ask=ask, page=page)
+    if page is not None:
+        write_page(found, page)
     if as_json:
         print_json(found)
+    elif page is not None:
+        write_out(str(page))
     else:
         print_preview(found)
 
@@ -256,9 +280,12 @@ def explain(
             help="Number of the record, counted from 0 through data/*.parquet in file order.",
         ),
     ],
+    prompt: Annotated[
+        bool, typer.Option("--prompt", help="Show the whole prompt that the proposal answered.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say where one record of a run came from: proposal, reason, model and prompt.
+    """Say where one record of a run came from: proposal, reason, model and guidance.
 
     Example: llmsynthor explain runs/trips --record 1234
     """
@@ -271,7 +298,7 @@ def explain(
     if as_json:
         print_json(found)
     else:
-        print_explanation(found, folder)
+        print_explanation(found, folder, prompt=prompt)
 
 
 @app.command(rich_help_panel="Results")
@@ -397,9 +424,8 @@ def main(argv: list[str] | None = None) -> int:
     except StopRequestedError as stop:
         from llmsynthor.console import say
 
-        say(
-            f"\nstopped by {stop.signal_name}; what was made is kept: add `--resume` to the same command to go on"
-        )
+        kept = "what was made is kept: add `--resume` to the same command to go on"
+        say(f"\nstopped by {stop.signal_name}; {kept if stop.kept else 'nothing was made'}")
         return int(stop.exit_code)
     except LLMSynthorError as error:
         from llmsynthor.console import print_error

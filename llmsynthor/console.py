@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import UTC, datetime
+import textwrap
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
+from unicodedata import combining, east_asian_width
 
 from llmsynthor.errors import InputError
-from llmsynthor.labels import printable
+from llmsynthor.labels import count_of, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     from llmsynthor.errors import LLMSynthorError, Problem
+
+
+WIDTH = 80
+_MOST_TABLES = 10
 
 
 def out(text: str) -> None:
@@ -27,6 +32,36 @@ def say(text: str) -> None:
     """Write a line of the story to stderr; no label in it can steer the terminal."""
     sys.stderr.write(printable(text, "\n") + "\n")
     sys.stderr.flush()
+
+
+def width_of(text: str) -> int:
+    """Return how many columns of a terminal the text takes.
+
+    Example:
+        >>> width_of("a\N{CJK UNIFIED IDEOGRAPH-4E2D}")
+        3
+    """
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def fit(text: str, columns: int) -> str:
+    """Return the text on one line, cut to so many columns of a terminal."""
+    line = printable(text)
+    if width_of(line) <= columns:
+        return line
+    while line and width_of(line) > columns - 1:
+        line = line[:-1]
+    return line + "…"
+
+
+def _padded(text: str, columns: int) -> str:
+    shown = fit(text, columns)
+    return shown + " " * (columns - width_of(shown))
+
+
+def _wrapped(text: str) -> str:
+    """Return a sentence in lines of at most 80 columns."""
+    return textwrap.fill(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def print_error(error: LLMSynthorError) -> None:
@@ -49,66 +84,6 @@ def print_warnings(warnings: Iterable[Problem]) -> None:
     """Show what is legal but odd."""
     for warning in warnings:
         say(f"warning: {warning}")
-
-
-class ConsoleListener:
-    """Tells the story of a run: a bar on a terminal, else one `key=value` line an iteration."""
-
-    def __init__(
-        self, *, quiet: bool, verbose: bool, log: Path, records: int, iterations: int
-    ) -> None:
-        self._quiet = quiet
-        self._verbose = verbose
-        self._log = log
-        self._records = records
-        self._iterations = iterations
-        self._live = sys.stderr.isatty() and not quiet
-
-    def iteration(self, line: dict[str, Any]) -> None:
-        """Show a finished iteration."""
-        used = line["so_far"]
-        cost = "unknown" if used["cost_usd"] is None else f"{used['cost_usd']:.4f}"
-        words = (
-            f"iteration {line['iteration']} of {self._iterations} "
-            f"proposals={line['library']} accepted={line['proposals_accepted']} "
-            f"rejected={line['proposals_rejected']} prior_tvd={line['prior_tvd']:.4f} "
-            f"records={line['records']}/{self._records} calls={used['calls']} "
-            f"tokens={used['tokens']} cost_usd={cost}"
-        )
-        short = (
-            f"iteration {line['iteration']}/{self._iterations}: {line['library']} proposals, "
-            f"prior TVD {line['prior_tvd']:.4f}, {line['records']:,} records, {used['calls']} calls, "
-            f"{used['tokens']:,} tokens, cost {cost}{'' if used['cost_usd'] is None else ' USD'}"
-        )
-        self._tell("INFO", words, short=short)
-
-    def progress(self, stage: str, done: int, whole: int) -> None:
-        """Show how far a stage is."""
-        if self._live:
-            width = round(28 * done / max(whole, 1))
-            bar = "#" * width + "." * (28 - width)
-            sys.stderr.write(f"\r{stage} [{bar}] {done:,} of {whole:,} records ")
-            if done >= whole:
-                sys.stderr.write("\r" + " " * 78 + "\r")
-            sys.stderr.flush()
-        elif self._verbose:
-            self._tell("INFO", f"{stage} records={done}/{whole}")
-
-    def warn(self, text: str) -> None:
-        """Show something odd."""
-        self._tell("WARNING", text, always=True)
-
-    def _tell(
-        self, level: str, words: str, *, always: bool = False, short: str | None = None
-    ) -> None:
-        stamped = f"{datetime.now(UTC).isoformat(timespec='seconds')} {level} {printable(words)}"
-        try:
-            with self._log.open("a", encoding="utf-8") as file:
-                file.write(stamped + "\n")
-        except OSError:
-            pass  # the log is a convenience; the disk's state is reported where data is written
-        if always or not self._quiet:
-            say((short or words) if self._live else stamped)
 
 
 class WarningListener:
@@ -136,50 +111,53 @@ def print_summary(report: dict[str, Any], folder: Path) -> None:
         tables = [table for table in report["tables"] if table["role"] == role]
         if tables:
             _scorecard(tables, title, control=role == "control")
-    _verdict(report)
+    for line in _verdict(report):
+        say(_wrapped(line))
     say(f"report: {folder / 'report.html'}")
 
 
 def _scorecard(tables: list[dict[str, Any]], title: str, *, control: bool) -> None:
     last = "wrong" if control else "ratio"
-    say(f"{title:<38}{'TVD':>9}{'max.ent.':>10}{'noise':>9}{last:>10}")
-    for table in sorted(tables, key=lambda t: -t["tvd"])[:12]:
+    say(f"{title:<38}{'TVD':>9}{'max.ent.':>10}{'noise':>9}{last:>14}")
+    for table in sorted(tables, key=lambda t: -t["tvd"])[:_MOST_TABLES]:
         maxent = table["baseline"]["maxent"]
         if control:
-            end = f"{table['tae']:.0f} rec"
+            end = f"{table['tae']:,.0f} rec"
         else:
             end = f"{table['tvd'] / maxent:.2f}" if maxent > 0 else "-"
-        name = table["name"] if len(table["name"]) <= 36 else table["name"][:35] + "…"
-        say(
-            f"  {name:<36}{table['tvd']:>9.5f}{maxent:>10.4f}{table['noise_floor_tvd']:>9.4f}{end:>10}"
-        )
-    if len(tables) > 12:
-        say(f"  and {len(tables) - 12} more, all with a smaller TVD")
+        name = _padded(table["name"], 36)
+        figures = f"{table['tvd']:>9.5f}{maxent:>10.4f}{table['noise_floor_tvd']:>9.4f}"
+        say(f"  {name}{figures}{end:>14}")
+    if len(tables) > _MOST_TABLES:
+        say(f"  and {len(tables) - _MOST_TABLES} more: see report.html")
     say("")
 
 
-def _verdict(report: dict[str, Any]) -> None:
+def _verdict(report: dict[str, Any]) -> list[str]:
+    """Return the verdict and what the run took, a sentence a line."""
     records, summary, llm = report["records"], report["summary"], report["llm"]
     missed = [t["name"] for t in report["tables"] if t["pass"] is False]
     broken = [r["name"] for r in report["rules"] if r["violations"]]
-    verdict = "pass" if report["pass"] else "not passed"
-    why = [f"{len(missed)} tables miss the tolerance"] if missed else []
+    verb = "misses" if len(missed) == 1 else "miss"
+    why = [f"{count_of(len(missed), 'table')} {verb} the tolerance"] if missed else []
     why += [f"rules broken: {', '.join(broken)}"] if broken else []
     why += ["fewer records than asked"] if records["made"] < records["asked"] else []
-    say(
-        f"{verdict}: {records['made']:,} of {records['asked']:,} records{'; ' + '; '.join(why) if why else ''}"
-    )
+    verdict = "pass" if report["pass"] else "not passed"
+    asked = count_of(records["asked"], "record")
+    lines = [f"{verdict}: {records['made']:,} of {asked}{'; ' + '; '.join(why) if why else ''}"]
     if summary["validate_ratio"] is not None:
-        say(
+        lines.append(
             f"held out: mean TVD {summary['validate_tvd_mean']:.4f}, "
             f"{summary['validate_ratio']:.2f} of maximum entropy's {summary['validate_maxent_mean']:.4f}"
         )
     cost = "unknown" if llm["cost_usd"] is None else f"{llm['cost_usd']:.4f} USD"
-    say(
-        f"model: {llm['model']}, {llm['calls']} calls, {llm['proposals']['accepted']} proposals, "
-        f"cost {cost}, {report['seconds']['total']:.1f} s"
-    )
-    say(f"asking ended: {report['stop_reason']}")
+    return [
+        *lines,
+        f"model: {llm['model']}, {count_of(llm['calls'], 'call')}, "
+        f"{count_of(llm['proposals']['accepted'], 'proposal')}, cost {cost}, "
+        f"{report['seconds']['total']:.1f} s",
+        f"asking ended: {report['stop_reason']}",
+    ]
 
 
 def print_json(content: object) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from typing import TYPE_CHECKING, Any
 
 from llmsynthor.console import out
+from llmsynthor.labels import count_of
+from llmsynthor.labels import printable as on_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,56 +23,88 @@ def printable(text: str) -> str:
         >>> printable("a" + chr(27) + "b")
         'a b'
     """
-    lines = text.split("\n")
-    return "\n".join("".join(c if c.isprintable() else " " for c in line) for line in lines)
+    return on_one_line(text, "\n")
 
 
 def print_columns(
     rows: Sequence[Sequence[object]], heads: Sequence[str] = (), longest: int = 60
 ) -> None:
-    """Write rows to stdout as columns as wide as their longest entry; long entries are cut."""
+    """Write rows to stdout as columns as wide as their longest entry.
+
+    On a terminal long entries are cut, the last column to what is left of the line; in a pipe or
+    a file all is whole.
+    """
     shown = [[_cut(str(entry), longest) for entry in row] for row in [heads, *rows] if row]
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    room = max(_LEAST_LAST, _columns() - sum(widths[:-1]) - 2 * len(widths))
     for row in shown:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        cells[-1] = _cut(row[-1], room)
         out("  " + "  ".join(cells).rstrip())
 
 
+_LEAST_LAST = 20
+"""Characters that the last column has even on a narrow terminal."""
+
+
+def _columns() -> int:
+    return shutil.get_terminal_size().columns
+
+
 def _cut(text: str, longest: int) -> str:
+    """Return the text on one line; where a person looks at a terminal, in `longest` characters."""
     line = printable(" ".join(text.split()))
-    return line if len(line) <= longest else line[: longest - 1] + "…"
+    whole = len(line) <= longest or not sys.stdout.isatty()
+    return line if whole else line[: longest - 1] + "…"
 
 
-def print_explanation(found: dict[str, Any], folder: Path) -> None:
-    """Show where a record came from."""
+def print_explanation(found: dict[str, Any], folder: Path, *, prompt: bool) -> None:
+    """Show where a record came from, with the whole prompt if `prompt`."""
     out(f"record {found['record']} of {folder} ({found['file']}, row {found['row']}; both from 0)")
     out(f"made in: {found['made_in']}")
     proposal = found["proposal"]
     if proposal is None:
-        out(f"came from: the background, with {found['siblings'] - 1:,} other records")
+        others = count_of(found["siblings"] - 1, "other record")
+        out(f"came from: the background, with {others}")
         out(f"  {found['meaning']}")
-        print_columns(list(found["values"].items()), ("variable", "record"))
+        print_columns(
+            [(n, v, _percent(found["table_share"][n])) for n, v in found["values"].items()],
+            ("variable", "record", "in tables"),
+        )
         return
     out(
-        f"came from: proposal {proposal['id']} of iteration {proposal['iteration']}, "
-        f"with {found['siblings'] - 1:,} other records; it asked for {proposal['count']:,}"
+        f"came from: proposal {proposal['id']} of iteration {proposal['iteration']}, with "
+        f"{count_of(found['siblings'] - 1, 'other record')}; it asked for {proposal['count']:,}"
     )
     out(f"reason: {_cut(proposal['reason'] or '(none given)', 500)}")
     print_columns(
         [
-            (name, value, _said(proposal["values"].get(name)), _MARKS[proposal["inside"].get(name)])
+            (
+                name,
+                value,
+                _percent(proposal["share"][name]),
+                _percent(found["table_share"][name]),
+                _MARKS[proposal["inside"].get(name)] + _said(proposal["values"].get(name)),
+            )
             for name, value in found["values"].items()
         ],
-        ("variable", "record", "proposal", ""),
+        ("variable", "record", "in proposal", "in tables", "proposal"),
     )
     _print_reply(found["model"], proposal)
+    _print_guidance(proposal, prompt=prompt)
 
 
 _MARKS = {
     True: "",
-    False: "not in the proposal: smoothing or rounding",
-    None: "the proposal's value cannot be read",
+    False: "not in the proposal: smoothing or rounding; it says ",
+    None: "the proposal's value cannot be read: ",
 }
+_GAPS_SHOWN = 2
+
+
+def _percent(share: float | None) -> str:
+    """Return the share of a value's category or bin."""
+    return "-" if share is None else f"{100 * share:.1f} %"
 
 
 def _said(value: object) -> str:
@@ -76,9 +112,9 @@ def _said(value: object) -> str:
 
 
 def _print_reply(model: str, proposal: dict[str, Any]) -> None:
-    reply, guidance = proposal["reply"], proposal["guidance"]
+    reply = proposal["reply"]
     if reply is None:
-        out(f"model: {model}; the reply is not in replies.jsonl")
+        out(f"model: {_cut(model, 200)}\nreply: {proposal['reply_problem']}")
     else:
         cost = "unknown" if reply["cost_usd"] is None else f"{reply['cost_usd']:.4f} USD"
         out(f"model: {_cut(model, 200)} (answered by {_cut(reply['model'], 200)})")
@@ -86,31 +122,52 @@ def _print_reply(model: str, proposal: dict[str, Any]) -> None:
             f"reply: {reply['purpose']} {reply['sequence']} in replies.jsonl, key {reply['key']}, "
             f"{reply['prompt_tokens']:,} + {reply['completion_tokens']:,} tokens, cost {cost}"
         )
+
+
+def _print_guidance(proposal: dict[str, Any], *, prompt: bool) -> None:
+    """Show in a line or two what the model was guided by, and on request all of it."""
+    guidance = proposal["guidance"]
     if guidance is None:
-        out("guidance: not kept (there is no such request in prompts.jsonl)")
+        out(f"guidance: {proposal['guidance_problem']}")
         return
-    out("guidance: the prompt that it answered\n")
-    out(printable(guidance["prompt"]).rstrip())
+    again = " (asked again, as the first answer could not be used)"
+    focus = guidance["focus"] or "no focus of its own"
+    out(f"guidance: {_cut(focus, 300)}{again if guidance['purpose'] == 'repair' else ''}")
+    gaps = guidance["gaps"]
+    if gaps:
+        more = len(gaps) - _GAPS_SHOWN
+        named = "; ".join(_cut(gap, 200) for gap in gaps[:_GAPS_SHOWN])
+        out(f"it was shown: {named}{f'; and {more} more' if more > 0 else ''}")
+    if prompt:
+        out("\nthe prompt that it answered\n")
+        out(printable(guidance["prompt"]).rstrip())
+    else:
+        out("`--prompt` shows the whole prompt")
 
 
 def print_preview(found: dict[str, Any]) -> None:
     """Show what a run would do."""
-    out(f"{found['name']}: {found['records_asked']:,} records, model {_cut(found['model'], 200)}\n")
-    out("tables")
+    asked = count_of(found["records_asked"], "record")
+    out(f"{printable(found['name'])}: {asked}, model {_cut(found['model'], 200)}")
+    if found["model_found"]:
+        out(printable(found["model_found"]))
+    if found["refused"]:
+        out(f"a run would not start: {printable(found['refused'])}")
+    out("\ntables")
     print_columns(
         [
             (
                 table["name"],
                 " x ".join(table["scope"]),
                 f"{table['cells']:,}",
-                "held out" if table["role"] == "validate" else "met",
+                _ROLES[table["role"]],
                 "soft (gives way)" if table["soft"] else "",
             )
             for table in found["tables"]
         ],
         ("name", "scope", "cells", "role", ""),
     )
-    out(f"  pairs of variables in no control table: {found['uncovered_pairs']}\n")
+    _print_uncovered(found["uncovered"])
     if found["prompt"] is None:
         out("no model is asked: there is no prompt\n")
     else:
@@ -118,16 +175,32 @@ def print_preview(found: dict[str, Any]) -> None:
     if found["plan"] is not None:
         _print_plan(found["plan"])
     source = "proposals of the plan" if found["records_from"] == "plan" else "background (no model)"
-    out(f"{len(found['records'])} records from the {source}, not calibrated yet")
+    made = count_of(len(found["records"]), "record")
+    out(f"{made} from the {source}, not calibrated yet")
     records = found["records"]
     print_columns([list(r.values()) for r in records], list(records[0]) if records else (), 28)
     out("")
-    _print_most(found["most"])
+    _print_most(found["most"], unknown=found["model"] == "auto")
+
+
+_ROLES = {"control": "met", "validate": "held out", "released": "freed"}
+_PAIRS_SHOWN = 10
+
+
+def _print_uncovered(pairs: Sequence[Sequence[str]]) -> None:
+    """Name the pairs of variables that no control table has together."""
+    out(f"  pairs of variables in no control table: {len(pairs) or 'none'}")
+    for first, second in pairs[:_PAIRS_SHOWN]:
+        out(f"    {_cut(first, 60)} and {_cut(second, 60)}")
+    if len(pairs) > _PAIRS_SHOWN:
+        out(f"    and {len(pairs) - _PAIRS_SHOWN} more (`--json` and `--out FILE` have all)")
+    out("")
 
 
 def _print_prompt(found: dict[str, Any]) -> None:
     prompt = found["prompt"]
-    out(f"first plan prompt, about {prompt['tokens']:,} tokens (with the answer's form)")
+    tokens = count_of(prompt["tokens"], "token")
+    out(f"first plan prompt, {prompt['tokens_are']} {tokens} (with the answer's form)")
     if found["groups_inferred_first"]:
         out("(a run asks first which variables depend on each other; its prompts name the answer)")
     for title, text in (("system", prompt["system"]), ("user", prompt["prompt"])):
@@ -139,7 +212,7 @@ def _print_prompt(found: dict[str, Any]) -> None:
 def _print_plan(plan: dict[str, Any]) -> None:
     cost = "unknown" if plan["cost_usd"] is None else f"{plan['cost_usd']:.4f} USD"
     out(
-        f"one plan: {len(plan['proposals'])} proposals, {len(plan['rejections'])} rejected, "
+        f"one plan: {count_of(len(plan['proposals']), 'proposal')}, {len(plan['rejections'])} rejected, "
         f"{plan['prompt_tokens']:,} + {plan['completion_tokens']:,} tokens, cost {cost}"
     )
     for problem in (plan["problem"], plan["stop"]):
@@ -155,27 +228,31 @@ def _print_plan(plan: dict[str, Any]) -> None:
     out("")
 
 
-def _print_most(most: dict[str, Any]) -> None:
+def _print_most(most: dict[str, Any], *, unknown: bool) -> None:
+    """Show the most that a run can use; `unknown`: no model is chosen yet."""
     out("the most that a run can use")
     if not most["calls"]:
         out("  no calls, no tokens, no cost")
         return
     out(
-        f"  calls: {most['calls']:,} ({most['plan_calls']:,} plans, {most['repair_calls']:,} repairs, "
+        f"  calls: {most['calls']:,} ({count_of(most['plan_calls'], 'plan')}, "
+        f"{count_of(most['repair_calls'], 'repair')}, "
         f"{most['dependency_calls']} for dependencies)"
     )
     out(f"  tokens: about {most['tokens']:,}")
-    if most["cost_usd"] is None:
+    if unknown:
+        out("  cost: depends on the model, which is not chosen yet")
+    elif most["cost_usd"] is None:
         out(
             "  cost: unknown; litellm knows no price of this model: give "
             "`provider.price_per_mtok: {input: ..., output: ...}`"
         )
     else:
         out(f"  cost: {most['cost_usd']:.4f} USD")
-    if most["refused"]:
+    if most["refused"] and not unknown:
         out("  `run` will refuse: `budget.cost_usd` cannot be kept without a price")
     if most["cut_by"]:
         out(f"  cut by {', '.join(most['cut_by'])}")
     if most["minutes"] is not None:
-        out(f"  asking ends after {most['minutes']:g} minutes at the latest (budget.minutes)")
+        out(f"  nothing is asked after {most['minutes']:g} min of the run (budget.minutes)")
     out("  a run stops earlier when the proposals level off (docs/stopping.md)")

@@ -66,7 +66,7 @@ class Engine:
         self.state = State(counts=[np.zeros(table.cells) for table in self.tables.control])
         self.lines = {line["iteration"]: line for line in run.lines(ITERATIONS)}
         self.batches = Batches(run, sampler, listener.warn)
-        self.chooser = Chooser(job, sampler, self.state, clock)
+        self.chooser = Chooser(job, sampler, self.state, clock, self._stage)
 
     def execute(self) -> State:
         """Run to the end; what exists in the run directory is not made again."""
@@ -100,6 +100,7 @@ class Engine:
     def _iterate(self, asker: Asker, iteration: int) -> bool:
         """Do one iteration; return whether to go on."""
         state, started = self.state, self.clock()
+        self._stage("asking")
         found = asker.ask_plans(iteration, self.plan_context(asker, iteration), state.next_id)
         if found.stop and not found.plans:
             state.stop_reason = found.stop
@@ -194,6 +195,7 @@ class Engine:
         if not calibration.converged:
             self._note(self.chooser.unmet(calibration, left))
         started = self.clock()
+        self._stage("writing")
         self._write_bulk(chosen.candidates, chosen.counts, -(-left // self.job.output.row_group))
         line = {
             "iteration": 0,
@@ -239,6 +241,22 @@ class Engine:
         self.state.records += made.records
         self.state.batches += 1
 
+    def _stage(self, stage: str) -> None:
+        self.listener.progress(stage, self.state.records, self.job.records)
+
+    def worst_table(self) -> dict[str, Any]:
+        """Return the control table that is furthest off, of the records so far or else the library."""
+        if self.state.records:
+            held = [counts / counts.sum() for counts in self.state.counts]
+        elif self.state.library:
+            library = self.state.library
+            held = [library_share(library, t, self.tables).ravel() for t in self.tables.control]
+        else:
+            held = [np.zeros(table.cells) for table in self.tables.control]
+        apart = [tvd(t.flat_share, h) for t, h in zip(self.tables.control, held, strict=True)]
+        worst = int(np.argmax(apart))
+        return {"name": self.tables.control[worst].name, "tvd": round(float(apart[worst]), 6)}
+
     def data_tvd(self) -> float | None:
         """Return the mean TVD of the records so far to the control tables."""
         if not self.state.records:
@@ -266,12 +284,14 @@ class Engine:
                 "library": len(self.state.library),
                 "prior_tvd": self.state.priors[-1],
                 "data_tvd": self.data_tvd(),
+                "worst_table": self.worst_table(),
                 **(effort.line() if (effort := self.state.efforts[-1]) else {}),
                 "records": self.state.records,
                 "prompt_tokens": found.prompt_tokens,
                 "completion_tokens": found.completion_tokens,
                 "cost_usd": found.cost_usd,
                 "so_far": self._used(),
+                "seconds_used": round(self.asker.seconds_used(), 3) if self.asker else 0.0,
                 "seconds_asking": round(asking, 3),
                 "seconds": round(seconds, 3),
             }
@@ -284,7 +304,11 @@ class Engine:
             return {"calls": 0, "tokens": 0, "cost_usd": 0.0}
         usage = self.asker.budget.usage
         tokens = usage.prompt_tokens + usage.completion_tokens
-        return {"calls": usage.calls, "tokens": tokens, "cost_usd": usage.known_cost_usd}
+        return {
+            "calls": usage.calls,
+            "tokens": tokens,
+            "cost_usd": usage.known_cost_usd,
+        }
 
     def _write_proposals(self, *, with_records: bool) -> None:
         state = self.state

@@ -139,7 +139,10 @@ class StopRequestedError(BaseException):
     Attributes:
         signal_name: For example `SIGTERM`.
         exit_code: 130 for Ctrl-C, else 75.
+        kept: Whether there is a run that `--resume` can go on with.
     """
+
+    kept = False
 
     def __init__(self, signal_name: str) -> None:
         super().__init__(signal_name)

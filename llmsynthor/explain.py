@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
-from llmsynthor.boxes import BoxError, takes_in
+from llmsynthor.answered import read_guidance
+from llmsynthor.boxes import BoxError, read_box, takes_in
 from llmsynthor.engine import ITERATIONS, PROPOSALS
 from llmsynthor.errors import RunDirectoryError
+from llmsynthor.labels import count_of
 from llmsynthor.providers.promptlog import PROMPT_LOG
-from llmsynthor.providers.replay import REPLY_LOG
+from llmsynthor.providers.replay import REPLY_LOG, reply_of
 from llmsynthor.report.build import load_used
 from llmsynthor.rundir import DamagedBatchError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from llmsynthor.domain import Variable
     from llmsynthor.rundir import RunDirectory
+    from llmsynthor.sampling import Sampler
 
 BACKGROUND_MEANS = (
     "no proposal: drawn from the tables alone, which needs no model; the record stands here because "
@@ -40,6 +46,7 @@ def explain(run: RunDirectory, number: int) -> dict[str, Any]:
         raise RunDirectoryError(f"{run.path}: holds no run (there is no manifest.json)")
     index, row = _place(run, number)
     record, iteration, source = _read(run, index, row)
+    _, sampler = load_used(run)
     return {
         "record": number,
         "file": f"data/{index:05d}.parquet",
@@ -51,7 +58,8 @@ def explain(run: RunDirectory, number: int) -> dict[str, Any]:
         "meaning": BACKGROUND_MEANS if source is None else None,
         "siblings": _records_of(run, source),
         "model": manifest["model"],
-        "proposal": None if source is None else _proposal(run, source, record),
+        "table_share": _table_shares(sampler, record),
+        "proposal": None if source is None else _proposal(run, sampler, source, record),
     }
 
 
@@ -93,7 +101,7 @@ def _made_in(run: RunDirectory, iteration: int) -> str:
     if iteration:
         return f"the batch of iteration {iteration}"
     asked = sum(line["iteration"] > 0 for line in run.lines(ITERATIONS))
-    return f"the bulk, after {asked} iterations of asking" if asked else "the bulk"
+    return f"the bulk, after {count_of(asked, 'iteration')} of asking" if asked else "the bulk"
 
 
 def _records_of(run: RunDirectory, source: int | None) -> int:
@@ -109,29 +117,65 @@ def _records_of(run: RunDirectory, source: int | None) -> int:
     return total
 
 
-def _proposal(run: RunDirectory, source: int, record: Mapping[str, Any]) -> dict[str, Any]:
+def _proposal(
+    run: RunDirectory, sampler: Sampler, source: int, record: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return a proposal with the record's values beside its own, and what it answered."""
     line = next((line for line in run.lines(PROPOSALS) if line["id"] == source), None)
     if line is None:
         raise RunDirectoryError(f"{run.path / PROPOSALS}: does not have proposal {source}")
     key = line.get("request")
+    guidance, problem = _guidance(run, key)
+    reply, reply_problem = _reply(run, key)
     return {
         "id": source,
         "iteration": line["iteration"],
         "reason": line["reason"],
         "count": line["count"],
         "values": line["values"],
-        "inside": _inside(run, line["values"], record),
-        "reply": _reply(run, key),
-        "guidance": _guidance(run, key),
+        "inside": _inside(sampler, line["values"], record),
+        "share": _shares(sampler, line["values"], record),
+        "reply": reply,
+        "reply_problem": reply_problem,
+        "guidance": guidance,
+        "guidance_problem": problem,
     }
 
 
+def _code(variable: Variable, value: Any) -> int:  # noqa: ANN401 - a record's value
+    """Return the category or bin of a record's value."""
+    if variable.is_numeric:
+        return int(variable.encode_values(np.array([value]))[0])
+    return variable.codes[value]
+
+
+def _table_shares(sampler: Sampler, record: Mapping[str, Any]) -> dict[str, float]:
+    """Return for each variable the share that the tables give the record's category or bin."""
+    return {
+        v.name: float(sampler.marginals[v.name][_code(v, record[v.name])])
+        for v in sampler.domain.variables
+    }
+
+
+def _shares(
+    sampler: Sampler, said: Mapping[str, Any], record: Mapping[str, Any]
+) -> dict[str, float | None]:
+    """Return for each variable the share that the proposal gives the record's category or bin."""
+    found: dict[str, float | None] = {}
+    for variable in sampler.domain.variables:
+        name = variable.name
+        try:
+            box, _ = read_box(variable, said[name], sampler.marginals[name])
+            found[name] = float(box.share[_code(variable, record[name])])
+        except (BoxError, KeyError):
+            found[name] = None
+    return found
+
+
 def _inside(
-    run: RunDirectory, said: Mapping[str, Any], record: Mapping[str, Any]
+    sampler: Sampler, said: Mapping[str, Any], record: Mapping[str, Any]
 ) -> dict[str, bool | None]:
     """Return for each variable whether the record's value is in the proposal; None if unreadable."""
-    _, sampler = load_used(run)
     found: dict[str, bool | None] = {}
     for variable in sampler.domain.variables:
         name = variable.name
@@ -142,22 +186,42 @@ def _inside(
     return found
 
 
-def _reply(run: RunDirectory, key: str | None) -> dict[str, Any] | None:
-    """Return the logged reply that a proposal stands in."""
-    for line in run.lines(REPLY_LOG):
-        if key is not None and line["key"] == key:
-            return {
-                "key": key,
-                "purpose": line["purpose"],
-                "sequence": line["sequence"],
-                **line["reply"],
-            }
-    return None
+def _line_of(run: RunDirectory, name: str, key: str | None) -> tuple[dict[str, Any] | None, int]:
+    """Return the line of a log that has this key, and how many lines of the log are damaged."""
+    lines, damaged = run.readable_lines(name)
+    found = (line for line in lines if key is not None and line.get("key") == key)
+    return next((line for line in found if "given_up" not in line), None), damaged
 
 
-def _guidance(run: RunDirectory, key: str | None) -> dict[str, str] | None:
-    """Return what the model was told and asked, as it was sent."""
-    for line in run.lines(PROMPT_LOG):
-        if key is not None and line["key"] == key:
-            return {"system": line["system"], "prompt": line["prompt"]}
-    return None
+def _why_missing(name: str, damaged: int) -> str:
+    if damaged:
+        return f"{name}: {count_of(damaged, 'line')} cannot be read, and this one may be there"
+    return f"not kept (there is no such request in {name})"
+
+
+def _reply(run: RunDirectory, key: str | None) -> tuple[dict[str, Any] | None, str | None]:
+    """Return the logged reply that a proposal stands in, or why it cannot be shown."""
+    line, damaged = _line_of(run, REPLY_LOG, key)
+    try:
+        reply = None if line is None else reply_of(line)
+    except (KeyError, TypeError, AttributeError):
+        reply, damaged = None, damaged + 1
+    if line is None or reply is None:
+        return None, _why_missing(REPLY_LOG, damaged)
+    where = {"purpose": line.get("purpose"), "sequence": line.get("sequence")}
+    return {"key": key, **where, **asdict(reply)}, None
+
+
+def _guidance(run: RunDirectory, key: str | None) -> tuple[dict[str, Any] | None, str | None]:
+    """Return what the model was told and asked, as it was sent, or why that cannot be shown."""
+    line, damaged = _line_of(run, PROMPT_LOG, key)
+    if line is None or not isinstance(line.get("prompt"), str):
+        return None, _why_missing(PROMPT_LOG, damaged)
+    guided = read_guidance(line["prompt"])
+    return {
+        "purpose": line.get("purpose"),
+        "system": line.get("system"),
+        "prompt": line["prompt"],
+        "focus": guided.focus,
+        "gaps": list(guided.gaps),
+    }, None

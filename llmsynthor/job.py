@@ -274,7 +274,13 @@ class Budget(JobModel):
     calls: int | None = Field(None, ge=0, description="Model calls, retries not counted.")
     tokens: int | None = Field(None, ge=0, description="Prompt and completion tokens together.")
     cost_usd: float | None = Field(None, ge=0, description="US dollars; needs a known price.")
-    minutes: float | None = Field(None, gt=0, description="Minutes of asking, over all attempts.")
+    minutes: float | None = Field(
+        None,
+        gt=0,
+        description="Minutes of wall time, asking and "
+        "making, over all attempts; then nothing more is asked, and the records are made of what "
+        "there is.",
+    )
 
 
 class EngineSpec(JobModel):

@@ -56,3 +56,13 @@ def distinct(labels: Sequence[str]) -> tuple[str, ...]:
         taken.add(name)
         shown.append(name)
     return tuple(shown)
+
+
+def count_of(number: int, noun: str, many: str | None = None) -> str:
+    """Return a number with its noun, in the plural unless it is one.
+
+    Example:
+        >>> count_of(1, "table"), count_of(1200, "reply", "replies")
+        ('1 table', '1,200 replies')
+    """
+    return f"{number:,} {noun if number == 1 else many or noun + 's'}"

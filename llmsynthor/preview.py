@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import tempfile
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmsynthor.append import AppendEngine, append_job
-from llmsynthor.askers import asker_of, make_asker
+from llmsynthor.askers import make_asker, nobody_asked
 from llmsynthor.engine import Engine
 from llmsynthor.errors import InputError
-from llmsynthor.job import Budget
 from llmsynthor.materialize import Materializer
 from llmsynthor.providers.base import OutOfRepliesError
-from llmsynthor.providers.budget import BudgetKeeper
-from llmsynthor.providers.replay import LoggedProvider
+from llmsynthor.providers.discovery import AUTO
+from llmsynthor.providers.local import PREFIX, LocalProvider, is_local
 from llmsynthor.rundir import RunDirectory
-from llmsynthor.runner import RunOptions
 from llmsynthor.seeds import generator
 from llmsynthor.usage import most_usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from llmsynthor.asking import Asker, Round
+    from llmsynthor.asking import Round
     from llmsynthor.checks import Prepared
     from llmsynthor.engine import Listener
     from llmsynthor.job import Job
@@ -34,14 +33,34 @@ if TYPE_CHECKING:
 
 RECORDS = 20
 _CANDIDATES = 4000
+_NOTHING: dict[str, Any] = {
+    "calls": 0,
+    "plan_calls": 0,
+    "repair_calls": 0,
+    "dependency_calls": 0,
+    "tokens": 0,
+    "cost_usd": 0.0,
+    "cut_by": [],
+    "price": "none",
+    "refused": False,
+    "minutes": None,
+}
+"""What a run without a model can use."""
 
 
 @dataclass(frozen=True)
 class _Meter:
-    """Counts a prompt's tokens, and knows the price of one prompt and one completion token."""
+    """Counts a prompt's tokens, and knows the price of one prompt and one completion token.
+
+    Attributes:
+        count_tokens: Returns the tokens of a prompt.
+        price: US dollars; None where unknown.
+        how: `about`, or `at most` where the count is an upper estimate.
+    """
 
     count_tokens: Callable[[Request], int]
     price: tuple[float, float] | None
+    how: str = "about"
 
 
 class _OneCall:
@@ -53,64 +72,124 @@ class _OneCall:
     def complete(self, request: Request) -> Reply:
         """Return the reply to the first plan request; see `Provider.complete`."""
         if (request.purpose, request.sequence) != ("plan", 0):
-            raise OutOfRepliesError
+            raise OutOfRepliesError("a preview makes one call")
         return self._inner.complete(request)
 
+    def close(self) -> None:
+        """End what the provider keeps open, such as a process of its own."""
+        close = getattr(self._inner, "close", None)
+        if close is not None:
+            close()
 
-def preview(prepared: Prepared, listener: Listener, *, ask: bool) -> dict[str, Any]:
+
+def preview(
+    prepared: Prepared, listener: Listener, *, ask: bool, page: Path | None = None
+) -> dict[str, Any]:
     """Return what a run of the job would do.
 
     Args:
         prepared: The job, checked.
         listener: Hears of something odd.
         ask: Make one plan call; without it none is made.
+        page: Where a page will be written; checked before anything is asked.
 
     Raises:
         InputError: `ask`, and the job names no model or lacks its key.
     """
+    if page is not None:
+        _check_page(page)
     job = prepared.job
     job = append_job(job) if job.engine.method == "append" else job
     if job.provider.model == "none":
         if ask:
             raise InputError("`--ask`: the job names no model (`provider.model: none`)")
         return _found(prepared, None, None, [], None)
+    first, found = _first_round(prepared, job, listener, ask=ask)
     meter = _meter(job)
-    with tempfile.TemporaryDirectory(prefix="llmsynthor-") as folder:
-        run = RunDirectory(Path(folder))
-        asker = _asker(prepared, job, run, listener, ask=ask)
-        kind = AppendEngine if job.engine.method == "append" else Engine
-        engine = kind(job, prepared.sampler, run, listener, time.monotonic, asker)
-        if isinstance(job.dependencies, list):
-            engine.state.groups = [list(group) for group in job.dependencies]
-        context = engine.plan_context(asker, 1)
-        first = asker.plan_requests(1, context)[0]
-        found = asker.ask_plans(1, context, 0) if ask else None
     tokens = meter.count_tokens(first)
     most = most_usage(job, tokens, meter.price)
-    prompt = {"system": first.system, "prompt": first.prompt, "tokens": tokens}
+    prompt = {
+        "system": first.system,
+        "prompt": first.prompt,
+        "tokens": tokens,
+        "tokens_are": meter.how,
+    }
     library = found.proposals if found else []
     return _found(prepared, prompt, most, library, _shown_plan(found) if found else None)
 
 
+def write_page(found: dict[str, Any], path: Path) -> None:
+    """Write what `preview` returned as a page.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    from llmsynthor.report.preview_page import render_preview
+
+    temporary = path.with_name(path.name + ".part")
+    try:
+        temporary.write_text(render_preview(found), encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"--out {path}: cannot be written ({error.strerror})") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _check_page(path: Path) -> None:
+    """Refuse a place where something else would be lost, before a call is paid for.
+
+    Raises:
+        InputError: It does not end in `.html`, or there is no such folder.
+    """
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"--out {path}: the page is HTML; name a file that ends in `.html`")
+    if not path.parent.is_dir() or path.is_dir():
+        reason = "is a folder" if path.is_dir() else f"there is no folder `{path.parent}`"
+        raise InputError(f"--out {path}: {reason}")
+
+
+def _first_round(
+    prepared: Prepared, job: Job, listener: Listener, *, ask: bool
+) -> tuple[Request, Round | None]:
+    """Return the first plan request of a run, and what came of it if it was sent."""
+    with tempfile.TemporaryDirectory(prefix="llmsynthor-") as folder:
+        run = RunDirectory(Path(folder))
+        if ask:
+            asker = make_asker(prepared, job, run, listener)
+        else:
+            asker = nobody_asked(prepared.sampler, prepared.templates, job)
+        only = _OneCall(asker.provider)
+        asker.provider = only
+        kind = AppendEngine if job.engine.method == "append" else Engine
+        engine = kind(job, prepared.sampler, run, listener, time.monotonic, asker)
+        if isinstance(job.dependencies, list):
+            engine.state.groups = [list(group) for group in job.dependencies]
+        with closing(only):
+            context = engine.plan_context(asker, 1)
+            first = asker.plan_requests(1, context)[0]
+            return first, asker.ask_plans(1, context, 0) if ask else None
+
+
 def _meter(job: Job) -> _Meter:
+    """Return what counts the tokens of the job's model; nothing is loaded and nobody is asked."""
+    spec = job.provider
+    if is_local(spec.model):
+        local = LocalProvider(spec, Path(spec.model.removeprefix(PREFIX)), job.seed)
+        return _Meter(local.count_tokens, (0.0, 0.0), "at most")
+    if spec.model == "replay":
+        return _Meter(_roughly, (0.0, 0.0))
+    if spec.model == AUTO:
+        return _Meter(_roughly, None)
     from llmsynthor.providers.litellm_provider import LitellmProvider
 
-    model = LitellmProvider(job.provider)
-    free = job.provider.model == "replay" or job.provider.model.startswith("local:")
-    given = job.provider.model
-    return _Meter(model.count_tokens, (0.0, 0.0) if free else model.price(given))
+    model = LitellmProvider(spec)
+    return _Meter(model.count_tokens, model.price(spec.model))
 
 
-def _asker(
-    prepared: Prepared, job: Job, run: RunDirectory, listener: Listener, *, ask: bool
-) -> Asker:
-    if ask:
-        asker = make_asker(prepared, job, RunOptions(run.path), run, listener)
-        asker.provider = _OneCall(asker.provider)
-        return asker
-    budget = BudgetKeeper(Budget(), lambda _: 0, None)
-    nobody = LoggedProvider(None, [], lambda _: None)
-    return asker_of(prepared.sampler, prepared.templates, job, nobody, budget)
+def _roughly(request: Request) -> int:
+    """Return the tokens of a prompt where no tokenizer is meant: four bytes each, as English has."""
+    return -(-len(f"{request.system}{request.prompt}".encode("utf-8", "replace")) // 4)
 
 
 def _found(
@@ -121,18 +200,23 @@ def _found(
     plan: dict[str, Any] | None,
 ) -> dict[str, Any]:
     job = prepared.job
+    pairs = prepared.sampler.tables.uncovered_pairs()
     return {
         "name": job.name,
+        "description": job.description,
         "model": job.provider.model,
+        "model_found": prepared.model_found,
+        "refused": prepared.refused,
         "records_asked": job.records,
         "tables": _tables(prepared),
-        "uncovered_pairs": len(prepared.sampler.tables.uncovered_pairs()),
+        "uncovered_pairs": len(pairs),
+        "uncovered": [list(pair) for pair in pairs],
         "groups_inferred_first": prompt is not None and job.dependencies == "infer",
         "prompt": prompt,
         "plan": plan,
         "records": _records(prepared, library),
         "records_from": "plan" if library else "background",
-        "most": most or {"calls": 0, "tokens": 0, "cost_usd": 0.0, "cut_by": [], "price": "none"},
+        "most": most or dict(_NOTHING),
     }
 
 

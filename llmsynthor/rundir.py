@@ -168,6 +168,27 @@ class RunDirectory:
         except ValueError as error:
             raise RunDirectoryError(f"{path}: a line is damaged ({error})") from None
 
+    def readable_lines(self, name: str) -> tuple[list[dict[str, Any]], int]:
+        """Return the records of a JSON-lines file that can be read, and how many lines cannot."""
+        try:
+            content = (self.path / name).read_bytes().decode("utf-8", "replace")
+        except OSError:
+            return [], 0
+        found: list[dict[str, Any]] = []
+        damaged = 0
+        for line in content.split("\n"):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except ValueError:
+                record = None
+            if isinstance(record, dict):
+                found.append(record)
+            else:
+                damaged += 1
+        return found, damaged
+
     def read_json(self, name: str) -> Any:  # noqa: ANN401 - any JSON value
         """Return a JSON file's content, or None where there is none.
 

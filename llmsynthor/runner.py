@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import platform
-import socket
-import subprocess
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from llmsynthor import __version__
 from llmsynthor.append import AppendEngine, append_job
-from llmsynthor.askers import make_asker
+from llmsynthor.askers import make_asker, replaying_asker
 from llmsynthor.engine import ITERATIONS, Engine, Listener
 from llmsynthor.errors import (
     ExitCode,
@@ -26,12 +19,19 @@ from llmsynthor.errors import (
 )
 from llmsynthor.exports.dictionary import DICTIONARY
 from llmsynthor.job import fingerprinted
-from llmsynthor.jobfile import dump_job, parse_job
+from llmsynthor.jobfile import parse_job
+from llmsynthor.manifest import (
+    FINGERPRINT_VERSION,
+    begin_attempt,
+    end_attempt,
+    limit_that_ended,
+    new_manifest,
+    time_now,
+)
 from llmsynthor.providers.local import PREFIX
 from llmsynthor.providers.model_fetch import MODEL_SHA256, WARNING
 from llmsynthor.providers.replay import REPLY_LOG, replies_in
-from llmsynthor.providers.structured import simplest
-from llmsynthor.report.build import keep_tables, write_report
+from llmsynthor.report.build import write_report
 from llmsynthor.rundir import RunDirectory
 
 if TYPE_CHECKING:
@@ -39,9 +39,6 @@ if TYPE_CHECKING:
 
     from llmsynthor.checks import Prepared
     from llmsynthor.state import State
-
-FINGERPRINT_VERSION = 3
-"""Goes up when the same job would give other records; older runs then refuse to resume."""
 
 _LONGEST_VALUE = 60
 
@@ -68,27 +65,51 @@ def run_job(
     run = RunDirectory(options.out)
     if not run.holds_run():
         _refuse_strangers(run)
-    run.create()
-    with run.locked(_now()):
-        manifest = _open(prepared, options, run)
-        if manifest["status"] == "complete" and not options.replay:
-            return _no_op(run, manifest)
-        attempt = _begin(prepared, run, manifest)
-        if prepared.model_found is not None:
-            listener.warn(prepared.model_found)
-        for warning in prepared.warnings:
-            listener.warn(str(warning))
-        try:
-            state = _executed(_engine(prepared, options, run, listener, manifest))
-        except (LLMSynthorError, StopRequestedError) as error:
-            reason = error.signal_name if isinstance(error, StopRequestedError) else str(error)
-            _end(run, manifest, attempt, "partial", int(error.exit_code), reason)
-            raise
-        _end(run, manifest, attempt, "complete", 0, state.stop_reason)
-        report = write_report(run)
-        code = ExitCode.DONE if report["pass"] else ExitCode.TOLERANCE_MISSED
-        _end(run, manifest, attempt, "complete", int(code), state.stop_reason)
-        return code, report
+    try:
+        run.create()
+        with run.locked(time_now()):
+            manifest = _open(prepared, options, run)
+            if manifest["status"] == "complete" and not options.replay:
+                return _no_op(run, manifest)
+            return _attempt(prepared, options, run, listener, manifest)
+    except StopRequestedError as stop:
+        stop.kept = run.holds_run()
+        raise
+
+
+def _attempt(
+    prepared: Prepared,
+    options: RunOptions,
+    run: RunDirectory,
+    listener: Listener,
+    manifest: dict[str, Any],
+) -> tuple[ExitCode, dict[str, Any]]:
+    """Make the records and the report; keep in the manifest how it went."""
+    started = time.monotonic()
+    attempt = begin_attempt(prepared, run, manifest)
+    listener.progress("beginning", 0, prepared.job.records)
+    if prepared.model_found is not None:
+        listener.warn(prepared.model_found)
+    for warning in prepared.warnings:
+        listener.warn(str(warning))
+    try:
+        engine = _engine(prepared, options, run, listener, manifest)
+        if engine.asker is not None:
+            engine.asker.started = started
+            engine.asker.budget.seconds_before = attempt["seconds_before"]
+        state = _executed(engine)
+    except (LLMSynthorError, StopRequestedError) as error:
+        reason = error.signal_name if isinstance(error, StopRequestedError) else str(error)
+        attempt["seconds"] = round(time.monotonic() - started, 3)
+        end_attempt(run, manifest, attempt, "partial", int(error.exit_code), reason)
+        raise
+    attempt["seconds"] = round(time.monotonic() - started, 3)
+    end_attempt(run, manifest, attempt, "complete", 0, state.stop_reason)
+    listener.progress("reporting", state.records, prepared.job.records)
+    report = write_report(run)
+    code = ExitCode.DONE if report["pass"] else ExitCode.TOLERANCE_MISSED
+    end_attempt(run, manifest, attempt, "complete", int(code), state.stop_reason)
+    return code, report
 
 
 def _executed(engine: Engine) -> State:
@@ -123,16 +144,18 @@ def _open(prepared: Prepared, options: RunOptions, run: RunDirectory) -> dict[st
     if old is None:
         if options.replay:
             raise ReplayError(f"`--replay`: {run.path} holds no run to replay")
-        return _new_manifest(prepared)
+        return new_manifest(prepared)
     if not (options.resume or options.replay):
         raise RunDirectoryError(
             f"{run.path}: holds a run already ({old['status']})",
             hint="`--resume` goes on with it, `--overwrite` starts anew, `--out DIR` goes elsewhere",
         )
     _refuse_changes(prepared, run, old)
+    manifest = dict(old)
     if options.replay:
+        manifest["asking_ended"] = limit_that_ended(old)
         _forget_data(run)
-    return dict(old)
+    return manifest
 
 
 def _refuse_strangers(run: RunDirectory) -> None:
@@ -160,7 +183,7 @@ def _refuse_changes(prepared: Prepared, run: RunDirectory, old: dict[str, Any]) 
         then, here = old[what], prepared.inputs if what == "inputs" else prepared.templates.hashes()
         changed += [
             f"{name} (content)"
-            for name in sorted({*then, *here})
+            for name in sorted({*then, *here} - set(prepared.absent))
             if then.get(name) != here.get(name)
         ]
     if old["fingerprint_version"] != FINGERPRINT_VERSION:
@@ -188,65 +211,6 @@ def _forget_data(run: RunDirectory) -> None:
     (run.path / ITERATIONS).unlink(missing_ok=True)
 
 
-def _new_manifest(prepared: Prepared) -> dict[str, Any]:
-    content = [fingerprinted(prepared.job), prepared.inputs, prepared.templates.hashes()]
-    text = json.dumps([FINGERPRINT_VERSION, *content], sort_keys=True)
-    return {
-        "version": 1,
-        "name": prepared.job.name,
-        "status": "partial",
-        "stop_reason": None,
-        "exit_code": None,
-        "job_fingerprint": hashlib.sha256(text.encode()).hexdigest(),
-        "fingerprint_version": FINGERPRINT_VERSION,
-        "inputs": prepared.inputs,
-        "templates": prepared.templates.hashes(),
-        "model": prepared.job.provider.model,
-        "structured": None,
-        "model_found": prepared.model_found,
-        "api_base": prepared.job.provider.api_base,
-        "seed": prepared.job.seed,
-        "attempts": [],
-    }
-
-
-def _begin(prepared: Prepared, run: RunDirectory, manifest: dict[str, Any]) -> dict[str, Any]:
-    attempt = {
-        "start": _now(),
-        "end": None,
-        "reason": None,
-        "exit_code": None,
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "slurm": {k: v for k, v in sorted(os.environ.items()) if k in _SLURM},
-        "versions": _versions(),
-        "git": _git(prepared.loaded.folder),
-    }
-    manifest["status"] = "partial"
-    manifest["attempts"] = [*manifest["attempts"], attempt]
-    run.write_text("job.resolved.yaml", dump_job(prepared.job))
-    keep_tables(run, prepared.sampler.tables)
-    run.write_json("manifest.json", manifest)
-    return attempt
-
-
-_SLURM = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT")
-
-
-def _end(
-    run: RunDirectory,
-    manifest: dict[str, Any],
-    attempt: dict[str, Any],
-    status: str,
-    code: int,
-    reason: str,
-) -> None:
-    attempt.update(end=_now(), reason=reason, exit_code=code)
-    structured = simplest(reply.structured for reply in replies_in(run.lines(REPLY_LOG)))
-    manifest.update(status=status, exit_code=code, stop_reason=reason, structured=structured)
-    run.write_json("manifest.json", manifest)
-
-
 def _engine(
     prepared: Prepared,
     options: RunOptions,
@@ -256,49 +220,15 @@ def _engine(
 ) -> Engine:
     job = append_job(prepared.job) if prepared.job.engine.method == "append" else prepared.job
     kind = AppendEngine if job.engine.method == "append" else Engine
-    asker = (
-        None if job.provider.model == "none" else make_asker(prepared, job, options, run, listener)
-    )
+    if job.provider.model == "none":
+        asker = None
+    elif options.replay:
+        asker = replaying_asker(prepared, job, run, manifest["asking_ended"])
+    else:
+        asker = make_asker(prepared, job, run, listener)
     manifest["replies_before"] = len(replies_in(run.lines(REPLY_LOG)))
     engine = kind(job, prepared.sampler, run, listener, time.monotonic, asker)
-    if prepared.inputs.get(job.provider.model.removeprefix(PREFIX)) == MODEL_SHA256:
+    if manifest["inputs"].get(job.provider.model.removeprefix(PREFIX)) == MODEL_SHA256:
         listener.warn(WARNING)
         engine.state.notes.append(WARNING)
     return engine
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _versions() -> dict[str, str]:
-    import numpy as np
-    import polars as pl
-    import scipy
-
-    return {
-        "llmsynthor": __version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "polars": pl.__version__,
-        "scipy": scipy.__version__,
-    }
-
-
-def _git(folder: Path) -> dict[str, Any] | None:
-    """Return the commit of the job's folder and whether anything there is changed, or None."""
-    command = ["git", "-C", str(folder.absolute())]
-    try:
-        commit = subprocess.run(  # noqa: S603 - fixed words
-            [*command, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
-        ).stdout.strip()
-        dirty = subprocess.run(  # noqa: S603 - fixed words
-            [*command, "status", "--porcelain", "--", "."],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return {"commit": commit, "dirty": bool(dirty)}

@@ -185,7 +185,7 @@ def test_validate_says_what_there_is(tmp_path, capsys, monkeypatch):
     job = write_job(tmp_path, provider={"model": "none", "api_key_env": "SOME_KEY"})
     assert main(["validate", str(job)]) == 0
     assert capsys.readouterr().out == (
-        f"{job}: valid (3 variables, 3 control tables, 1 validate tables, 1 rules, 600 records)\n"
+        f"{job}: valid (3 variables, 3 control tables, 1 validate table, 1 rule, 600 records)\n"
         "the environment variable SOME_KEY is not set; `run` will need it\n"
     )
 

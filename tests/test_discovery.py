@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 
 import pytest
 import yaml
@@ -141,3 +142,62 @@ def test_what_is_no_model_server_is_passed_over(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(discovery, "SERVERS", ports)
         assert run(write_job(tmp_path, provider={}), tmp_path / "out") == 2
     assert "no model server answers" in capsys.readouterr().err
+
+
+def without_model(folder):
+    job = write_job(folder, provider={})
+    content = yaml.safe_load(job.read_text())
+    del content["provider"]
+    job.write_text(yaml.safe_dump(content))
+    return job
+
+
+def test_validate_and_preview_say_that_a_run_would_not_start(tmp_path, capsys):
+    job = without_model(tmp_path)
+    assert main(["validate", str(job), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["valid"], found["model"], found["model_found"]) == (True, "auto", None)
+    assert found["refused"].startswith("provider.model: the job names no model, no provider's key")
+    assert main(["validate", str(job)]) == 0
+    told = capsys.readouterr().out
+    assert "`run` would not start yet: provider.model: the job names no model" in told
+    assert "export OPENAI_API_KEY" in told
+    assert main(["preview", str(job)]) == 0
+    told = capsys.readouterr().out
+    assert "a run would not start: provider.model: the job names no model" in told
+    assert "# Rules that every record keeps" in told
+    assert "cost: depends on the model, which is not chosen yet" in told
+    assert main(["preview", str(job), "--ask"]) == 2
+    assert main(["run", str(job), "--out", str(tmp_path / "out")]) == 2
+
+
+def test_validate_and_preview_name_the_model_that_would_be_used(tmp_path, monkeypatch, capsys):
+    job = without_model(tmp_path)
+    with ScriptedServer() as server:
+        server.models = ["tiny"]
+        serve(monkeypatch, server)
+        for command in ("validate", "preview"):
+            assert main([command, str(job)]) == 0
+            assert "`openai/tiny` is used (Ollama's port" in capsys.readouterr().out
+        assert not server.requests
+
+
+def test_a_server_that_answers_drop_by_drop_is_not_waited_for(tmp_path, monkeypatch, capsys):
+    over = threading.Event()
+
+    def drip(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+            while not over.wait(0.05):
+                connection.sendall(b" ")
+
+    with socket.create_server(("127.0.0.1", 0)) as slow:
+        thread = threading.Thread(target=drip, args=(slow,))
+        thread.start()
+        monkeypatch.setattr(discovery, "SERVERS", (("vLLM", slow.getsockname()[1]),))
+        monkeypatch.setattr(discovery, "_LONGEST_S", 0.3)
+        assert main(["validate", str(without_model(tmp_path))]) == 0  # a drop comes for ever
+        over.set()
+        thread.join()
+    assert "no model server answers" in capsys.readouterr().out

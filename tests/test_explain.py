@@ -10,7 +10,9 @@ import polars as pl
 import pytest
 from scripted_server import ScriptedServer, reply
 from small_job import plan, plan_for, proposal, provider, write_job
+from stand_in_library import install
 
+from llmsynthor.answered import Guidance, read_guidance
 from llmsynthor.boxes import takes_in
 from llmsynthor.cli import main
 from llmsynthor.domain import Variable
@@ -118,9 +120,14 @@ def test_the_text_names_everything_a_reader_asks_for(asked, capsys):
         "\nmodel: tiny (answered by tiny)\n",
         "\nreply: repair 0 in replies.jsonl, key ",
         "11 + 7 tokens, cost unknown\n",
-        "\nguidance: the prompt that it answered\n",
+        "\nguidance: the shortfall at age=18-39, work=yes (asked again, as the first answer could not be used)\n",
+        "\nit was shown: work=yes: target 66.7 %, now 0.0 %",
+        "\n`--prompt` shows the whole prompt\n",
     ):
         assert words in out
+    assert "# Rules that every record keeps" not in out
+    assert main(["explain", str(asked), "--record", str(number), "--prompt"]) == 0
+    assert "# Rules that every record keeps" in capsys.readouterr().out
 
 
 def test_errors_say_what_there_is(asked, tmp_path, capsys):
@@ -205,3 +212,104 @@ KM = Variable("km", "number", ("0-5", "5-50"), (0.0, 5.0, 50.0), decimals=1)
 def test_what_a_proposal_takes_in(variable, said, value, inside):
     even = np.full(variable.size, 1 / variable.size)
     assert takes_in(variable, said, value, even) is inside
+
+
+def first_of(run: Path, source: int) -> int:
+    return provenance(run)["proposal"].to_list().index(source)
+
+
+@pytest.mark.parametrize("damage", ["torn", "not JSON", "a list", "binary", "gone"])
+def test_damaged_prompts_cost_the_prompt_and_nothing_else(asked, capsys, damage):
+    path = asked / "prompts.jsonl"
+    number = first_of(asked, 1)
+    whole = told(asked, number, capsys)["proposal"]
+    kept = path.read_text().splitlines()
+    mine = next(i for i, line in enumerate(kept) if whole["reply"]["key"] in line)
+    bad = {"torn": kept[mine][:80], "not JSON": "{", "a list": "[1]", "binary": "\x00", "gone": ""}
+    kept[mine] = bad[damage]
+    path.write_text("\n".join(kept) + "\n")
+    found = told(asked, number, capsys)["proposal"]
+    assert found["guidance"] is None
+    assert {**found, "guidance": 0, "guidance_problem": 0} == {
+        **whole, "guidance": 0, "guidance_problem": 0,
+    }  # fmt: skip
+    assert main(["explain", str(asked), "--record", str(number), "--prompt"]) == 0
+    reason = (
+        "not kept (there is no such request in prompts.jsonl)"
+        if damage == "gone"
+        else "prompts.jsonl: 1 line cannot be read, and this one may be there"
+    )
+    assert f"\nguidance: {reason}\n" in capsys.readouterr().out
+    others = [n for n in provenance(asked)["proposal"].unique().drop_nulls() if n > 1]
+    assert told(asked, first_of(asked, others[0]), capsys)["proposal"]["guidance"] is not None
+
+
+def test_a_damaged_reply_log_costs_the_reply(asked, capsys):
+    path = asked / "replies.jsonl"
+    number = first_of(asked, 1)
+    key = told(asked, number, capsys)["proposal"]["reply"]["key"]
+    kept = [("{" if key in line else line) for line in path.read_text().splitlines()]
+    path.write_text("\n".join(kept) + "\n")
+    assert main(["explain", str(asked), "--record", str(number)]) == 0
+    out = capsys.readouterr().out
+    assert "reply: replies.jsonl: 1 line cannot be read, and this one may be there\n" in out
+    assert "reason: kind 9\n" in out
+
+
+def test_each_value_has_its_share_in_the_proposal_and_in_the_tables(asked, capsys):
+    marginal = {
+        "age": {"18-39": 300 / 600, "40-64": 230 / 600, "65+": 70 / 600},
+        "work": {"yes": 400 / 600, "no": 200 / 600},
+        "mode": {"car": 0.5, "bus": 0.3, "walk": 0.2},
+    }
+    for source in (0, 1, 2):
+        found = told(asked, first_of(asked, source), capsys)
+        has, said = found["values"], found["proposal"]["values"]
+        age = "18-39" if has["age"] < 40 else "40-64" if has["age"] < 65 else "65+"
+        of_tables = {"age": age, "work": has["work"], "mode": has["mode"]}
+        assert found["table_share"] == pytest.approx(
+            {name: marginal[name][label] for name, label in of_tables.items()}
+        )
+        share = found["proposal"]["share"]
+        assert share["work"] == pytest.approx(
+            said["work"][has["work"]] / sum(said["work"].values())
+        )
+        among = {m: marginal["mode"][m] for m in said["mode"]}
+        assert share["mode"] == pytest.approx(among.get(has["mode"], 0) / sum(among.values()))
+        low, high = said["age"]
+        bins = {"18-39": (18, 40), "40-64": (40, 65), "65+": (65, 91)}
+        held = {
+            name: marginal["age"][name] * max(0, min(high + 1, b) - max(low, a)) / (b - a)
+            for name, (a, b) in bins.items()
+        }
+        assert share["age"] == pytest.approx(held[age] / sum(held.values()))
+
+
+def test_in_a_pipe_nothing_is_cut(tmp_path, capsys):
+    words = "commuters " * 40
+    values = {"age": {f"{n}-{n}": 1 for n in range(18, 60)}, "work": {"yes": 3, "no": 1}}
+    wide = plan({**proposal(1, **values), "reason": words, "count": 500})
+    with ScriptedServer(default=lambda _: reply(wide)) as server:
+        job = write_job(tmp_path, provider=provider(server.base_url))
+        assert main(["run", str(job), "--out", str(tmp_path / "out"), "-q"]) == 0
+    number = provenance(tmp_path / "out")["proposal"].to_list().index(0)
+    capsys.readouterr()
+    assert main(["explain", str(tmp_path / "out"), "--record", str(number)]) == 0
+    out = capsys.readouterr().out
+    assert json.dumps(values["age"]) in out
+    assert " ".join(words.split())[:400].strip() in out
+    assert "…" not in out
+
+
+def test_a_focus_of_a_small_model_is_told(tmp_path, monkeypatch, capsys):
+    install(tmp_path / "library", monkeypatch)
+    (tmp_path / "m.gguf").write_bytes(b"GGUF and more")
+    job = write_job(tmp_path, provider={"model": "local:m.gguf"})
+    assert main(["run", str(job), "--out", str(tmp_path / "out"), "-q"]) == 0
+    found = told(tmp_path / "out", first_of(tmp_path / "out", 0), capsys)["proposal"]
+    assert found["guidance"]["focus"] == "records with mode: car"
+    assert found["guidance"]["gaps"] == []
+
+
+def test_a_prompt_of_another_template_has_no_focus():
+    assert read_guidance("Tell me who exists.\n# Something else\n- a") == Guidance(None, ())

@@ -10,14 +10,14 @@ import pytest
 ROOT = Path(__file__).parents[1] / "llmsynthor"
 LAYERS = [
     "cli __main__",
-    "descriptions evaluation.summary",
+    "descriptions progress evaluation.summary",
     "console",
     "preview",
     "checks",
     "oddities runner",
-    "askers",
+    "askers manifest",
     "explain usage engine choosing state append batches materialize asking focus_asking report report.build report.curve "
-    "report.page report.scenario evaluation evaluation.evaluate evaluation.microdata evaluation.records "
+    "report.page report.scenario report.preview_page attempts answered evaluation evaluation.evaluate evaluation.microdata evaluation.records "
     "evaluation.baselines evaluation.combinations evaluation.support evaluation.distances "
     "evaluation.downstream evaluation.quality evaluation.values exports exports.dictionary exports.export "
     "exports.records exports.target exports.mapping exports.layout exports.plain exports.activitysim "

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
+import re
+import shutil
+import sys
+from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
 import pytest
 from scripted_server import ScriptedServer, reply
-from small_job import plan, proposal, provider, write_job
+from small_job import job_content, plan, proposal, provider, write_job
+from stand_in_library import install
 
 from llmsynthor.cli import main
 
@@ -141,3 +148,186 @@ def test_help_has_an_example(capsys):
     assert main(["preview", "--help"]) == 0
     out = capsys.readouterr().out
     assert "Example: llmsynthor preview configs/trips.yaml" in out
+
+
+def local_job(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "m.gguf").write_bytes(b"GGUF and more")
+    return write_job(folder, provider={"model": "local:m.gguf"})
+
+
+def test_a_local_model_is_asked_in_focus_and_its_process_ends(tmp_path, monkeypatch, capsys):
+    library = install(tmp_path / "library", monkeypatch)
+    job = local_job(tmp_path)
+    found = shown(job, capsys)
+    assert library.lines("loads") == []  # nothing is loaded to count tokens
+    prompt = found["prompt"]
+    assert "# The kind of record that is wanted" in prompt["prompt"]
+    whole = prompt["system"] + prompt["prompt"]
+    assert len(whole) / 5 < prompt["tokens"] < len(whole)
+    assert prompt["tokens_are"] == "at most"
+    assert (found["most"]["cost_usd"], found["most"]["repair_calls"]) == (0.0, 0)
+    asked = shown(job, capsys, "--ask")
+    assert len(library.lines("requests")) == 1
+    assert library.lines("requests")[0]["messages"][1]["content"] == prompt["prompt"]
+    assert len(asked["plan"]["proposals"]) == 1
+    assert asked["records_from"] == "plan"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((library.folder / "pid").read_text()), 0)
+
+
+@pytest.mark.parametrize(
+    ("missing", "told"),
+    [
+        ("file", "m.gguf: no such file"),
+        ("extra", "needs the extra `local`, which is not installed"),
+    ],
+)
+def test_a_local_model_that_is_not_there_is_previewed(tmp_path, monkeypatch, capsys, missing, told):
+    install(tmp_path / "library", monkeypatch)
+    job = local_job(tmp_path)
+    if missing == "file":
+        (tmp_path / "m.gguf").unlink()
+    else:
+        shutil.rmtree(tmp_path / "library")
+        monkeypatch.setattr("sys.path", [p for p in sys.path if "site-packages" not in p])
+        importlib.invalidate_caches()
+    out = text(job, capsys)
+    assert "a run would not start: provider.model: " in out
+    assert told in out
+    assert "first plan prompt, at most " in out
+    assert main(["preview", str(job), "--ask"]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_recording_is_previewed(tmp_path, capsys):
+    said = plan(proposal(2), proposal(7))
+    line = {"purpose": "plan", "sequence": 0, "reply": {"text": said, "model": "m"}}
+    (tmp_path / "rec.jsonl").write_text(json.dumps(line) + "\n")
+    job = write_job(tmp_path, provider={"model": "replay", "replies": "rec.jsonl"})
+    found = shown(job, capsys)
+    assert (found["most"]["cost_usd"], found["plan"]) == (0.0, None)
+    asked = shown(job, capsys, "--ask")
+    assert [p["reason"] for p in asked["plan"]["proposals"]] == ["kind 2", "kind 7"]
+    assert asked["plan"]["cost_usd"] == 0.0
+
+
+def test_focus_is_previewed_where_the_job_asks_for_it(tmp_path, capsys):
+    engine = job_content()["engine"] | {"plan_style": "focus"}
+    answer = json.dumps({"reason": "r", "values": {"age": ["18-39"], "work": ["yes"]}})
+    with ScriptedServer([reply(answer), reply(answer)]) as server:
+        job = write_job(tmp_path, provider=provider(server.base_url), engine=engine)
+        found = shown(job, capsys, "--ask")
+        assert len(server.requests) == 1
+    assert found["prompt"]["prompt"].startswith("<data>\nWhat a record is: A person on one day.")
+    proposed = found["plan"]["proposals"][0]
+    assert proposed["values"] == {"age": ["18-39"], "work": ["yes"], "mode": ["car"]}
+    assert proposed["count"] == 300  # the cell's own, which no model counts
+
+
+def many_variables(folder: Path) -> Path:
+    names = [f"v{n}" for n in range(8)]
+    for name in names:
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.csv").write_text(f"{name},count\na,30\nb,70\n")
+    variables = {name: {"type": "category", "values": ["a", "b"]} for name in names}
+    tables = [{"file": f"{name}.csv"} for name in names]
+    return write_job(folder, variables=variables, tables=tables, rules=[])
+
+
+def test_uncovered_pairs_are_named(tmp_path, capsys):
+    job = many_variables(tmp_path)
+    found = shown(job, capsys)
+    assert found["uncovered_pairs"] == len(found["uncovered"]) == 28
+    assert {frozenset(pair) for pair in found["uncovered"]} == {
+        frozenset((f"v{a}", f"v{b}")) for a in range(8) for b in range(a)
+    }
+    out = text(job, capsys)
+    assert "  pairs of variables in no control table: 28\n" in out
+    assert out.count(" and v") == 10
+    assert "    and 18 more (`--json` and `--out FILE` have all)\n" in out
+
+
+class Outline(HTMLParser):
+    """Gathers a page's text, its headings' ids and what it would load."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text, self.ids, self.loads, self.open = "", set[str](), list[str](), list[str]()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.ids.add(given.get("id") or "")
+        self.loads += [v for k, v in attrs if k in ("src", "href") and not str(v).startswith("#")]
+        if tag not in ("meta", "br", "wbr"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.text += data
+
+
+def test_the_page_has_all_and_loads_nothing(tmp_path, capsys):
+    odd = "<script>alert(1)</script> \u202e</pre>"
+    said = plan(proposal(2, work=odd), {**proposal(7), "reason": odd})
+    with ScriptedServer([reply(said)]) as server:
+        job = write_job(
+            tmp_path, provider=provider(server.base_url, **PRICE), description=f"A person. {odd}"
+        )
+        page = tmp_path / "p.html"
+        capsys.readouterr()
+        assert main(["preview", str(job), "--ask", "--out", str(page)]) == 0
+    assert capsys.readouterr().out == f"{page}\n"
+    source = page.read_text()
+    outline = Outline()
+    outline.feed(source)
+    assert outline.open == []
+    assert {"most", "tables", "prompt", "plan", "records"} <= outline.ids
+    assert outline.loads == []
+    assert "<script" not in source
+    assert "\u202e" not in source
+    assert "default-src 'none'" in source
+    assert "script-src" not in source
+    for words in (
+        "<script>alert(1)</script>",
+        "age and mode; work and mode.",
+        "held out",
+        "# Rules that every record keeps",
+        "1 proposal, 1 rejected; 11 + 7 tokens",
+        "20 records from the proposals of the plan",
+    ):
+        assert words in outline.text
+    assert "\n# Your focus\n" in outline.text  # the prompt keeps its lines
+    assert len(re.findall(r"<tr><td", source)) == 20
+
+
+def test_the_page_of_a_job_without_a_model(tmp_path, capsys):
+    page = tmp_path / "p.html"
+    assert main(["preview", str(many_variables(tmp_path)), "--out", str(page)]) == 0
+    outline = Outline()
+    outline.feed(page.read_text())
+    assert "No model is asked: there is no prompt." in outline.text
+    assert "and 18 more" in outline.text
+    assert "plan" not in outline.ids
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("job.yaml", "the page is HTML; name a file that ends in `.html`"),
+        ("no/p.html", "there is no folder `"),
+        ("dir.html", "is a folder"),
+    ],
+)
+def test_a_page_goes_nowhere_else_and_nothing_is_asked_then(tmp_path, capsys, name, told):
+    (tmp_path / "dir.html").mkdir()
+    with ScriptedServer() as server:
+        job = write_job(tmp_path, provider=provider(server.base_url))
+        before = job.read_text()
+        assert main(["preview", str(job), "--ask", "--out", str(tmp_path / name)]) == 2
+        assert not server.requests
+    assert f"--out {tmp_path / name}: {told}" in capsys.readouterr().err
+    assert job.read_text() == before

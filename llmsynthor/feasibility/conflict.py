@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmsynthor.domain import cell_label
+from llmsynthor.labels import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,7 +114,7 @@ def _empty_cells(conflict: Conflict) -> list[str]:
     if rest:
         wanted = figure(sum(cell.wanted for cell in rest))
         lines.append(
-            f"{rest[0].table.file}: and {len(rest)} more such cells, with {wanted} records"
+            f"{rest[0].table.file}: and {count_of(len(rest), 'more such cell')}, with {wanted} records"
         )
     return [*lines, *_rule_lines(conflict)]
 
@@ -194,7 +195,7 @@ def _listed(conflict: Conflict, cells: Sequence[Cells]) -> list[str]:
     rest = cells[len(shown) :]
     if rest:
         more = figure(sum(c.wanted for c in rest))
-        lines.append(f"    and {len(rest)} more cells, with {more} records")
+        lines.append(f"    and {count_of(len(rest), 'more cell')}, with {more} records")
     return lines
 
 

@@ -82,4 +82,10 @@ class Provider(Protocol):
 
 
 class OutOfRepliesError(Exception):
-    """A recording has no more replies: asking ends and the run goes on with what it has."""
+    """A recording has no more replies: asking ends and the run goes on with what it has.
+
+    Its words become the run's stop reason.
+    """
+
+    def __init__(self, reason: str = "the recording has no more replies") -> None:
+        super().__init__(reason)

@@ -65,7 +65,7 @@ class BudgetKeeper:
         limits: The job's limits.
         count_tokens: Upper estimate of a request's prompt tokens.
         price: US dollars per prompt and per completion token, or None where unknown.
-        seconds_before: Seconds that earlier attempts took.
+        seconds_before: Seconds of wall time that earlier attempts took.
         usage: Totals so far.
         unsaid_tokens: The most that replies can have used that did not say what they did.
         unsaid_cost_usd: The most that replies can have cost whose price was not told.

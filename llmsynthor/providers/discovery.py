@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+import time
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,9 +31,14 @@ KEYS = {
 SERVERS = (("Ollama", 11434), ("vLLM", 8000), ("llama-server", 8080))
 """Servers of one's own, each with the port on which it listens unless told otherwise."""
 _WAIT_S = 1.0
+_LONGEST_S = 1.5
 _LONGEST_ANSWER = 1_000_000
 _LONGEST_NAME = 200
 _MOST_SHOWN = 8
+
+
+class NoModelError(JobError):
+    """The job names no model, and what is on offer is none or a choice."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,8 @@ def discover(
         servers: Names and ports of this machine to ask; default: `SERVERS`.
 
     Raises:
-        JobError: There is none, or a choice; the ways on are in the message.
+        NoModelError: There is none, or a choice; the ways on are in the message.
+        JobError: The job says something of the model, but not which.
     """
     given = next((k for k in ("api_base", "api_key_env") if getattr(spec, k) is not None), None)
     if given is not None:
@@ -101,15 +108,15 @@ def discover(
         raise _none_found(asked)
     shown = "".join(f"\n  {one.option}   ({one.where})" for one in found[:_MOST_SHOWN])
     more = f"\n  and {len(found) - _MOST_SHOWN} more" if len(found) > _MOST_SHOWN else ""
-    raise JobError(
+    raise NoModelError(
         f"provider.model: the job names no model, and there are {len(found)} to choose from:{shown}{more}",
         hint="add one of these to the command, or write it into the job",
     )
 
 
-def _none_found(servers: Sequence[tuple[str, int]]) -> JobError:
+def _none_found(servers: Sequence[tuple[str, int]]) -> NoModelError:
     ports = ", ".join(f"{port} ({name})" for name, port in servers)
-    return JobError(
+    return NoModelError(
         "provider.model: the job names no model, no provider's key is in the environment "
         f"({', '.join(KEYS)}), and no model server answers on 127.0.0.1 at {ports}",
         hint="the ways on:\n"
@@ -129,15 +136,25 @@ def _by_key(environment: Mapping[str, str]) -> list[Found]:
 
 
 def _by_server(servers: Sequence[tuple[str, int]]) -> list[Found]:
-    """Ask all servers at once, so that one that hangs is waited for once."""
-    with ThreadPoolExecutor(max_workers=max(len(servers), 1)) as pool:
-        names = list(pool.map(lambda server: _models_at(server[1]), servers))
+    """Ask all servers at once; one that hangs, or answers drop by drop, is not waited for."""
+    offered: dict[int, list[str]] = {}
+
+    def ask(port: int) -> None:
+        offered[port] = _models_at(port)
+
+    threads = [threading.Thread(target=ask, args=(port,), daemon=True) for _, port in servers]
+    until = time.monotonic() + _LONGEST_S
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    answers = dict(offered)
     return [
         Found(
             f"openai/{model}", f"http://127.0.0.1:{port}/v1", None, f"{name}'s port {port} answers"
         )
-        for (name, port), models in zip(servers, names, strict=True)
-        for model in models
+        for name, port in servers
+        for model in answers.get(port, [])
     ]
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from llmsynthor.errors import ProviderUnavailableError, ReplayError
+from llmsynthor.plan import read_json
 from llmsynthor.providers.base import OutOfRepliesError, Provider, Reply, Request
 
 if TYPE_CHECKING:
@@ -47,6 +48,29 @@ def reply_of(record: dict[str, Any]) -> Reply:
     return Reply(**{k: v for k, v in record["reply"].items() if k in _REPLY_FIELDS})
 
 
+def style_of(records: Iterable[dict[str, Any]]) -> str | None:
+    """Return the plan style (`plan` or `focus`) that most recorded replies have; None where unclear.
+
+    A plan is a list `proposals`; what completes a focus is one object `values` without a count.
+    """
+    votes = {"plan": 0, "focus": 0}
+    for record in records:
+        if "reply" not in record or record["purpose"] != "plan":
+            continue
+        content = read_json(str(record["reply"]["text"]))
+        if isinstance(content, list) and content:
+            content = content[0]
+        if not isinstance(content, dict):
+            continue
+        if "proposals" in content or "count" in content:
+            votes["plan"] += 1
+        elif isinstance(content.get("values"), dict):
+            votes["focus"] += 1
+    if votes["plan"] == votes["focus"]:
+        return None
+    return max(votes, key=lambda style: votes[style])
+
+
 class GivenUpError(ProviderUnavailableError):
     """The run went on without this reply before, so what was made since does not know of it."""
 
@@ -73,6 +97,8 @@ class ReplayProvider:
         except (OSError, UnicodeDecodeError) as error:
             raise ReplayError(f"{shown}: cannot be read ({error})") from None
         self._given_up: set[tuple[str, int]] = set()
+        self._shown = shown
+        self._lines: list[dict[str, Any]] = []
         for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
                 self._add(shown, number, line)
@@ -93,9 +119,28 @@ class ReplayProvider:
                 f"{shown}:{number}: not a recorded reply; a line is an object with `purpose`, "
                 "`sequence` and `reply`"
             ) from None
+        self._lines.append(record)
         self._by_order.setdefault(place, reply)
         if isinstance(key, str):
             self._by_key[key] = reply
+
+    def check_style(self, wanted: str) -> None:
+        """Check that the recording was made in the plan style that the job asks in.
+
+        Args:
+            wanted: `plan` or `focus`.
+
+        Raises:
+            ReplayError: It was made in the other one, so no reply would be of use.
+        """
+        style = style_of(self._lines)
+        if style is not None and style != wanted:
+            holds = {"plan": "lists of proposals", "focus": "what completes one cell each"}
+            raise ReplayError(
+                f"provider.replies: {self._shown}: its replies are {holds[style]} (plan style "
+                f"`{style}`), and the job asks for {holds[wanted]} (plan style `{wanted}`)",
+                hint=f"write `engine: {{plan_style: {style}}}`, or `--set engine.plan_style={style}`",
+            )
 
     def complete(self, request: Request) -> Reply:
         """Return the recorded reply to `request`; see `Provider.complete`."""
@@ -120,6 +165,7 @@ class LoggedProvider:
         inner: Provider | None,
         records: Sequence[dict[str, Any]],
         append: Callable[[dict[str, Any]], None],
+        ended: str | None = None,
     ) -> None:
         """Wrap a provider.
 
@@ -127,7 +173,10 @@ class LoggedProvider:
             inner: Who is asked; None where only the log may answer (`--replay`).
             records: Lines of the log so far.
             append: Writes a line.
+            ended: Why the run that is replayed asked no further, where a limit ended its asking.
         """
+        self._ended = ended
+        self._has_plans = any(record["purpose"] == "plan" for record in records)
         self._inner = inner
         self._append = append
         self._known = {r["key"]: reply_of(r) for r in records if "reply" in r}
@@ -159,13 +208,15 @@ class LoggedProvider:
             return known
         if request.key() in self._given_up:
             raise GivenUpError("the run went on without this reply before")
-        if self._inner is None and request.purpose == "plan" and request.sequence == 0:
+        unasked = self._ended is not None and not self._has_plans  # the limit was 0 calls
+        first = request.purpose == "plan" and request.sequence == 0
+        if self._inner is None and first and not unasked:
             raise ReplayError(
                 "`--replay`: the reply log has no reply to the first request of this job",
                 hint="run without `--replay` to ask for it",
             )
         if self._inner is None:
-            raise OutOfRepliesError
+            raise OutOfRepliesError(self._ended) if self._ended else OutOfRepliesError
         reply = self._inner.complete(request)
         self._append(reply_record(request, reply))
         self._known[request.key()] = reply
