@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmsynthor.engine import ITERATIONS, Engine
+from llmsynthor.options import MOST_APPENDED
 from llmsynthor.plan import Proposal, Rejection
 from llmsynthor.seeds import generator
 
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from llmsynthor.boxes import Box
     from llmsynthor.domain import Variable
     from llmsynthor.job import Job
-
-MOST_PROPOSALS = 5
-"""The paper takes at most five proposals in an iteration."""
 
 
 def append_job(job: Job) -> Job:
@@ -29,7 +27,7 @@ def append_job(job: Job) -> Job:
                 update={
                     "iterations": engine.iterations * engine.calls_per_iteration,
                     "calls_per_iteration": 1,
-                    "proposals_per_call": min(MOST_PROPOSALS, engine.proposals_per_call),
+                    "proposals_per_call": min(MOST_APPENDED, engine.proposals_per_call),
                 }
             )
         }
@@ -50,14 +48,14 @@ class AppendEngine(Engine):
 
     def _admit(self, found: Round) -> None:
         for plan in found.plans:
-            late = plan.proposals[MOST_PROPOSALS:]
-            plan.proposals = plan.proposals[:MOST_PROPOSALS]
+            late = plan.proposals[MOST_APPENDED:]
+            plan.proposals = plan.proposals[:MOST_APPENDED]
             plan.rejections += [
                 Rejection(
                     p.id,
                     p.iteration,
                     p.reason,
-                    f"only {MOST_PROPOSALS} proposals are taken in an iteration",
+                    f"only {MOST_APPENDED} proposals are taken in an iteration",
                     {"count": p.count, "values": p.values},
                 )
                 for p in late
@@ -119,7 +117,12 @@ class AppendEngine(Engine):
 
 
 def _single(variable: Variable, box: Box) -> np.ndarray:
-    """Return a box cut down to one category, or to one range with even density."""
+    """Return a box cut down to one category, or to one range with even density.
+
+    The paper has no word for a variable left open; such a one is drawn as the tables have it.
+    """
+    if box.is_open:
+        return box.share
     if box.limits is not None:
         width = variable.overlap(box.limits) * np.diff(variable.edges)
         return np.asarray(width / width.sum())

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from llmsynthor.asking import Asker
 from llmsynthor.errors import RunDirectoryError
 from llmsynthor.focus import FocusPrompt
-from llmsynthor.focus_asking import FocusAsker, asks_in_focus
+from llmsynthor.focus_asking import FocusAsker
 from llmsynthor.job import Budget
+from llmsynthor.options import LOCAL_PREFIX, asks_in_focus, is_local
 from llmsynthor.prompting import PlanPrompt
 from llmsynthor.providers.budget import BudgetKeeper
-from llmsynthor.providers.local import PREFIX, LocalProvider, is_local
+from llmsynthor.providers.local import LocalProvider
 from llmsynthor.providers.promptlog import PROMPT_LOG, PromptKeeper
 from llmsynthor.providers.replay import REPLY_LOG, LoggedProvider, ReplayProvider, replies_in
 from llmsynthor.providers.structured import simplest
@@ -70,7 +71,7 @@ def make_asker(prepared: Prepared, job: Job, run: RunDirectory, listener: Listen
         inner = ReplayProvider(prepared.loaded.resolve(job.provider.replies), job.provider.replies)
         price = (0.0, 0.0)
     elif is_local(job.provider.model):
-        path = prepared.loaded.resolve(job.provider.model.removeprefix(PREFIX))
+        path = prepared.loaded.resolve(job.provider.model.removeprefix(LOCAL_PREFIX))
         local = LocalProvider(job.provider, path, job.seed)
         inner, count_tokens, price = local, local.count_tokens, (0.0, 0.0)
     else:

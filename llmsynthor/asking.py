@@ -2,106 +2,24 @@
 
 from __future__ import annotations
 
-import queue
-import threading
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from llmsynthor.dependencies import groups_schema
 from llmsynthor.errors import ProviderUnavailableError
+from llmsynthor.gathering import Outlook, gather
 from llmsynthor.plan import Plan, Proposal, Rejection, parse_plan, plan_schema
-from llmsynthor.providers.base import OutOfRepliesError, Provider, Purpose, Reply, Request
-from llmsynthor.providers.replay import GivenUpError
+from llmsynthor.providers.base import OutOfRepliesError, Purpose, Reply, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from llmsynthor.job import Job
     from llmsynthor.prompting import PlanPrompt
+    from llmsynthor.providers.base import Provider
     from llmsynthor.providers.budget import BudgetKeeper
     from llmsynthor.sampling import Sampler
     from llmsynthor.templates import Templates
-
-Outcome = Reply | Exception
-_POLL_S = 0.1
-HOPELESS = 6
-"""So many calls in a row without a reply, each tried again as often as the job says, end the run."""
-
-
-class Streak:
-    """Counts the calls in a row that brought no reply, over all threads and iterations."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._failed = 0
-        self._halt: Exception | None = None
-
-    @property
-    def halt(self) -> Exception | None:
-        """Return why no further call makes sense, or None."""
-        with self._lock:
-            return self._halt
-
-    def hear(self, outcome: Outcome) -> None:
-        """Hear of the outcome of a call."""
-        with self._lock:
-            if isinstance(outcome, Reply):
-                self._failed = 0
-            elif isinstance(outcome, GivenUpError | OutOfRepliesError):
-                return  # nobody was asked
-            elif isinstance(outcome, ProviderUnavailableError):
-                self._failed += 1
-                if self._failed >= HOPELESS and self._halt is None:
-                    self._halt = ProviderUnavailableError(
-                        f"{self._failed} calls in a row brought no reply: {outcome}",
-                        hint=outcome.hint,
-                    )
-            else:
-                self._halt = self._halt or outcome
-
-
-def gather(
-    provider: Provider,
-    requests: Sequence[Request],
-    concurrency: int,
-    streak: Streak | None = None,
-) -> list[Outcome]:
-    """Return the reply or the error of each request, in the order of the requests.
-
-    Calls run in daemon threads: a signal is answered at once, and the process does not wait for
-    a call in flight when it ends. Once a provider refuses, or `streak` is hopeless, no further
-    call is started; what was in flight is waited for, as it is paid for.
-    """
-    waiting: queue.SimpleQueue[tuple[int, Request]] = queue.SimpleQueue()
-    done: queue.SimpleQueue[tuple[int, Outcome]] = queue.SimpleQueue()
-    heard = streak or Streak()
-    for item in enumerate(requests):
-        waiting.put(item)
-
-    def work() -> None:
-        while True:
-            try:
-                number, request = waiting.get_nowait()
-            except queue.Empty:
-                return
-            outcome: Outcome | None = heard.halt
-            if outcome is None:
-                try:
-                    outcome = provider.complete(request)
-                except Exception as error:  # noqa: BLE001 - handed to the asking thread, which raises it
-                    outcome = error
-                heard.hear(outcome)
-            done.put((number, outcome))
-
-    for _ in range(min(concurrency, len(requests))):
-        threading.Thread(target=work, daemon=True).start()
-    outcomes: dict[int, Outcome] = {}
-    while len(outcomes) < len(requests):
-        # a short wait: polars installs a SIGINT handler that restarts a blocked wait for ever
-        with suppress(queue.Empty):
-            number, outcome = done.get(timeout=_POLL_S)
-            outcomes[number] = outcome
-    return [outcomes[number] for number in range(len(requests))]
 
 
 @dataclass
@@ -109,7 +27,7 @@ class Round:
     """What one iteration of asking brought.
 
     Attributes:
-        plans: One per reply that came.
+        plans: One per reply that came, but for what a repair left nothing of.
         calls: Replies that came, repairs included.
         repairs: Those of them that were asked for because a first reply held nothing usable.
         failed_calls: Requests without a reply.
@@ -170,7 +88,7 @@ class Asker:
         self.budget = budget
         self.clock = clock
         self.started = clock()
-        self._streak = Streak()
+        self._outlook = Outlook()
         self._system = templates.render("system.md.j2", {})
         self._schema = plan_schema(sampler.domain)
 
@@ -211,17 +129,19 @@ class Asker:
             plan = self._read(reply, iteration, first_id)
             found.unread += plan.problem is not None
             plan.request = request.key()
+            plans = [plan]
             if not plan.proposals:
-                plan = self._repair(request, reply, plan, found, iteration, first_id)
-            found.plans.append(plan)
-            first_id += len(plan.proposals) + len(plan.rejections)
+                plans = self._repair(request, reply, plan, found, iteration, first_id)
+            found.plans += plans
+            first_id += sum(len(plan.proposals) + len(plan.rejections) for plan in plans)
         return found
 
     def ask_groups(self) -> tuple[str | None, Round]:
         """Ask once which variables depend on each other; return the reply's words, or None."""
         found = Round()
         prompt = self.templates.render("dependencies.md.j2", self.prompts.dependency_context())
-        answers = self._ask([self._request("dependencies", 0, prompt, None)], found)
+        schema = groups_schema(self.sampler.domain)
+        answers = self._ask([self._request("dependencies", 0, prompt, schema)], found)
         return (answers[0][1].text if answers else None), found
 
     def _request(
@@ -244,7 +164,7 @@ class Asker:
         fits, limit = self._affordable(requests)
         found.stop = limit
         asked = requests[:fits]
-        outcomes = gather(self.provider, asked, self.job.provider.concurrency, self._streak)
+        outcomes = gather(self.provider, asked, self.job.provider.concurrency, self._outlook)
         answers = []
         missing: list[tuple[Request, ProviderUnavailableError]] = []
         for request, outcome in zip(asked, outcomes, strict=True):
@@ -259,8 +179,8 @@ class Asker:
             else:
                 raise outcome
         found.failed_calls += len(missing)
-        if self._streak.halt is not None:
-            raise self._streak.halt
+        if self._outlook.halt is not None:
+            raise self._outlook.halt
         if missing and not answers and missing[0][0].purpose != "repair":
             raise missing[0][1]
         for request, error in missing:
@@ -318,8 +238,8 @@ class Asker:
         found: Round,
         iteration: int,
         first_id: int,
-    ) -> Plan:
-        """Ask once more, with what was wrong; what the first reading refused is kept beside it."""
+    ) -> list[Plan]:
+        """Ask once more, with what was wrong; return what each of the two replies leaves."""
         problems = [plan.problem] if plan.problem else [r.problem for r in plan.rejections]
         if reply.truncated:
             problems.insert(0, "the answer was cut at its longest length: write fewer proposals")
@@ -337,12 +257,11 @@ class Asker:
             self._give_up(again, limit)  # a resume with a larger budget would shift proposal ids
         found.stop = stop  # a recording without this repair may still have the next plan
         if not answers:
-            return plan
+            return [plan]
         found.repairs += 1
         mended = self._read(answers[0][1], iteration, first_id + len(plan.rejections))
         mended.request = again.key()
         found.unread += mended.problem is not None
         if not mended.proposals and plan.problem is None:
             mended.problem = None  # the first reading says more
-        mended.rejections = [*plan.rejections, *mended.rejections]
-        return mended
+        return [plan, mended] if plan.rejections else [mended]

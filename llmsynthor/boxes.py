@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+ANY = "*"
+"""What stands for any value, in proportion to the tables. A category of this name goes before."""
+
+
 class BoxError(ValueError):
     """The value cannot be used; the message is for the model that wrote it."""
 
@@ -27,10 +31,12 @@ class Box:
     Attributes:
         share: Probability of each code, shape `(size,)`, sum 1.
         limits: For a numeric range the interval that values stay in, else None.
+        is_open: Whether the proposal leaves the variable to the tables.
     """
 
     share: np.ndarray
     limits: Interval | None = None
+    is_open: bool = False
 
 
 def read_box(variable: Variable, value: Any, marginal: np.ndarray) -> tuple[Box, int]:  # noqa: ANN401
@@ -39,12 +45,14 @@ def read_box(variable: Variable, value: Any, marginal: np.ndarray) -> tuple[Box,
     Args:
         variable: The variable.
         value: A category, a list of categories, an object of weights; for numbers `[low, high]`,
-            one number, or bins by their labels.
+            one number, or bins by their labels; for any of them `"*"`, which is any value.
         marginal: Target share of each code; sets and ranges are drawn in proportion to it.
 
     Raises:
         BoxError: Says what is wrong with the value.
     """
+    if leaves_open(variable, value):
+        return Box(_in_proportion(variable, np.ones(variable.size), marginal), is_open=True), 0
     if variable.is_numeric and _is_range(value):
         return _range(variable, value, marginal)
     if isinstance(value, dict):
@@ -61,6 +69,16 @@ def read_box(variable: Variable, value: Any, marginal: np.ndarray) -> tuple[Box,
     return Box(_in_proportion(variable, share, marginal)), mended
 
 
+def leaves_open(variable: Variable, value: Any) -> bool:  # noqa: ANN401
+    """Return whether `value` stands for any value: `"*"`, alone or in a list."""
+    return ANY in _as_list(value) and can_be_open(variable)
+
+
+def can_be_open(variable: Variable) -> bool:
+    """Return whether `"*"` can stand for any value: it is no category's name."""
+    return ANY not in variable.codes and ANY not in variable.shown_codes
+
+
 def takes_in(variable: Variable, said: Any, value: Any, marginal: np.ndarray) -> bool:  # noqa: ANN401
     """Return whether a record's value is among those that a proposal named.
 
@@ -75,6 +93,8 @@ def takes_in(variable: Variable, said: Any, value: Any, marginal: np.ndarray) ->
     Raises:
         BoxError: What the proposal says cannot be read.
     """
+    if leaves_open(variable, said):
+        return True
     if not variable.is_numeric:
         return bool(read_box(variable, said, marginal)[0].share[variable.codes[value]] > 0)
     if _is_range(said):
@@ -82,6 +102,8 @@ def takes_in(variable: Variable, said: Any, value: Any, marginal: np.ndarray) ->
         room = 10.0**-variable.decimals if variable.kind == "number" else 0.0
         return min(ends) - room <= value <= max(ends) + room
     weights = said if isinstance(said, dict) else dict.fromkeys(_as_list(said), 1)
+    if ANY in weights and weights[ANY] > 0:
+        return True
     named = [_bin_of(variable, label) for label, weight in weights.items() if weight > 0]
     return any(bin_.low <= value < _open_end(variable, bin_) for bin_ in named)
 
@@ -168,6 +190,8 @@ def _members(variable: Variable, label: Any) -> tuple[np.ndarray, int]:  # noqa:
     if not isinstance(label, str):
         raise BoxError(f"{str(label)[:40]!r} must be a text in quotes, one of {_listed(variable)}")
     inside = np.zeros(variable.size)
+    if label == ANY and can_be_open(variable):
+        return np.ones(variable.size), 0
     if label in variable.codes:
         inside[variable.codes[label]] = 1.0
         return inside, 0

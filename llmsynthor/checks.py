@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from llmsynthor.errors import InputError, Problem
 from llmsynthor.feasibility.check import check_feasible
-from llmsynthor.focus_asking import asks_in_focus
 from llmsynthor.jobfile import Gaps, LoadedJob, gather_job, parse_job
 from llmsynthor.oddities import odd_things
+from llmsynthor.options import LOCAL_PREFIX, asks_in_focus, is_local
 from llmsynthor.preflight import disagreements
 from llmsynthor.providers.discovery import AUTO, NoModelError, discover
-from llmsynthor.providers.local import PREFIX, check_local, is_local
+from llmsynthor.providers.local import check_local
 from llmsynthor.providers.replay import ReplayProvider
 from llmsynthor.rules import gather_rules
 from llmsynthor.sampling import Sampler
@@ -187,7 +187,7 @@ def _with_model(loaded: LoadedJob, begun: Path | None, use: Use) -> _Model:
 def _file_of_model(job: Job) -> str | None:
     """Return the file that replies come from, as written in the job: a recording or a model."""
     if is_local(job.provider.model):
-        return job.provider.model.removeprefix(PREFIX)
+        return job.provider.model.removeprefix(LOCAL_PREFIX)
     return job.provider.replies if job.provider.model == "replay" else None
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
 
-from llmsynthor.plan import read_json
+from llmsynthor.plan import LONGEST_SCHEMA, MOST_LABELS, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +46,33 @@ class Coverage:
         }
 
 
+def groups_schema(domain: Domain) -> dict[str, Any]:
+    """Return the JSON Schema of a reply with groups; names are listed where that is not too long."""
+    name: dict[str, Any] = {"type": "string", "enum": list(domain.shown.values())}
+    if len(domain.names) > MOST_LABELS or len(json.dumps(name)) > LONGEST_SCHEMA:
+        del name["enum"]
+    group = {"type": "array", "items": name, "minItems": 2, "maxItems": _LARGEST_GROUP}
+    groups = {"type": "array", "items": group, "minItems": 0, "maxItems": MOST_GROUPS}
+    return {
+        "type": "object",
+        "properties": {"groups": groups},
+        "required": ["groups"],
+        "additionalProperties": False,
+    }
+
+
+def holds_groups(text: str) -> bool:
+    """Return whether a reply holds a list of groups at all, be it an empty one."""
+    return _list_in(text) is not None
+
+
+def _list_in(text: str) -> list[Any] | None:
+    content = read_json(text)
+    raw = content.get("groups") if isinstance(content, dict) else content
+    named = isinstance(raw, list) and (not raw or any(isinstance(entry, list) for entry in raw))
+    return raw if named else None
+
+
 def read_groups(text: str, domain: Domain) -> tuple[list[list[str]], list[str]]:
     """Return the groups named in a reply, and the names in them that are no variables.
 
@@ -54,11 +82,9 @@ def read_groups(text: str, domain: Domain) -> tuple[list[list[str]], list[str]]:
         text: The model's words.
         domain: Its variables.
     """
-    content = read_json(text)
-    raw = content.get("groups") if isinstance(content, dict) else content
     groups: list[list[str]] = []
     unknown: dict[str, None] = {}
-    for entry in raw if isinstance(raw, list) else []:
+    for entry in _list_in(text) or []:
         written = [n for n in entry if isinstance(n, str)] if isinstance(entry, list) else []
         unknown |= dict.fromkeys(n for n in written if n not in domain.names_of_shown)
         named = {domain.names_of_shown.get(name) for name in written}

@@ -87,11 +87,13 @@ class Engine:
         if isinstance(given, list):
             self.state.groups = [list(group) for group in given]
         elif given == "infer":
-            from llmsynthor.dependencies import read_groups
+            from llmsynthor.dependencies import holds_groups, read_groups
 
             words, _ = asker.ask_groups()
             self.state.groups, unknown = read_groups(words or "", self.tables.domain)
-            if words is not None and not self.state.groups:
+            if words is not None and not holds_groups(words):
+                self._note("the reply on which variables depend on each other could not be read")
+            elif words is not None and not self.state.groups:
                 self._note("the model named no variables that depend on each other")
             if unknown:
                 named = ", ".join(f"`{clean(name, 40)}`" for name in unknown[:3])

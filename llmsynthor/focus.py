@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from llmsynthor.boxes import ANY, can_be_open
 from llmsynthor.labels import clean
 from llmsynthor.plan import MOST_LABELS, read_json
 from llmsynthor.prompting import PlanPrompt
 from llmsynthor.views import even_room, within
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from llmsynthor.domain import Domain, Variable
     from llmsynthor.tables import Table, TableSet
@@ -80,7 +81,7 @@ class FocusPrompt(PlanPrompt):
             "target": [
                 {
                     "name": domain.shown[name],
-                    "shown": " or ".join(clean(label) for label in labels[:_MOST_SHOWN]),
+                    "shown": " or ".join(_set_off(clean(label)) for label in labels[:_MOST_SHOWN]),
                     "description": clean(domain[name].description, 100),
                 }
                 for name, labels in target.fixed.items()
@@ -91,6 +92,7 @@ class FocusPrompt(PlanPrompt):
                     "key": json.dumps(domain.shown[variable.name], ensure_ascii=False),
                     "shown": _shown(variable, marginal(variable.name), some, room),
                     "description": clean(variable.description, min(words, 100)),
+                    "before": "yes" if variable.name in self.freed else "",
                 }
                 for variable, some in zip(free, texts, strict=True)
             ],
@@ -102,17 +104,24 @@ class FocusPrompt(PlanPrompt):
         }
 
 
-def focus_schema(domain: Domain, target: Target) -> dict[str, Any]:
-    """Return the JSON Schema of what completes `target`; numbers are named by their bins."""
+def focus_schema(domain: Domain, target: Target, released: Collection[str] = ()) -> dict[str, Any]:
+    """Return the JSON Schema of what completes `target`; numbers are named by their bins.
+
+    Args:
+        domain: All variables.
+        target: What is fixed.
+        released: Variables that may not be left open, as the scenario changes their shares.
+    """
     free = [v for v in domain.variables if v.name not in target.fixed]
     listed = sorted(free, key=lambda v: (v.size, domain.positions[v.name]))
     while sum(v.size for v in listed) > MOST_LABELS:
         listed.pop()  # the largest first, as in the schema of a plan
-    names = {v.name for v in listed}
+    names, closed = {v.name for v in listed}, {target.look, *released}
     values = {
         "type": "object",
         "properties": {
-            domain.shown[v.name]: _values_schema(v, listed=v.name in names) for v in free
+            domain.shown[v.name]: _values_schema(v, v.name in names, v.name not in closed)
+            for v in free
         },
         "required": [domain.shown[v.name] for v in free],
         "additionalProperties": False,
@@ -125,10 +134,11 @@ def focus_schema(domain: Domain, target: Target) -> dict[str, Any]:
     }
 
 
-def _values_schema(variable: Variable, *, listed: bool) -> dict[str, Any]:
+def _values_schema(variable: Variable, listed: bool, may_be_open: bool) -> dict[str, Any]:
     label: dict[str, Any] = {"type": "string"}
     if listed:
-        label["enum"] = list(variable.shown)
+        whole = [ANY] if may_be_open and can_be_open(variable) else []
+        label["enum"] = [*variable.shown, *whole]
     return {"type": "array", "items": label, "minItems": 1, "maxItems": MOST_VALUES}
 
 
@@ -161,7 +171,16 @@ def completed(text: str, target: Target) -> str:
 def _texts(variable: Variable, marginal: np.ndarray) -> list[str]:
     """Return the most frequent values with their shares, the most frequent first."""
     order = sorted(range(variable.size), key=lambda c: (-marginal[c], c))[:_MOST_SHOWN]
-    return [f"{variable.shown[c]} {100 * marginal[c]:.0f}%" for c in order]
+    return [f"{_set_off(variable.shown[c])} {_percent(float(marginal[c]))}" for c in order]
+
+
+def _set_off(label: str) -> str:
+    """Return a label in quotes where it could be taken for two."""
+    return json.dumps(label, ensure_ascii=False) if "," in label else label
+
+
+def _percent(share: float) -> str:
+    return "<1%" if 0 < share < 0.005 else f"{100 * share:.0f}%"
 
 
 def _shown(variable: Variable, marginal: np.ndarray, texts: Sequence[str], room: int) -> str:
@@ -170,7 +189,7 @@ def _shown(variable: Variable, marginal: np.ndarray, texts: Sequence[str], room:
     kept, _ = within(texts, room, _MOST_SHOWN)
     inside = sorted(zip(order, kept, strict=False))
     more = variable.size - len(kept)
-    return ", ".join(text for _, text in inside) + (f", and {more} rarer ones" if more else "")
+    return ", ".join(text for _, text in inside) + (f", and {more} more" if more else "")
 
 
 class _Chooser:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmsynthor.asking import Round
-    from llmsynthor.job import Job
     from llmsynthor.plan import Plan
     from llmsynthor.providers.base import Reply, Request
 
@@ -34,7 +33,7 @@ class FocusAsker(Asker):
                 self.templates.render(
                     "propose_focus.md.j2", self.prompts.focus_context(target, context["rejected"])
                 ),
-                focus_schema(self.sampler.domain, target),
+                focus_schema(self.sampler.domain, target, self.prompts.freed),
             )
             for number, target in enumerate(targets)
         ]
@@ -50,12 +49,6 @@ class FocusAsker(Asker):
             for request, reply in answers
         ]
 
-    def _repair(self, _request: Request, _reply: Reply, plan: Plan, *_: Any) -> Plan:  # noqa: ANN401
+    def _repair(self, _request: Request, _reply: Reply, plan: Plan, *_: Any) -> list[Plan]:  # noqa: ANN401
         """Return the plan as it is: another target costs no more than to ask for this one again."""
-        return plan
-
-
-def asks_in_focus(job: Job) -> bool:
-    """Return whether the job's model is asked in focus style; `auto` is that for local models."""
-    style = job.engine.plan_style
-    return style == "focus" or (style == "auto" and job.provider.model.startswith("local:"))
+        return [plan]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from llmsynthor.dependencies import Coverage
     from llmsynthor.tables import Table, TableSet
 
+_Item = TypeVar("_Item")
 MOST_GAPS = 24
 _MOST_TOO_MANY = 8
 _LEAST_GAP = 0.0005
@@ -114,32 +115,72 @@ def _summed(tables: Sequence[Table], parent: int, scope: Sequence[str]) -> Stati
 
 
 def gaps(
-    shown: Sequence[Statistic], prior: Sequence[np.ndarray] | None
+    shown: Sequence[Statistic], prior: Sequence[np.ndarray] | None, turn: int = 0
 ) -> tuple[list[Lack], list[Lack]]:
-    """Return the cells that lack most and those that are too full, in stable order."""
+    """Return cells that lack and cells that are too full, each in the order of how much.
+
+    Most of the places are for those that are furthest off; the others take turns in the rest.
+
+    Args:
+        shown: What gaps are shown of.
+        prior: The library's share of each cell, by control table; None where it is empty.
+        turn: From 0; over the turns each cell that lacks is shown.
+    """
     lacking: list[Lack] = []
     full: list[Lack] = []
     for statistic in shown:
         most = _MOST_OF_WIDE if statistic.is_wide else MOST_GAPS
+        lack = _lacking(statistic, prior)
+        lacking += in_turn(lack, most, turn) if statistic.is_wide else lack
         ranked = _ranked(statistic, prior)
-        lacking += [lack for lack in ranked[:most] if lack.apart > _LEAST_GAP]
-        full += [lack for lack in ranked[: -most - 1 : -1] if lack.apart < -_LEAST_GAP]
+        full += [cell for cell in ranked[: -most - 1 : -1] if cell.apart < -_LEAST_GAP]
     lacking.sort(key=lambda lack: -lack.apart)
     full.sort(key=lambda lack: lack.apart)
     # a joint's cells are smaller than a marginal's, and say more: they have places of their own
-    single = [lack for lack in lacking if len(lack.statistic.table.scope) == 1][: MOST_GAPS // 3]
+    alone = [lack for lack in lacking if len(lack.statistic.table.scope) == 1]
+    single = in_turn(alone, MOST_GAPS // 3, turn)
     joint = [lack for lack in lacking if len(lack.statistic.table.scope) > 1]
-    return [*single, *joint[: MOST_GAPS - len(single)]], full[:_MOST_TOO_MANY]
+    return [*single, *in_turn(joint, MOST_GAPS - len(single), turn)], full[:_MOST_TOO_MANY]
+
+
+def in_turn(items: Sequence[_Item], places: int, turn: int) -> list[_Item]:
+    """Return as many items as there are places: two thirds always the first, then others by turns.
+
+    Example:
+        >>> [in_turn("abcdef", 3, turn) for turn in range(3)]
+        [['a', 'b', 'c'], ['a', 'b', 'd'], ['a', 'b', 'e']]
+    """
+    if len(items) <= places:
+        return list(items)
+    moving = places // 3
+    first, rest = items[: places - moving], items[places - moving :]
+    shown = {(turn * moving + step) % len(rest) for step in range(moving)}
+    return [*first, *(rest[position] for position in sorted(shown))]
+
+
+def _lacking(statistic: Statistic, prior: Sequence[np.ndarray] | None) -> list[Lack]:
+    """Return the cells that lack enough for a line, which are under 2,000, the worst first."""
+    held, apart = _apart(statistic, prior)
+    order = np.argsort(-apart, kind="stable")
+    worth = order[apart[order] > _LEAST_GAP]
+    return [Lack(statistic, int(cell), float(held[cell])) for cell in worth]
 
 
 def _ranked(statistic: Statistic, prior: Sequence[np.ndarray] | None) -> list[Lack]:
     """Return the cells that lack most and least, the middle of a large table left out."""
-    held = statistic.held(prior)
-    apart = np.round(statistic.table.flat_share - held, 12)  # noise must not decide an order
+    held, apart = _apart(statistic, prior)
     order = np.argsort(-apart, kind="stable")
     if len(order) > 2 * MOST_GAPS:
         order = np.concatenate([order[:MOST_GAPS], order[-MOST_GAPS:]])
     return [Lack(statistic, int(cell), float(held[cell])) for cell in order]
+
+
+def _apart(
+    statistic: Statistic, prior: Sequence[np.ndarray] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what each cell holds, and its target minus that, both of shape `(cells,)`."""
+    held = statistic.held(prior)
+    return held, np.round(statistic.table.flat_share - held, 12)  # noise must not decide an order
 
 
 def without_table(

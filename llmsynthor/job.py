@@ -9,7 +9,15 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
+
+from llmsynthor.options import given_in_vain
 
 PROVIDERS_WITHOUT_CALLS = ("none", "replay")
 
@@ -259,12 +267,6 @@ class ProviderSpec(JobModel):
             raise ValueError("`model: replay` needs `replies`, the file of recorded replies")
         if self.api_base is not None and "@" in self.api_base.split("/")[2]:
             raise ValueError("`api_base` holds a password; put it into the variable `api_key_env`")
-        if (self.model or "").startswith("local:"):
-            names = ("api_base", "api_key_env", "rpm", "tpm", "price_per_mtok", "structured")
-            fields = type(self).model_fields
-            unused = [name for name in names if getattr(self, name) != fields[name].default]
-            if unused:
-                raise ValueError(f"`{unused[0]}` means nothing for a model on this machine")
         return self
 
 
@@ -287,11 +289,18 @@ class EngineSpec(JobModel):
     """How records are made."""
 
     method: Literal["calibrated", "append"] = Field(
-        "calibrated", description="`calibrated`, or `append`: the loop as the paper publishes it."
+        "calibrated",
+        description="`calibrated`, or `append`: the loop as the paper publishes it, which takes no "
+        "`background`, `candidates`, `pilot_share` or `patience`.",
     )
     iterations: int = Field(12, ge=1, description="Rounds of asking, at most.")
     calls_per_iteration: int = Field(4, ge=1, le=64, description="Model calls in one iteration.")
-    proposals_per_call: int = Field(8, ge=1, le=50, description="Proposals asked for in a call.")
+    proposals_per_call: int = Field(
+        8,
+        ge=1,
+        le=50,
+        description="Proposals asked for in a call; at most 5 with `append`, not given in `focus` style.",
+    )
     plan_style: Literal["auto", "plan", "focus"] = Field(
         "auto",
         description="`plan`: the model writes whole plans. `focus`: each call fixes one cell and "
@@ -383,7 +392,7 @@ class Job(JobModel):
 
 def inconsistencies(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
     """Return where parts of a job, each right by itself, do not fit: the place and what is wrong."""
-    return [*_bad_names(job), *_bad_groups(job), *_bad_release(job)]
+    return [*_bad_names(job), *_bad_groups(job), *_bad_release(job), *given_in_vain(job)]
 
 
 def _bad_names(job: Job) -> list[tuple[tuple[str | int, ...], str]]:

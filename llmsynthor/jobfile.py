@@ -14,6 +14,7 @@ from llmsynthor.jobkeys import nearest
 from llmsynthor.jobwords import bad_key, describe_all
 from llmsynthor.jobyaml import Nodes, read_nodes, read_value
 from llmsynthor.labels import clean
+from llmsynthor.options import without_effect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping
@@ -88,7 +89,7 @@ def load_job(path: Path, overrides: list[str] | None = None) -> LoadedJob:
 
     Args:
         path: The YAML file.
-        overrides: `dotted.key=value` texts; the value is read as YAML.
+        overrides: `dotted.key=value` texts; the value is read as YAML, and `null` takes the key out.
 
     Raises:
         JobError: With every problem found, each as `file:line:column: key: what to do`.
@@ -223,10 +224,11 @@ def _wrong_entry(nodes: Nodes, error: Mapping[str, Any], known: str) -> Problem:
 
 
 def dump_job(job: Job) -> str:
-    """Return the job as YAML, with every default written out."""
-    return yaml.safe_dump(
-        job.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
-    )
+    """Return the job as YAML: every default written out, but for what has no effect in this job."""
+    content = job.model_dump(mode="json")
+    for part, name in without_effect(job):
+        del content[part][name]
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
 
 
 def parse_job(text: str, path: Path) -> Job:
@@ -298,7 +300,9 @@ def _set(content: Any, parts: tuple[str, ...], value: Any, override: str) -> Non
             key = part
         else:
             raise JobError(f"--set {override}: `{'.'.join(parts[:position])}` has no keys inside")
-        if last:
+        if last and value is None and isinstance(content, dict):
+            content.pop(key, None)  # null is the default wherever it is allowed
+        elif last:
             content[key] = value
         elif isinstance(content, dict):
             content = content.setdefault(key, {})

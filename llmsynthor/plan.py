@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import json_repair
 
-from llmsynthor.boxes import Box, BoxError, read_box
+from llmsynthor.boxes import ANY, Box, BoxError, can_be_open, read_box
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -127,6 +127,7 @@ def _plan_schema(domain: Domain, listed: Collection[str]) -> dict[str, Any]:
 
 def _value_schema(variable: Variable, *, listed: bool) -> dict[str, Any]:
     label: dict[str, Any] = {"type": "string"}
+    whole = {"type": "string", "enum": [ANY]}
     weights: dict[str, Any] = {"type": "object", "minProperties": 1}
     if listed:
         label["enum"] = list(variable.shown)
@@ -136,8 +137,10 @@ def _value_schema(variable: Variable, *, listed: bool) -> dict[str, Any]:
         weights["additionalProperties"] = {"type": "number", "minimum": 0}
     if variable.is_numeric:
         ends = {"type": "number", "minimum": variable.low, "maximum": variable.high}
-        return {"anyOf": [{"type": "array", "items": ends, "minItems": 2, "maxItems": 2}, weights]}
-    return {"anyOf": [label, {"type": "array", "items": label, "minItems": 1}, weights]}
+        limits = {"type": "array", "items": ends, "minItems": 2, "maxItems": 2}
+        return {"anyOf": [limits, whole, weights]}
+    alone = [label, whole] if listed and can_be_open(variable) else [label]
+    return {"anyOf": [*alone, {"type": "array", "items": label, "minItems": 1}, weights]}
 
 
 def parse_plan(

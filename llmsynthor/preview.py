@@ -14,9 +14,10 @@ from llmsynthor.askers import make_asker, nobody_asked
 from llmsynthor.engine import Engine
 from llmsynthor.errors import InputError
 from llmsynthor.materialize import Materializer
+from llmsynthor.options import LOCAL_PREFIX, is_local
 from llmsynthor.providers.base import OutOfRepliesError
 from llmsynthor.providers.discovery import AUTO
-from llmsynthor.providers.local import PREFIX, LocalProvider, is_local
+from llmsynthor.providers.local import LocalProvider
 from llmsynthor.rundir import RunDirectory
 from llmsynthor.seeds import generator
 from llmsynthor.usage import most_usage
@@ -77,9 +78,7 @@ class _OneCall:
 
     def close(self) -> None:
         """End what the provider keeps open, such as a process of its own."""
-        close = getattr(self._inner, "close", None)
-        if close is not None:
-            close()
+        self._inner.close()
 
 
 def preview(
@@ -175,7 +174,7 @@ def _meter(job: Job) -> _Meter:
     """Return what counts the tokens of the job's model; nothing is loaded and nobody is asked."""
     spec = job.provider
     if is_local(spec.model):
-        local = LocalProvider(spec, Path(spec.model.removeprefix(PREFIX)), job.seed)
+        local = LocalProvider(spec, Path(spec.model.removeprefix(LOCAL_PREFIX)), job.seed)
         return _Meter(local.count_tokens, (0.0, 0.0), "at most")
     if spec.model == "replay":
         return _Meter(_roughly, (0.0, 0.0))

@@ -12,7 +12,7 @@ from llmsynthor.dependencies import MOST_GROUPS, cover
 from llmsynthor.domain import cell_label
 from llmsynthor.guidance import focuses, gaps, statistics, without_table
 from llmsynthor.labels import clean, fenced, printable
-from llmsynthor.views import library_view, percent, shown_variables, within
+from llmsynthor.views import companions, library_view, percent, shown_variables, turned, within
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from llmsynthor.tables import TableSet
 
 _MOST_GROUPS_SHOWN = 24
-_MOST_PAIRS = (60, 2400)
-"""Of lists in a prompt: how many lines, and how many characters."""
-_MOST_RULES = (24, 2500)
-_MOST_SCOPES = (60, 2400)
+_MOST_PAIRS = (1800, 150)
+"""Of lists in a prompt: how many characters, and how many lines."""
+_MOST_UNKNOWN = (1600, 24)
+_MOST_RULES = (2500, 24)
+_MOST_SCOPES = (2400, 60)
 _MOST_REJECTED = 8
 _MOST_TAKEN = 8
 _LONGEST_TEXT = 1500
@@ -56,16 +57,16 @@ class PlanPrompt:
         self.tables = tables
         self.marginals = marginals
         shown = tables.domain.shown
-        freed = {n for t in tables.released for n in t.scope} - {
+        self.freed = {n for t in tables.released for n in t.scope} - {
             n for t in tables.control for n in t.scope
         }
         laws = [f"{clean(r.name)}: {clean(r.text, 300)}" for r in rules]
-        kept, laws_more = within(laws, _MOST_RULES[1], _MOST_RULES[0])
+        kept, laws_more = within(laws, *_MOST_RULES)
         self._fixed = {
             "description": clean(job.description or job.name, _LONGEST_TEXT),
             "scenario": clean(job.scenario.text, _LONGEST_TEXT) if job.scenario else None,
             "released": [_together(t.scope, shown) for t in tables.released],
-            "variables": shown_variables(tables.domain, marginals, sorted(freed)),
+            "variables": shown_variables(tables.domain, marginals, sorted(self.freed)),
             "rules": kept,
             "rules_more": laws_more,
             "names": list(shown.values()),
@@ -100,23 +101,21 @@ class PlanPrompt:
             rejected: Why proposals were refused last time.
             positive_only: Leave out what is already too frequent, and what is there.
             library: The accepted proposals, for a short view of them.
-            iteration: From 1; each looks at other variables that no table has together.
+            iteration: From 1; where there is more than a prompt has room for, each shows other
+                parts of it.
         """
         domain, shown = self.tables.domain, statistics(self.tables, groups)
         covered = [cover(group, self.tables.control) for group in groups]
         matter, others = without_table(self.tables, covered)
-        lacking, too_many = gaps(shown, prior)
+        lacking, too_many = gaps(shown, prior, iteration - 1)
         calls = self.job.engine.calls_per_iteration
+        # one call has nobody to divide the work with, and should look at everything
         found = focuses(shown, prior, [*matter, *others], calls, iteration) if calls > 1 else []
-        names = [f"{domain.shown[a]} and {domain.shown[b]}" for a, b in others]
-        pairs, pairs_more = within(names, _MOST_PAIRS[1], _MOST_PAIRS[0])
-        no_table = [_together(scope, domain.shown) for scope in matter[:_MOST_GROUPS_SHOWN]]
         return {
             **self._fixed,
             "groups": [self._group(g) for g in covered if g.how != "none"][:_MOST_GROUPS_SHOWN],
-            "no_table": no_table,
-            "uncovered": pairs,
-            "uncovered_more": pairs_more + len(matter) - len(no_table),
+            "no_table": [_together(scope, domain.shown) for scope in matter],
+            "uncovered": [(domain.shown[a], domain.shown[b]) for a, b in others],
             "library_size": library_size,
             "kinds": [] if positive_only else library_view(library, domain, self.marginals),
             "gaps": [self._gap(lack) for lack in lacking],
@@ -127,20 +126,31 @@ class PlanPrompt:
                 clean(text, 240) for text in list(dict.fromkeys(rejected))[:_MOST_REJECTED]
             ],
             "focuses": [self._focus(focus) for focus in found],
+            "turn": (iteration - 1) * calls,
         }
 
     def call_context(self, context: Mapping[str, Any], call: int) -> dict[str, Any]:
         """Return what the plan template is given for one call of an iteration.
 
+        Variables that no table has together are listed by turns, over calls and iterations, where
+        a prompt cannot hold them all; those of a named group go before, and have places of their own.
+
         Args:
             context: What `plan_context` returned.
             call: From 0.
         """
-        given = {key: value for key, value in context.items() if key != "focuses"}
+        given = {k: v for k, v in context.items() if k not in ("focuses", "turn")}
+        turn = context["turn"] + call
+        groups, pairs = context["no_table"], context["uncovered"]
+        scopes = turned(groups, [len(scope) for scope in groups], *_MOST_UNKNOWN, turn)
+        listed = turned(pairs, [len(b) for _, b in pairs], *_MOST_PAIRS, turn)
         every = context["focuses"]
         others = [focus for number, focus in enumerate(every) if number != call]
         return {
             **given,
+            "no_table": scopes,
+            "uncovered": companions(listed),
+            "uncovered_more": len(groups) - len(scopes) + len(pairs) - len(listed),
             "call": call + 1,
             "focus": every[call] if call < len(every) else "",
             "taken": others[:_MOST_TAKEN],
@@ -151,7 +161,7 @@ class PlanPrompt:
         """Return what the dependency template is given."""
         shown = self.tables.domain.shown
         scopes = [_together(t.scope, shown) for t in self.tables.control if len(t.scope) > 1]
-        kept, more = within(scopes, _MOST_SCOPES[1], _MOST_SCOPES[0])
+        kept, more = within(scopes, *_MOST_SCOPES)
         return {
             "description": self._fixed["description"],
             "scenario": self._fixed["scenario"],

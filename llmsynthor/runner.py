@@ -28,7 +28,7 @@ from llmsynthor.manifest import (
     new_manifest,
     time_now,
 )
-from llmsynthor.providers.local import PREFIX
+from llmsynthor.options import LOCAL_PREFIX
 from llmsynthor.providers.model_fetch import MODEL_SHA256, WARNING
 from llmsynthor.providers.replay import REPLY_LOG, replies_in
 from llmsynthor.report.build import write_report
@@ -117,9 +117,8 @@ def _executed(engine: Engine) -> State:
     try:
         return engine.execute()
     finally:
-        close = getattr(engine.asker and engine.asker.provider, "close", None)
-        if close is not None:
-            close()
+        if engine.asker is not None:
+            engine.asker.provider.close()
 
 
 def _no_op(run: RunDirectory, manifest: dict[str, Any]) -> tuple[ExitCode, dict[str, Any]]:
@@ -228,7 +227,7 @@ def _engine(
         asker = make_asker(prepared, job, run, listener)
     manifest["replies_before"] = len(replies_in(run.lines(REPLY_LOG)))
     engine = kind(job, prepared.sampler, run, listener, time.monotonic, asker)
-    if manifest["inputs"].get(job.provider.model.removeprefix(PREFIX)) == MODEL_SHA256:
+    if manifest["inputs"].get(job.provider.model.removeprefix(LOCAL_PREFIX)) == MODEL_SHA256:
         listener.warn(WARNING)
         engine.state.notes.append(WARNING)
     return engine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmsynthor.focus_asking import asks_in_focus
+from llmsynthor.options import asks_in_focus
 
 if TYPE_CHECKING:
     from llmsynthor.job import Job

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from llmsynthor.domain import Domain, Variable
     from llmsynthor.plan import Proposal
 
-_SHARES_CHARACTERS = 6000
-_DESCRIPTIONS_CHARACTERS = 3500
+_Item = TypeVar("_Item")
+_SHARES_CHARACTERS = 5000
+_DESCRIPTIONS_CHARACTERS = 3000
 _LONGEST_DESCRIPTION = 400
 _MOST_KINDS = 12
 _READ_FOR_KINDS = 60
@@ -34,13 +35,53 @@ _SURE = 0.995
 
 def within(lines: Sequence[str], characters: int, most: int) -> tuple[list[str], int]:
     """Return the first lines that fit, and how many are left out."""
-    kept: list[str] = []
-    for line in lines[:most]:
-        characters -= len(line) + 2
-        if characters < 0 and kept:
+    fits = _fitting([len(line) for line in lines[:most]], characters)
+    return list(lines[:fits]), len(lines) - fits
+
+
+def turned(
+    items: Sequence[_Item], sizes: Sequence[int], characters: int, most: int, turn: int
+) -> list[_Item]:
+    """Return items that fit, in their order; each turn goes on where the one before ended.
+
+    Args:
+        items: All of them, in an order that stays.
+        sizes: Characters of each.
+        characters: Room for them; the first has it whatever its size.
+        most: Items at most.
+        turn: From 0; once all items have been shown, it begins anew.
+    """
+    starts = [0]
+    while starts[-1] < len(items):
+        starts.append(starts[-1] + _fitting(sizes[starts[-1] : starts[-1] + most], characters))
+    start = starts[turn % max(len(starts) - 1, 1)]
+    order = [*range(start, len(items)), *range(start)][:most]
+    kept = order[: _fitting([sizes[i] for i in order], characters)]
+    return [items[i] for i in sorted(kept)]
+
+
+def _fitting(sizes: Sequence[int], characters: int) -> int:
+    """Return how many of the first fit, at least one."""
+    fits = 0
+    for size in sizes:
+        characters -= size + 2
+        if characters < 0 and fits:
             break
-        kept.append(line)
-    return kept, len(lines) - len(kept)
+        fits += 1
+    return fits
+
+
+def companions(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """Return pairs as lines that name each first one once.
+
+    Example:
+        >>> companions([("a", "b"), ("a", "c"), ("b", "c")])
+        ['a with b, c', 'b with c']
+    """
+    grouped: dict[str, list[str]] = {}
+    for first, second in pairs:
+        grouped.setdefault(first, []).append(second)
+    return [f"{first} with {', '.join(others)}" for first, others in grouped.items()]
 
 
 def percent(share: float) -> str:
@@ -108,7 +149,7 @@ def _shares(variable: Variable, marginal: np.ndarray, texts: Sequence[str], room
         if variable.is_numeric
         else ""
     )
-    left_out = f", and {more} more values with smaller shares" if more else ""
+    left_out = f", and {more} more" if more else ""
     return ", ".join(texts[c] for c in codes) + left_out + limits
 
 

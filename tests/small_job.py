@@ -7,9 +7,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from scripted_server import Step, reply
+from scripted_server import ScriptedServer, Step, reply
+
+from llmsynthor.cli import main
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 TABLES = {
@@ -60,6 +63,14 @@ def write_job(folder: Path, **changes: Any) -> Path:
     return path
 
 
+APPEND = [
+    word
+    for option in ("method=append", "candidates=null", "pilot_share=null")
+    for word in ("--set", f"engine.{option}")
+]
+"""Options for the paper's loop, which takes no `candidates` and makes no pilots."""
+
+
 def provider(base_url: str, **more: Any) -> dict[str, Any]:
     return {"model": "tiny", "api_base": base_url, "concurrency": 2, "timeout_s": 5.0, **more}
 
@@ -84,6 +95,20 @@ def plan_for(body: dict[str, Any]) -> Step:
     return reply(plan(*(proposal(seed + i) for i in range(3))))
 
 
+def prompts_of(
+    job: Path, steps: list[Step], default: Callable[[dict[str, Any]], Step], *more: str
+) -> list[str]:
+    """Run a job on the scripted server; return the prompts in the order of asking.
+
+    Steps may end the run with a refusal, which saves making and reporting records.
+    """
+    out = str(job.parent / "out")
+    with ScriptedServer(steps, default=default) as server:
+        options = ["--set", f"provider.api_base={server.base_url}", *more]
+        assert main(["run", str(job), "--out", out, "-q", *options]) in (0, 3, 4)
+        return [body["messages"][-1]["content"] for body in server.bodies]
+
+
 def data_hash(run: Path) -> str:
     digest = hashlib.sha256()
     for file in sorted([*(run / "data").glob("*"), *(run / "provenance").glob("*")]):
@@ -96,7 +121,9 @@ def report(run: Path) -> dict[str, Any]:
 
 
 def local_answer(request: dict[str, Any], seed: int) -> str:
-    """Answer a local model's request with a plan, or with what completes a focus."""
+    """Answer a local model's request with groups, a plan, or what completes a focus."""
+    if '\\"groups\\"' in request.get("grammar", ""):
+        return '{"groups": [["age", "mode"]]}'
     if '\\"proposals\\"' in request.get("grammar", ""):
         return plan(proposal(seed), proposal(seed + 1))
     values = {"age": ["18-39", "40-64"], "work": ["yes", "no"], "mode": ["walk", "bus"]}

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
-from small_job import data_hash, job_content, plan, proposal, report, write_job
+from small_job import APPEND, data_hash, job_content, plan, proposal, report, write_job
 
 from llmsynthor.cli import main
 
@@ -156,7 +156,7 @@ def test_append_is_the_papers_loop_and_misses_the_tables(tmp_path):
     (tmp_path / "replies.jsonl").write_text(
         json.dumps({"purpose": "plan", "sequence": 0, "reply": {"text": six, "model": "m"}}) + "\n"
     )
-    assert run(job, "-q", "--set", "engine.method=append") == 3
+    assert run(job, "-q", *APPEND) == 3
     found = report(tmp_path / "out")
     assert found["records"]["made"] < 600
     assert found["calibration"] is None

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmsynthor.dependencies import groups_schema
 from llmsynthor.domain import Domain, Variable
 from llmsynthor.plan import plan_schema
 from llmsynthor.providers.grammar import gbnf, literal
@@ -48,6 +49,21 @@ def test_the_grammar_of_a_plan_holds_each_category_as_json():
         assert json.dumps(label, ensure_ascii=False) in found
     assert '{"what":' in found
     assert ',"how old":' in found
+
+
+def test_the_grammar_of_groups_holds_two_to_four_names_each():
+    grammar = gbnf(groups_schema(DOMAIN))
+    found = literals(grammar)
+    assert {json.dumps(name, ensure_ascii=False) for name in DOMAIN.names} <= set(found)
+    assert '{"groups":' in found
+    assert re.search(r'part-\d+ ::= "\[" part-\d+ \("," part-\d+\)\{1,3\} "\]"', grammar)
+    assert re.search(
+        r'::= "\[" \(part-\d+ \("," part-\d+\)\{0,11\}\)\? "\]"', grammar
+    )  # none is fine
+
+
+def test_a_variable_left_open_is_in_the_grammar():
+    assert '"*"' in literals(gbnf(plan_schema(DOMAIN)))
 
 
 def test_no_blank_outside_texts():

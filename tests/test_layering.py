@@ -16,7 +16,7 @@ LAYERS = [
     "checks",
     "oddities runner",
     "askers manifest",
-    "explain usage engine choosing state append batches materialize asking focus_asking report report.build report.curve "
+    "explain usage engine choosing state append batches materialize asking gathering focus_asking report report.build report.curve "
     "report.page report.scenario report.preview_page attempts answered evaluation evaluation.evaluate evaluation.microdata evaluation.records "
     "evaluation.baselines evaluation.combinations evaluation.support evaluation.distances "
     "evaluation.downstream evaluation.quality evaluation.values exports exports.dictionary exports.export "
@@ -31,7 +31,7 @@ LAYERS = [
     "feasibility.conflict feasibility",
     "tables tablefile csvfile figures controls calibration integerize pivotal moves mutations sampling candidates "
     "background binvalues maxent plan boxes library "
-    "discrepancy rules jobfile jobwords jobkeys jobyaml job stopping",
+    "discrepancy rules jobfile jobwords jobkeys jobyaml job options stopping",
     "domain errors seeds labels",
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()} | {

@@ -11,13 +11,16 @@ import pytest
 from scripted_server import ScriptedServer, Step, error, reply
 from small_job import data_hash, job_content, plan, plan_for, proposal, provider, report, write_job
 
-from llmsynthor.asking import HOPELESS
 from llmsynthor.cli import main
+from llmsynthor.errors import ProviderUnavailableError
+from llmsynthor.gathering import HOPELESS, LEAST_SEEN, Outlook
+from llmsynthor.providers.base import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+REPLY = Reply("{}", "tiny")
 PRICE = {"input": 1.0, "output": 2.0}
 
 
@@ -164,14 +167,46 @@ def test_a_hopeless_provider_ends_the_run_with_75_and_a_resumed_run_goes_on(tmp_
 
 def test_failures_in_a_row_are_counted_over_iterations(tmp_path):
     shape = engine(calls_per_iteration=4, iterations=9)
-    steps = [plan_step(1), *[error(502)] * (HOPELESS + 1)]
-    steps.insert(4, plan_step(2))  # three failures, a reply, then four more: not in a row
+    # two failures, a reply, then six: the first of those two are not in a row with them
+    steps = [plan_step(1), plan_step(2), error(502), error(502), plan_step(3)]
     with ScriptedServer(steps, default=lambda _: error(502)) as server:
         assert run(tmp_path, server, "-q", engine=shape, concurrency=1) == 75
         assert len(server.requests) == 5 + HOPELESS
     made = lines(tmp_path, "iterations.jsonl")
-    assert [line["failed_calls"] for line in made] == [3, 3]
+    assert [line["failed_calls"] for line in made] == [2, 3]
     assert (tmp_path / "out" / "data" / "00000.parquet").exists()
+
+
+def test_a_provider_that_mostly_fails_ends_the_run_and_what_came_is_kept(tmp_path, capsys):
+    shape = engine(calls_per_iteration=40, iterations=1)
+    steps = [step for n in range(2) for step in (plan_step(n), *[error(502)] * 4)]
+    with ScriptedServer(steps, default=plan_for) as server:
+        assert run(tmp_path, server, "-q", engine=shape, concurrency=1) == 75
+        assert len(server.requests) == LEAST_SEEN
+        told = capsys.readouterr().err
+        assert "error: 8 of the last 10 calls brought no reply: `tiny` at " in told
+        assert len(lines(tmp_path, "replies.jsonl")) == 2
+        assert again(tmp_path, "--resume") == 0
+        assert len(server.requests) == LEAST_SEEN + 38
+
+
+def test_only_the_last_calls_say_whether_a_run_is_hopeless():
+    """A good beginning does not hide that hardly anything comes any more, nor a bad one the reverse."""
+    down = ProviderUnavailableError("down")
+    good, bad = [REPLY] * 40, [down, down, down, down, REPLY]
+    hears = [*good, *bad * 4]
+    outlook = Outlook()
+    for outcome in hears[:-2]:
+        outlook.hear(outcome)
+    assert outlook.halt is None
+    outlook = Outlook()
+    for outcome in [*hears, down]:
+        outlook.hear(outcome)
+    assert str(outlook.halt) == "16 of the last 20 calls brought no reply: down"
+    outlook = Outlook()
+    for outcome in [REPLY, *([down] * 3 + [REPLY]) * 20]:
+        outlook.hear(outcome)
+    assert outlook.halt is None
 
 
 def test_a_run_without_some_replies_is_the_same_when_resumed_or_replayed(tmp_path):
@@ -234,6 +269,10 @@ def test_what_was_wrong_with_replies_is_counted_and_shown(tmp_path, capsys):
     assert found["proposals"] == {"accepted": 4, "rejected": 2}
     assert found["rejection_rate"] == pytest.approx(1 / 3)
     assert found["mended"] == 3
+    keys = {line["key"]: line["purpose"] for line in lines(tmp_path, "replies.jsonl")}
+    asked = {p["id"]: keys[p["request"]] for p in lines(tmp_path, "proposals.jsonl")}
+    repaired = dict.fromkeys((0, 3, 4, 5), "repair")
+    assert asked == repaired | {1: "plan", 2: "plan"}  # where the refused ones stood
     accepted = [p for p in lines(tmp_path, "proposals.jsonl") if p["accepted"]]
     assert [p["id"] for p in accepted] == [0, 3, 4, 5]
     assert accepted[-1]["count"] == 600

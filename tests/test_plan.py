@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmsynthor.boxes import takes_in
 from llmsynthor.domain import Domain, Interval, Variable
 from llmsynthor.jobfile import load_job
 from llmsynthor.plan import LONGEST_SCHEMA, MOST_LABELS, parse_plan, plan_schema
@@ -58,6 +59,12 @@ def only(**values):
         ("age", [9.5, 19.5], [1, 0, 0], Interval(10, 20)),
         ("age", 30, [0, 1, 0], Interval(30, 31)),
         ("age", [89], [0, 0, 1], Interval(89, 90)),
+        ("mode", "*", [0.5, 0.3, 0.2, 0], None),
+        ("mode", ["*", "Bus"], [0.5, 0.3, 0.2, 0], None),
+        ("mode", {"*": 1, "Bus": 1}, [0.25, 0.65, 0.1, 0], None),
+        ("age", "*", [0.2, 0.6, 0.2], None),
+        ("age", {"*": 1, "65+": 1}, [0.1, 0.3, 0.6], None),
+        ("km", ["*"], [0.75, 0.25], None),
         ("age", "65+", [0, 0, 1], None),
         ("age", ["0-19", "65+"], [0.5, 0, 0.5], None),
         ("age", {"0-19": 0.3, "20-64": 0.7}, [0.3, 0.7, 0], None),
@@ -230,6 +237,29 @@ def test_the_schema_refuses_what_the_parser_would(wrong):
     assert not jsonschema.Draft202012Validator(plan_schema(DOMAIN)).is_valid({"proposals": [wrong]})
 
 
+@pytest.mark.parametrize(
+    "right", [entry(mode="*", age="*", km="*"), entry(mode=["Bus"], age={"0-19": 1})]
+)
+def test_the_schema_takes_variables_left_open(right):
+    assert jsonschema.Draft202012Validator(plan_schema(DOMAIN)).is_valid({"proposals": [right]})
+
+
+def test_a_category_that_is_a_star_goes_before_any_value():
+    domain = Domain((Variable("grade", "category", ("*", "**")),))
+    shares = {"grade": np.array([0.4, 0.6])}
+    text = json.dumps({"proposals": [{"reason": "", "count": 1, "values": {"grade": "*"}}]})
+    (found,) = parse_plan(text, domain, shares, iteration=1, first_id=0, most_count=9).proposals
+    assert list(found.boxes[0].share) == [1, 0]
+    assert not found.boxes[0].is_open
+    assert not takes_in(domain["grade"], "*", "**", shares["grade"])
+
+
+@pytest.mark.parametrize("said", ["*", ["*"], {"*": 1}])
+def test_a_variable_left_open_takes_in_every_value(said):
+    for name, value in (("mode", "Walk"), ("age", 89), ("km", 49.99)):
+        assert takes_in(DOMAIN[name], said, value, MARGINALS[name])
+
+
 def listed(domain):
     """Return the variables whose categories or bins the schema lists."""
     values = plan_schema(domain)["properties"]["proposals"]["items"]["properties"]["values"]
@@ -272,12 +302,12 @@ JSON = st.recursive(
     | st.integers(10**307, 10**309)
     | st.floats()
     | st.sampled_from(
-        ["Bus", "bus", "20-64", "9-5", "[1, 2)", "9" * 400 + "+", "<\u0663", "\u00b2"]
+        ["Bus", "bus", "*", "20-64", "9-5", "[1, 2)", "9" * 400 + "+", "<\u0663", "\u00b2"]
     )
     | st.text(max_size=8),
     lambda inner: (
         st.lists(inner, max_size=4)
-        | st.dictionaries(st.sampled_from(["Bus", "Walk", "65+"]) | st.text(max_size=4), inner)
+        | st.dictionaries(st.sampled_from(["Bus", "Walk", "65+", "*"]) | st.text(max_size=4), inner)
     ),
     max_leaves=8,
 )

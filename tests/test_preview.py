@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from scripted_server import ScriptedServer, reply
-from small_job import job_content, plan, proposal, provider, write_job
+from small_job import APPEND, job_content, plan, proposal, provider, write_job
 from stand_in_library import install
 
 from llmsynthor.cli import main
@@ -140,8 +140,17 @@ def test_without_a_model_there_is_nothing_to_ask(tmp_path, capsys):
 
 def test_append_is_previewed_with_its_own_calls(tmp_path, capsys):
     job = write_job(tmp_path, provider=provider("http://127.0.0.1:9/v1"))
-    most = shown(job, capsys, "--set", "engine.method=append")["most"]
+    most = shown(job, capsys, *APPEND)["most"]
     assert (most["plan_calls"], most["repair_calls"]) == (6, 6)
+
+
+def test_a_local_model_that_was_asked_ends_with_the_preview(tmp_path, capsys, monkeypatch):
+    library = install(tmp_path / "library", monkeypatch)
+    (tmp_path / "m.gguf").write_bytes(b"GGUF")
+    job = write_job(tmp_path, provider={"model": "local:m.gguf"})
+    assert shown(job, capsys, "--ask")["plan"]["calls"] == 1
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((library.folder / "pid").read_text()), 0)
 
 
 def test_help_has_an_example(capsys):

@@ -70,12 +70,37 @@ def test_the_prompt_shows_gaps_with_both_shares_and_what_was_refused(tmp_path):
     with ScriptedServer(steps, default=plan_for) as server:
         assert run(tmp_path, server, concurrency=1) == 0
         prompts = [body["messages"][-1]["content"] for body in server.bodies]
-    assert "- work=yes: target 66.7 %, now 0.0 % (+66.7 pp, +400 records)" in prompts[0]
-    assert "age and mode; work and mode" in prompts[0]
+    assert "- work=yes: target 66.7 %\n" in prompts[0]
+    assert "- age with mode\n- work with mode\n" in prompts[0]
     assert "the old do not drive: forbid: age > 85 AND mode = 'car'" in prompts[0]
     assert "work: `maybe` is no category; use one of yes, no" in prompts[2]
-    assert all("work_mode" not in prompt and "43.3 %" not in prompt for prompt in prompts)
+    assert all("work_mode" not in prompt and "target 43.3 %" not in prompt for prompt in prompts)
     assert server.bodies[0]["response_format"]["type"] == "json_schema"
+
+
+def test_variables_left_open_follow_the_tables_and_records_are_explained(tmp_path, capsys):
+    kinds = [proposal(n, age="*") | {"count": 100} for n in range(4)]
+    kinds.append(
+        {"reason": "anybody", "count": 1, "values": dict.fromkeys(("age", "work", "mode"), "*")}
+    )
+    with ScriptedServer(default=lambda _: reply(plan(*kinds))) as server:
+        assert run(tmp_path, server, concurrency=1) == 0
+        prompt = server.bodies[2]["messages"][-1]["content"]
+    found = report(tmp_path / "out")
+    assert {t["tvd"] for t in found["tables"] if t["role"] == "control"} == {0.0}
+    assert found["llm"]["proposals"]["rejected"] == 0
+    gaps = [
+        line for line in prompt.splitlines() if line.startswith("- age=") and "work" not in line
+    ]
+    assert gaps == []  # open in every proposal, age lacks nothing
+    told = []
+    for number in range(20):
+        capsys.readouterr()
+        assert main(["explain", str(tmp_path / "out"), "--record", str(number), "--json"]) == 0
+        told.append(json.loads(capsys.readouterr().out)["proposal"])
+    from_proposals = [words for words in told if words]
+    assert from_proposals
+    assert all(words["inside"]["age"] is True for words in from_proposals)
 
 
 def test_concurrency_does_not_change_the_data(tmp_path):

@@ -145,6 +145,10 @@ def make_report(rows: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
     }
 
 
+def so_far(calls: int, cost_usd: float | None) -> dict[str, Any]:
+    return {"calls": calls, "tokens": 100 * calls, "cost_usd": cost_usd}
+
+
 def make_iteration(number: int, **changes: Any) -> dict[str, Any]:
     return {
         "iteration": number,
@@ -156,6 +160,7 @@ def make_iteration(number: int, **changes: Any) -> dict[str, Any]:
         "data_tvd": 0.001,
         "records": 150 * number,
         "cost_usd": 0.25,
+        "so_far": so_far(4 * number, 0.25 * number),
         "seconds": 14.2,
         **changes,
     }
@@ -388,8 +393,8 @@ def test_curves_show_what_the_calls_brought() -> None:
     effort = [(0.4, 0.5, 0.6), (0.2, 0.8, 0.1), (0.1, 0.9, 0.05)]
     keys = ("kl", "effective_share", "background_share")
     iterations = [
-        make_iteration(n, calls=4 if n < 3 else 8, **dict(zip(keys, figures, strict=True)))
-        for n, figures in enumerate(effort, start=1)
+        make_iteration(n, so_far=so_far(calls, 0.25 * n), **dict(zip(keys, figures, strict=True)))
+        for n, calls, figures in zip((1, 2, 3), (4, 8, 16), effort, strict=True)
     ]
     view = make_view()
     page = render_page(make_report([make_row(view)]), [view], iterations, [])
@@ -415,7 +420,10 @@ def test_one_iteration_makes_no_curve_and_iterations_without_pilots_one() -> Non
     view = make_view()
     report = make_report([make_row(view)])
     assert curves_of(render_page(report, [view], [make_iteration(1)], [])) == []
-    two = [make_iteration(1, cost_usd=None), make_iteration(2)]
+    two = [
+        make_iteration(1, cost_usd=None, so_far=so_far(4, None)),
+        make_iteration(2, so_far=so_far(8, None)),
+    ]
     page = render_page(report, [view], two, [])
     assert [title for title, _ in curves_of(page)] == ["TVD of the proposals"]
     assert "8 calls</text>" in page

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from scripted_server import ScriptedServer, reply
-from small_job import plan, proposal, provider, report, write_job
+from small_job import job_content, plan, proposal, provider, report, write_job
 
 from llmsynthor.cli import main
 
@@ -29,7 +30,10 @@ def run(folder: Path, scenario: Any, **changes: Any) -> tuple[str, dict[str, Any
 def test_a_released_table_is_scored_and_follows_the_scenario(tmp_path):
     prompt, found = run(tmp_path, {"text": STRIKE, "release": ["mode"]})
     assert f"Assume that this holds: {STRIKE}\nIt changes what these tables counted" in prompt
-    assert '"car" 50.0 %, "bus" 30.0 %, "walk" 20.0 % (before the scenario)' in prompt
+    assert (
+        '"car" 50.0 %, "bus" 30.0 %, "walk" 20.0 % (before the scenario; give the shares in it)'
+        in prompt
+    )
     assert "- mode=" not in prompt
     assert found["scenario"] == {"text": STRIKE, "released": ["mode"]}
     scores = {table["name"]: table for table in found["tables"]}
@@ -41,6 +45,41 @@ def test_a_released_table_is_scored_and_follows_the_scenario(tmp_path):
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Tables freed by the scenario" in page
     assert STRIKE in page
+
+
+@pytest.mark.parametrize(
+    ("release", "words", "shown"),
+    [
+        (["mode"], "It changes what these tables counted: mode.", " (before the scenario)"),
+        ([], "The shares below hold in it all the same", ""),
+    ],
+)
+def test_the_focus_style_says_what_a_scenario_changes(tmp_path, release, words, shown):
+    engine = job_content()["engine"] | {"plan_style": "focus"}
+    values = {"age": ["18-39"], "work": ["*"], "mode": ["walk"]}
+    with ScriptedServer(default=lambda _: reply(json.dumps({"values": values}))) as server:
+        told = provider(server.base_url, concurrency=1)
+        scenario = {"text": STRIKE, "release": release}
+        job = write_job(tmp_path, provider=told, scenario=scenario, engine=engine)
+        assert main(["run", str(job), "--out", str(tmp_path / "out"), "-q"]) == 0
+        asked = [body["messages"][-1]["content"] for body in server.bodies]
+        schemas = [
+            body["response_format"]["json_schema"]["schema"]["properties"]["values"]["properties"]
+            for body in server.bodies
+        ]
+    lines = [
+        line for text in asked for line in text.splitlines() if line.startswith("- mode: car ")
+    ]
+    assert lines
+    assert set(lines) == {f"- mode: car 50%, bus 30%, walk 20%{shown}"}
+    for text, schema in zip(asked, schemas, strict=True):
+        assert f"Assume that this holds: {STRIKE}\n{words}" in text
+        wanted = text.split("# The kind of record that is wanted\n")[1].split("\n\n")[0]
+        assert not (release and wanted.startswith("- mode: ") and "\n" in wanted)
+        looked = "this goes with the wanted kind\nmode\n" in text
+        if "mode" in schema:  # what the scenario changes must not be left to the tables
+            assert ("*" in schema["mode"]["items"]["enum"]) == (not release and not looked)
+    assert report(tmp_path / "out")["llm"]["proposals"]["rejected"] == 0
 
 
 @pytest.mark.parametrize("scenario", [STRIKE, {"text": STRIKE}])

@@ -80,6 +80,10 @@ class Provider(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Let go of what is kept open, such as a process; nothing is asked after that."""
+        ...
+
 
 class OutOfRepliesError(Exception):
     """A recording has no more replies: asking ends and the run goes on with what it has.

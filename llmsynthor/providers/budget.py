@@ -45,8 +45,11 @@ class Usage:
 
     @property
     def known_cost_usd(self) -> float | None:
-        """Return the cost, or None where some of it is unknown."""
-        return None if self.unpriced else self.cost_usd
+        """Return the cost, or None where some of it is unknown.
+
+        To a billionth, so that the order in which replies came does not show.
+        """
+        return None if self.unpriced else round(self.cost_usd, 9)
 
 
 def total_usage(replies: Iterable[Reply]) -> Usage:

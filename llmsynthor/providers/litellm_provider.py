@@ -172,6 +172,9 @@ class LitellmProvider:
             last = error
         raise self._unavailable(last)
 
+    def close(self) -> None:
+        """Do nothing: no call is left open, and connections end with the process."""
+
     def price(self, model: str) -> tuple[float, float] | None:
         """Return US dollars per prompt token and per completion token, or None when unknown."""
         given = self._spec.price_per_mtok

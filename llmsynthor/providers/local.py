@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from llmsynthor.job import ProviderSpec
     from llmsynthor.providers.base import Request
 
-PREFIX = "local:"
 _MAGIC = b"GGUF"
 _MOST_TRIES = 3
 """A crash is answered by a new process; what crashes again and again is not asked for ever."""
@@ -38,11 +37,6 @@ _LONGEST_LOAD_S = 600.0
 _LONGEST_FREE = 512
 """Tokens of a reply without a grammar: a small model may not stop by itself."""
 _TAIL = 300
-
-
-def is_local(model: str) -> bool:
-    """Return whether `provider.model` names a file on this machine."""
-    return model.startswith(PREFIX)
 
 
 def check_local(path: Path, shown: str) -> None:

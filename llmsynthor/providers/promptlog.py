@@ -65,7 +65,5 @@ class PromptKeeper:
         return self._inner.complete(request)
 
     def close(self) -> None:
-        """End what the provider keeps open, such as a process of its own."""
-        close = getattr(self._inner, "close", None)
-        if close is not None:
-            close()
+        """Close the wrapped provider."""
+        self._inner.close()

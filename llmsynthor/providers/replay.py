@@ -152,6 +152,9 @@ class ReplayProvider:
             raise OutOfRepliesError
         return reply
 
+    def close(self) -> None:
+        """Do nothing: the recording was read whole."""
+
 
 class LoggedProvider:
     """Answers from the run's own reply log; what is not there is asked for and logged at once.
@@ -196,10 +199,9 @@ class LoggedProvider:
             self._given_up.add(request.key())
 
     def close(self) -> None:
-        """Let go of what the wrapped provider holds."""
-        close = getattr(self._inner, "close", None)
-        if close is not None:
-            close()
+        """Close the wrapped provider."""
+        if self._inner is not None:
+            self._inner.close()
 
     def complete(self, request: Request) -> Reply:
         """Return the reply to `request`; see `Provider.complete`."""

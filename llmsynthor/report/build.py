@@ -10,7 +10,7 @@ import numpy as np
 from llmsynthor import __version__
 from llmsynthor.calibration import calibrate
 from llmsynthor.controls import controls_of_all
-from llmsynthor.dependencies import cover
+from llmsynthor.dependencies import cover, holds_groups
 from llmsynthor.discrepancy import Discrepancy, discrepancy, least_tae, noise_floor_tvd, tvd
 from llmsynthor.errors import RunDirectoryError
 from llmsynthor.exports.dictionary import write_dictionary
@@ -19,9 +19,8 @@ from llmsynthor.library import library_share, read_library
 from llmsynthor.materialize import encode_frame
 from llmsynthor.maxent import Factor, MaximumEntropy, TooLargeError, independent_share
 from llmsynthor.providers.budget import total_usage
-from llmsynthor.providers.replay import REPLY_LOG, replies_in
+from llmsynthor.providers.replay import REPLY_LOG, replies_in, reply_of
 from llmsynthor.providers.structured import simplest
-from llmsynthor.report.curve import cumulative
 from llmsynthor.report.page import TableView, render_page
 from llmsynthor.report.scenario import scenario_notes, scenario_part
 from llmsynthor.rules import allowed_share, compile_rules, violations
@@ -336,13 +335,14 @@ def _llm(
     iterations: Sequence[dict[str, Any]],
     proposals: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
-    replies = replies_in(run.lines(REPLY_LOG))
+    log = run.lines(REPLY_LOG)
+    replies = replies_in(log)
     usage = total_usage(replies)
     accepted = sum(bool(line["accepted"]) for line in proposals)
-    plans, repairs, unread, mended = (
-        sum(line.get(name, 0) for line in iterations)
-        for name in ("calls", "repairs", "unread_replies", "mended")
+    repairs, mended = (
+        sum(line.get(name, 0) for line in iterations) for name in ("repairs", "mended")
     )
+    to_read, unread = _read(log, iterations)
     return {
         "model": job.provider.model,
         "models_answered": sorted({reply.model for reply in replies}),
@@ -350,7 +350,7 @@ def _llm(
         "failed_calls": sum(line["failed_calls"] for line in iterations),
         "repair_calls": repairs,
         "unread_replies": unread,
-        "parse_failure_rate": unread / plans if plans else None,
+        "parse_failure_rate": unread / to_read if to_read else None,
         "mended": mended,
         "structured": simplest(reply.structured for reply in replies),
         "prompt_tokens": usage.prompt_tokens,
@@ -359,6 +359,18 @@ def _llm(
         "proposals": {"accepted": accepted, "rejected": len(proposals) - accepted},
         "rejection_rate": 1 - accepted / len(proposals) if proposals else None,
     }
+
+
+def _read(log: Sequence[dict[str, Any]], iterations: Sequence[dict[str, Any]]) -> tuple[int, int]:
+    """Return how many replies were to be read, and how many of them held nothing readable.
+
+    To be read are plans, repairs and the groups of dependent variables. Nothing readable is a reply
+    without a list of proposals, or of groups; one whose proposals are all refused was read.
+    """
+    groups = [reply_of(r).text for r in log if r["purpose"] == "dependencies" and "reply" in r]
+    to_read = len(groups) + sum(line["calls"] for line in iterations)
+    unread = sum(line.get("unread_replies", 0) for line in iterations)
+    return to_read, unread + sum(not holds_groups(text) for text in groups)
 
 
 def _calibration(last: dict[str, Any], counted: _Counted) -> dict[str, Any] | None:
@@ -378,10 +390,7 @@ def _calibration(last: dict[str, Any], counted: _Counted) -> dict[str, Any] | No
 def _convergence(iterations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return what asking came to after each iteration: what it had used, and what that was worth."""
     keys = ("iteration", "prior_tvd", "data_tvd", *(f.name for f in fields(Effort)))
-    return [
-        {**{key: line.get(key) for key in keys}, "calls": calls, "cost_usd": cost}
-        for line, (calls, cost) in zip(iterations, cumulative(iterations), strict=True)
-    ]
+    return [{**{key: line.get(key) for key in keys}, **line["so_far"]} for line in iterations]
 
 
 def _seconds(iterations: Sequence[dict[str, Any]], last: dict[str, Any]) -> dict[str, float]:

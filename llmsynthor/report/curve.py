@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -60,15 +59,11 @@ class Curve:
 
 
 def cumulative(iterations: Sequence[Mapping[str, Any]]) -> list[tuple[int, float | None]]:
-    """Return calls and cost up to the end of each iteration; the cost is None once some is unknown."""
-    calls = accumulate(int(entry["calls"]) for entry in iterations)
-    costs: list[float | None] = []
-    spent: float | None = 0.0
-    for entry in iterations:
-        known = spent is not None and entry["cost_usd"] is not None
-        spent = spent + entry["cost_usd"] if known else None
-        costs.append(spent)
-    return list(zip(calls, costs, strict=True))
+    """Return calls and cost up to the end of each iteration; the cost is None once some is unknown.
+
+    All replies count: repairs, and the one on dependencies, which comes before the first iteration.
+    """
+    return [(entry["so_far"]["calls"], entry["so_far"]["cost_usd"]) for entry in iterations]
 
 
 def curves(iterations: Sequence[Mapping[str, Any]]) -> list[Curve]:
