@@ -21,7 +21,7 @@ LAYERS = [
     "evaluation.baselines evaluation.combinations evaluation.support evaluation.distances "
     "evaluation.downstream evaluation.quality evaluation.values exports exports.dictionary exports.export "
     "exports.records exports.target exports.mapping exports.layout exports.plain exports.activitysim "
-    "exports.populationsim exports.matsim exports.population exports.printed exports.steady",
+    "exports.populationsim exports.matsim exports.population exports.printed exports.steady exports.filling",
     "providers providers.base providers.budget providers.limiter providers.litellm_provider "
     "providers.discovery providers.model_fetch providers.local providers.local_child providers.grammar "
     "providers.replay providers.promptlog providers.retry providers.secrets providers.structured rundir preflight "

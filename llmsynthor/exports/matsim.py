@@ -13,7 +13,8 @@ from xml.sax.saxutils import escape
 
 import polars as pl
 
-from llmsynthor.exports.layout import Filling, provenance_columns
+from llmsynthor.exports.filling import Filling
+from llmsynthor.exports.layout import provenance_columns
 from llmsynthor.exports.plain import csv_text, gzipped
 from llmsynthor.exports.records import NUMBER
 from llmsynthor.exports.steady import pieces_made_aside

@@ -12,7 +12,8 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from llmsynthor.errors import RunDirectoryError
-from llmsynthor.exports.layout import Filling, provenance_columns
+from llmsynthor.exports.filling import Filling
+from llmsynthor.exports.layout import provenance_columns
 from llmsynthor.exports.steady import made_aside, pieces_made_aside
 
 if TYPE_CHECKING:

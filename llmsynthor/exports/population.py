@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from llmsynthor.exports.layout import Filling, provenance_columns
+from llmsynthor.exports.filling import Filling
+from llmsynthor.exports.layout import provenance_columns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
