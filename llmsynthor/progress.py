@@ -26,7 +26,6 @@ SILENCE_S = 10.0
 _REDRAW_S = 0.5
 _BAR = (6, 16)
 """Characters of the bar, at least and at most: it gets what the words leave of the line."""
-_UP_AND_CLEAR = "\r\x1b[J"
 
 
 class ConsoleListener:
@@ -54,6 +53,7 @@ class ConsoleListener:
         self._told_at, self._line = clock(), dict[str, Any]()
         self._seconds: list[float] = []
         self._between = True
+        self._drawn = 0
 
     def __enter__(self) -> Self:
         self._ticker = threading.Thread(target=self._tick, daemon=True)
@@ -196,14 +196,18 @@ class ConsoleListener:
         return stamped
 
     def _clear(self) -> None:
-        if self._live:
-            sys.stderr.write(_UP_AND_CLEAR)
+        # line by line: some terminals keep what is cleared from the top on in their history
+        if self._live and self._drawn:
+            back = f"\x1b[{self._drawn - 1}A" if self._drawn > 1 else ""
+            sys.stderr.write("\r" + "\n".join(["\x1b[K"] * self._drawn) + f"{back}\r")
             sys.stderr.flush()
+            self._drawn = 0
 
     def _draw(self) -> None:
         """Write the live lines, and leave the cursor where the first begins."""
         width = shutil.get_terminal_size().columns - 1
         lines = [fit(line, width) for line in self._live_lines(width) if line]
+        self._drawn = len(lines)
         back = f"\x1b[{len(lines) - 1}A" if len(lines) > 1 else ""
         sys.stderr.write("\r" + "\n".join(f"{line}\x1b[K" for line in lines) + f"{back}\r")
         sys.stderr.flush()

@@ -151,7 +151,7 @@ def test_on_a_terminal_the_live_lines_fit_it(tmp_path, monkeypatch):
     plain = re.sub(r"\x1b\[\d*[A-Z]", "", shown)
     live = [part for part in re.split(r"[\r\n]", plain) if "prior TVD" not in part]
     assert max(map(width_of, live)) < 76
-    assert shown.endswith("\r\x1b[J")  # nothing live is left behind
+    assert shown.endswith("\r\x1b[K\n\x1b[K\x1b[1A\r")  # nothing live is left behind
 
 
 def watched(job: Path, **environment: str) -> str:
