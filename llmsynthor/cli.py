@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from llmsynthor import __version__
+from llmsynthor import __version__, cli_start
 from llmsynthor.errors import ExitCode, LLMSynthorError, StopRequestedError
 
 if TYPE_CHECKING:
@@ -366,6 +366,8 @@ def export(
     else:
         write_out("\n".join(files))
 
+
+app.command(rich_help_panel="Start")(cli_start.tables)
 
 model_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Local models.")
 app.add_typer(model_app, name="model", rich_help_panel="Check")

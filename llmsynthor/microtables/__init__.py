@@ -1,0 +1,1 @@
+"""Making a job and its target tables from real records (`llmsynthor tables`)."""
