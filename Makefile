@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 BENCH ?= --records 31053 1000000
 
-.PHONY: help install demo check test bench lock schema clean
+.PHONY: help install demo check test bench lock schema starters clean
 
 help: ## Show what there is to do
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,7 @@ check: install ## Check format, lint, types and generated files
 	$(BIN)/ruff check llmsynthor tests benchmarks configs
 	$(BIN)/mypy
 	$(BIN)/python -m llmsynthor schema | diff - docs/job.schema.json
+	$(BIN)/python -m llmsynthor schema --markdown | diff - docs/job-reference.md
 
 test: install ## Run all tests
 	$(BIN)/python -m pytest -q
@@ -40,8 +41,12 @@ bench: install ## Compare with other tools: DATA=folder with data/ and recording
 lock: install ## Write the lock files anew from pyproject.toml
 	for extra in "" "-dev"; do $(BIN)/python -m uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --python-version 3.11 pyproject.toml $${extra:+--group dev} -o "requirements$$extra.lock"; done
 
-schema: install ## Write docs/job.schema.json anew
+schema: install ## Write docs/job.schema.json and docs/job-reference.md anew
 	$(BIN)/python -m llmsynthor schema > docs/job.schema.json
+	$(BIN)/python -m llmsynthor schema --markdown > docs/job-reference.md
+
+starters: install ## Cut the starter jobs' tables and recordings out of configs/ anew
+	$(BIN)/python configs/make_starters.py
 
 clean: ## Remove .venv, caches and runs
 	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist runs

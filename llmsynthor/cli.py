@@ -368,6 +368,7 @@ def export(
 
 
 app.command(rich_help_panel="Start")(cli_start.tables)
+app.command(rich_help_panel="Start")(cli_start.init)
 
 model_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Local models.")
 app.add_typer(model_app, name="model", rich_help_panel="Check")
@@ -392,15 +393,25 @@ def fetch(
 
 
 @app.command(rich_help_panel="Check")
-def schema() -> None:
+def schema(
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Write the reference of all keys instead.")
+    ] = False,
+) -> None:
     """Write the JSON Schema of a job file, for editors.
 
     Example: llmsynthor schema > job.schema.json
     """
+    from llmsynthor.console import out as write_out
     from llmsynthor.console import print_json
     from llmsynthor.job import job_schema
 
-    print_json(job_schema())
+    if markdown:
+        from llmsynthor.reference import job_reference
+
+        write_out(job_reference(job_schema()))
+    else:
+        print_json(job_schema())
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:

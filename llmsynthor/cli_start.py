@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -102,5 +103,30 @@ def tables(
     fill(out, job_files(made), overwrite=overwrite)
     for line in told(made):
         say(line)
-    say(f"\nnext: llmsynthor run {out / 'job.yaml'} --set provider.model=none")
+    say(f"\nnext: llmsynthor run {shlex.quote(str(out / 'job.yaml'))} --set provider.model=none")
     write_out(str(out / "job.yaml"))
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
+    example: Annotated[
+        str, typer.Option(metavar="population|mobility|ecommerce", help="Which example.")
+    ] = "population",
+) -> None:
+    """Write a starter job with tables and recorded replies; it runs without a key.
+
+    Example: llmsynthor init my --example mobility
+    """
+    from llmsynthor.console import out as write_out
+    from llmsynthor.console import say
+    from llmsynthor.errors import JobError
+    from llmsynthor.starter import EXAMPLES, write_starter
+
+    if example not in EXAMPLES:
+        raise JobError(f"--example {example}: the examples are {', '.join(EXAMPLES)}")
+    write_starter(folder, example)
+    job, run = shlex.quote(str(folder / "job.yaml")), shlex.quote(str(folder / "run"))
+    say(f"{folder}: the {example} example, with its tables and recorded replies; next:")
+    write_out(f"llmsynthor preview {job}")
+    write_out(f"llmsynthor run {job} --out {run}")
+    write_out(f"llmsynthor explain {run} --record 0")

@@ -17,6 +17,7 @@ LAYERS = [
     "checks",
     "oddities runner",
     "askers manifest",
+    "starter reference",
     "microtables.writing",
     "microtables.account",
     "microtables.making",
