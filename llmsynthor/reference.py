@@ -20,10 +20,11 @@ def job_reference(schema: Schema) -> str:
     Args:
         schema: As `job.job_schema` gives it.
     """
-    parts = [_HEAD, _section("The job", schema)]
+    definitions = schema["$defs"]
+    parts = [_HEAD, _section("The job", schema, definitions)]
     seen: list[str] = []
-    _walk(schema, schema["$defs"], seen)
-    parts += [_section(title, schema["$defs"][title]) for title in seen]
+    _walk(schema, definitions, seen)
+    parts += [_section(title, definitions[title], definitions) for title in seen]
     return "\n\n".join(parts)
 
 
@@ -45,16 +46,24 @@ def _references(part: object) -> list[str]:
     return []
 
 
-def _section(title: str, part: Schema) -> str:
+def _section(title: str, part: Schema, definitions: dict[str, Schema]) -> str:
     needed = set(part.get("required", []))
     rows = [
         f"| `{name}` | {_cell(_kind(key))} | {_default(name, key, needed)} | "
-        f"{_cell(key.get('description', ''))} |"
+        f"{_cell(_meaning(key, definitions))} |"
         for name, key in part["properties"].items()
     ]
     about = " ".join(str(part.get("description", "")).split())
     table = ["| key | value | default | meaning |", "|---|---|---|---|", *rows]
     return "\n".join([f"## {title}", "", about, "", *table])
+
+
+def _meaning(key: Schema, definitions: dict[str, Schema]) -> str:
+    """Return a key's own description, or that of the block that it holds."""
+    own = key.get("description") or definitions.get(key.get("$ref", "").rpartition("/")[2], {}).get(
+        "description", ""
+    )
+    return str(own)
 
 
 def _cell(text: str) -> str:
@@ -78,16 +87,16 @@ def _kind(key: Schema) -> str:
             return " or ".join(dict.fromkeys(kinds))
     if "$ref" in key:
         name = key["$ref"].rpartition("/")[2]
-        return f"a [{name}](#{name.lower()})"
+        return f"[{name}](#{name.lower()})"
     if "const" in key:
         return f"`{json.dumps(key['const'])}`"
     if "enum" in key:
         return ", ".join(f"`{value}`" for value in key["enum"])
     kind = key.get("type")
     if kind == "array":
-        return f"list of {_kind(key['items']).removeprefix('a ')}"
+        return f"list of {_kind(key['items'])}"
     if kind == "object":
-        return f"mapping of names to {_kind(key['additionalProperties']).removeprefix('a ')}"
+        return f"mapping of names to {_kind(key['additionalProperties'])}"
     plain = {"string": "text", "boolean": "true or false", "integer": "whole number"}
     return plain.get(str(kind), str(kind)) + _limits(key)
 
