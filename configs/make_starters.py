@@ -16,19 +16,19 @@ CONFIGS = Path(__file__).parent
 STARTERS = CONFIGS.parent / "llmsynthor" / "starters"
 
 STARTS: dict[str, tuple[str, list[str], list[str], list[str], int]] = {
-    # starter: (example, variables, joints, held out, replies)
+    # starter: (example, variables, tables, held out, replies)
     "population": (
         "population",
-        ["age_band", "sex", "marital-status", "relationship", "education", "income"],
-        ["age_band_marital-status", "sex_relationship", "education_income"],
-        ["age_band_education", "age_band_income", "relationship_income", "sex_income"],
+        ["age_band", "sex", "marital-status", "relationship", "education", "income", "hours_band"],
+        ["hours_band", "age_band_marital-status", "sex_relationship", "education_income"],
+        ["age_band_hours_band", "age_band_income", "relationship_income", "sex_income"],
         6,
     ),
     "mobility": (
         "trips",
-        ["period", "purpose", "mode", "distance_band", "age_band", "worker"],
-        ["period_purpose", "mode_distance_band", "worker_age_band"],
-        ["mode_age_band", "period_worker", "purpose_age_band", "purpose_distance_band"],
+        ["weekday", "period", "purpose", "mode", "distance_band", "age_band", "worker"],
+        ["weekday", "period_purpose", "mode_distance_band", "worker_age_band"],
+        ["mode_age_band", "period_worker", "purpose_age_band", "weekday_purpose"],
         8,
     ),
     "ecommerce": (
@@ -60,8 +60,8 @@ def cut_reply(line: str, variables: list[str]) -> str:
 
 def make(name: str, folder: Path) -> None:
     """Write the tables and the recording of one starter into `folder`."""
-    example, variables, joints, held_out, replies = STARTS[name]
-    for kind, files in (("tables", [*variables, *joints]), ("validate", held_out)):
+    example, variables, tables, held_out, replies = STARTS[name]
+    for kind, files in (("tables", tables), ("validate", held_out)):
         (folder / kind).mkdir(parents=True, exist_ok=True)
         for file in files:
             shutil.copyfile(CONFIGS / example / kind / f"{file}.csv", folder / kind / f"{file}.csv")

@@ -23,13 +23,14 @@ _MOST_LISTED = 40
 def heading(made: MadeTables) -> list[str]:
     """Return what was made from what, for the first lines of the job."""
     name = PurePath(made.records.file).name
-    joints = [t for t in made.tables if t.role == "control" and len(t.scope) > 1]
+    control = [t for t in made.tables if t.role == "control"]
+    joints = [t for t in control if len(t.scope) > 1]
     held = [t for t in made.tables if t.role == "validate"]
     return [
         f"Made by llmsynthor {__version__} from the records of {name}; README.txt says how. "
         "No record of it is in this folder.",
         "",
-        f"{len(made.variables)} variables; {len(made.variables)} tables of one variable and "
+        f"{len(made.variables)} variables; {len(control) - len(joints)} tables of one variable and "
         f"{len(joints)} joint tables to be met, {len(held)} held out for scoring.",
         "",
         "  llmsynthor preview job.yaml    shows the tables and the first prompt; spends nothing",

@@ -202,8 +202,12 @@ def _tables(
     asked = options.strongest if options.strongest is not None else (0 if joints else usual)
     held = options.hold_out if options.hold_out is not None else usual
     control, validate = choose(ranked, joints, asked, held)
+    # an exact joint table gives its variables' own tables too; a noisy one gives them badly
+    implied = {name for scope in joints for name in scope}
+    implied |= {name for pair in control for name in pair.names}
+    alone = [v for v in variables if options.epsilon is not None or v.name not in implied]
     plan: list[tuple[tuple[str, ...], Literal["control", "validate"], float | None]] = [
-        *(((variable.name,), "control", None) for variable in variables),
+        *(((variable.name,), "control", None) for variable in alone),
         *((joint, "control", None) for joint in joints),
         *((pair.names, "control", pair.information) for pair in control),
         *((pair.names, "validate", pair.information) for pair in validate),
