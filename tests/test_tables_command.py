@@ -304,25 +304,26 @@ def test_what_cannot_be_is_said(tmp_path, capsys, text, options, message):
 
 def test_a_folder_that_is_there_is_left_alone(tmp_path, capsys):
     source, out = write_csv(tmp_path / "v.csv", people()), tmp_path / "my"
+    plain = ["--strongest", "0", "--hold-out", "0"]
     out.mkdir()
     (out / "thesis.docx").write_text("mine")
-    assert tables(source, out) == 2
-    assert tables(source, out, "--overwrite") == 2
+    assert tables(source, out, *plain) == 2
+    assert tables(source, out, *plain, "--overwrite") == 2
     assert "is not empty (`thesis.docx` is there); nothing was written" in capsys.readouterr().err
     (out / "thesis.docx").unlink()
-    assert tables(source, out) == 0
+    assert tables(source, out, *plain) == 0
     (out / "thesis.docx").write_text("mine")
-    assert tables(source, out) == 2
-    assert tables(source, out, "--overwrite", "--variables", "age,mode") == 0
+    assert tables(source, out, *plain) == 2
+    assert tables(source, out, *plain, "--overwrite", "--variables", "age,mode") == 0
     assert (out / "thesis.docx").read_text() == "mine"
     assert not (out / "tables" / "work.csv").exists()
     (out / "job.yaml").write_text("edited")
     capsys.readouterr()
-    assert tables(source, out, "--overwrite") == 2
+    assert tables(source, out, *plain, "--overwrite") == 2
     assert "job.yaml: was changed since, so it is not replaced" in capsys.readouterr().err
     (out / "job.yaml").unlink()
     (out / "tables" / "work.csv").write_text("mine")
-    assert tables(source, out, "--overwrite") == 2
+    assert tables(source, out, *plain, "--overwrite") == 2
     assert (out / "tables" / "work.csv").read_text() == "mine"
 
 
