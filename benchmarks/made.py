@@ -34,6 +34,8 @@ class Size:
         pairs: Number of tables of two variables.
         proposals: Number of recorded proposals; 0 runs without a model.
         records: Records to make.
+        zones: Categories of one more variable, `zone`; 0 leaves it out.
+        zone_tables: Number of tables of a zone and a variable.
     """
 
     variables: int = 10
@@ -41,6 +43,8 @@ class Size:
     pairs: int = 10
     proposals: int = 100
     records: int = 30_000
+    zones: int = 0
+    zone_tables: int = 0
 
 
 def write_made_job(size: Size, folder: Path, seed: int = 1) -> Path:
@@ -57,6 +61,11 @@ def write_made_job(size: Size, folder: Path, seed: int = 1) -> Path:
     scopes += [pairs[i] for i in random.permutation(len(pairs))[: size.pairs]]
     for scope in scopes:
         _write_table(people, scope, size.categories, names, folder)
+    files = [_file(scope, names) for scope in scopes]
+    variables = {name: {"type": "category", "values": _labels(size.categories)} for name in names}
+    if size.zones:
+        files += _write_zone_tables(people, size, names, folder, random)
+        variables["zone"] = {"type": "category", "values": _zone_labels(size.zones)}
     rounds = _rounds(types, share, size, names, random)
     write_replies(rounds, folder)
     job: dict[str, Any] = {
@@ -64,10 +73,8 @@ def write_made_job(size: Size, folder: Path, seed: int = 1) -> Path:
         "name": "made",
         "records": size.records,
         "seed": seed,
-        "variables": {
-            name: {"type": "category", "values": _labels(size.categories)} for name in names
-        },
-        "tables": [{"file": _file(scope, names)} for scope in scopes],
+        "variables": variables,
+        "tables": [{"file": file} for file in files],
         "dependencies": "off",
         "provider": {"model": "replay", "replies": REPLIES} if rounds else {"model": "none"},
         "engine": one_reply_an_iteration(len(rounds)),
@@ -79,6 +86,31 @@ def write_made_job(size: Size, folder: Path, seed: int = 1) -> Path:
 
 def _labels(categories: int) -> list[str]:
     return [f"c{k}" for k in range(categories)]
+
+
+def _zone_labels(zones: int) -> list[str]:
+    return [f"zone {k:04d}" for k in range(zones)]
+
+
+def _write_zone_tables(
+    people: np.ndarray, size: Size, names: list[str], folder: Path, random: np.random.Generator
+) -> list[str]:
+    """Write tables of zone and variable; zones differ in size by a factor of ten and more."""
+    weight = random.lognormal(0.0, 0.8, size.zones)
+    zone = random.choice(size.zones, len(people), p=weight / weight.sum())
+    labels = np.array(_zone_labels(size.zones))
+    files = []
+    for i in range(size.zone_tables):
+        shape = (size.zones, size.categories)
+        cell = np.ravel_multi_index((zone, people[:, i]), shape)
+        cells = np.argwhere(np.ones(shape))
+        counts = np.bincount(cell, minlength=size.zones * size.categories)
+        frame = pl.DataFrame(
+            {"zone": labels[cells[:, 0]], names[i]: [f"c{k}" for k in cells[:, 1]], "count": counts}
+        )
+        files.append(f"tables/zone_{names[i]}.csv")
+        frame.write_csv(folder / files[-1])
+    return files
 
 
 def _file(scope: tuple[int, ...], names: list[str]) -> str:

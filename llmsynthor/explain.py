@@ -15,7 +15,7 @@ from llmsynthor.errors import RunDirectoryError
 from llmsynthor.labels import count_of
 from llmsynthor.providers.promptlog import PROMPT_LOG
 from llmsynthor.providers.replay import REPLY_LOG, reply_of
-from llmsynthor.report.build import load_used
+from llmsynthor.report.used import load_used
 from llmsynthor.rundir import DamagedBatchError
 
 if TYPE_CHECKING:

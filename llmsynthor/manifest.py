@@ -19,7 +19,7 @@ from llmsynthor.jobfile import dump_job
 from llmsynthor.providers.base import OutOfRepliesError
 from llmsynthor.providers.replay import REPLY_LOG, replies_in
 from llmsynthor.providers.structured import simplest
-from llmsynthor.report.build import keep_tables
+from llmsynthor.report.used import keep_tables
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -80,6 +80,10 @@ class Table:
         """Return the target shares, sum 1, in the shape of `figures`."""
         return self.figures / self.total
 
+    def records(self, number: float) -> np.ndarray:
+        """Return how many of so many records each cell wants; whole where the figures count them."""
+        return np.asarray(self.figures * (number / self.total))
+
     @property
     def cells(self) -> int:
         """Return the number of cells."""

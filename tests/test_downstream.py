@@ -19,7 +19,7 @@ from llmsynthor.evaluation import downstream
 from llmsynthor.evaluation.microdata import read_microdata
 from llmsynthor.evaluation.quality import quality_frames
 from llmsynthor.evaluation.records import read_synthetic
-from llmsynthor.report.build import load_used
+from llmsynthor.report.used import load_used
 from llmsynthor.rundir import RunDirectory
 
 if TYPE_CHECKING:

@@ -23,8 +23,10 @@ LAYERS = [
     "microtables.making",
     "microtables.published microtables.columns microtables.strength microtables.noise",
     "microtables.bins microtables.options microtables microdata ownfiles",
-    "explain usage engine choosing state append batches materialize asking gathering focus_asking report report.build report.curve "
-    "report.page report.scenario report.preview_page attempts answered evaluation evaluation.evaluate evaluation.microdata evaluation.records "
+    "explain usage engine choosing state append batches materialize asking gathering focus_asking report report.build report.page "
+    "report.curve report.scenario report.spending report.counting report.scores report.baselines "
+    "report.ordered report.association report.zones report.used report.tableview report.charts "
+    "report.maps report.pictures report.formats report.preview_page attempts answered evaluation evaluation.evaluate evaluation.microdata evaluation.records "
     "evaluation.baselines evaluation.combinations evaluation.support evaluation.distances "
     "evaluation.downstream evaluation.quality evaluation.values exports exports.dictionary exports.export "
     "exports.records exports.target exports.mapping exports.layout exports.plain exports.activitysim "
@@ -85,6 +87,7 @@ def test_imports_run_one_way(name):
         ("typer", {"cli", "cli_start"}),
         ("rich", {"console"}),
         ("click", set()),
+        ("matplotlib", {"report.charts", "report.maps", "report.pictures"}),
     ],
 )
 def test_only_one_file_imports(library, allowed):

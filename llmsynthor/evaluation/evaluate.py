@@ -15,7 +15,8 @@ from llmsynthor.evaluation.microdata import Microdata, read_microdata
 from llmsynthor.evaluation.quality import check_sdmetrics, quality_score
 from llmsynthor.evaluation.records import effective_rows, read_synthetic
 from llmsynthor.evaluation.support import compare_support
-from llmsynthor.report.build import load_used, write_report
+from llmsynthor.report.build import write_report
+from llmsynthor.report.used import load_used
 from llmsynthor.rundir import EVALUATION
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from llmsynthor.errors import RunDirectoryError
-from llmsynthor.report.build import used_tables
+from llmsynthor.report.used import used_tables
 from llmsynthor.rundir import DamagedBatchError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Curves of a run's iterations, as points of small line charts that share their horizontal axis."""
+"""Curves of a run's iterations: what proposals and calibration came to, by iteration and by cost."""
 
 from __future__ import annotations
 
@@ -8,30 +8,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-WIDTH, HEIGHT = 260, 132
-LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 36
-_MOST_TICKS = 8
-
 _FIGURES = (
-    ("prior_tvd", "TVD of the proposals", 1.0, 4, ""),
-    ("kl", "Calibration: KL divergence", 1.0, 3, ""),
-    ("effective_share", "Calibration: effective sample", 100.0, 1, " %"),
-    ("background_share", "Calibration: background", 100.0, 1, " %"),
+    (
+        "Mean TVD before and after calibration",
+        (("prior_tvd", "before"), ("data_tvd", "after")),
+        1.0,
+        "",
+    ),
+    ("KL divergence", (("kl", ""),), 1.0, ""),
+    ("Effective sample", (("effective_share", ""),), 100.0, " %"),
+    ("Background", (("background_share", ""),), 100.0, " %"),
 )
-"""Key in a line of `iterations.jsonl`, title, factor, digits and unit of each chart."""
+"""Title, keys in a line of `iterations.jsonl` with what each is called, factor and unit."""
 
 
 @dataclass(frozen=True)
-class Point:
-    """An iteration's figure: where it stands in the chart, and what it says."""
+class Line:
+    """One line of a chart: what it is called, and its points."""
 
-    x: float
-    y: float
-    iteration: int
-    calls: int
-    cost_usd: float | None
-    value: float
-    ticked: bool
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -40,22 +37,15 @@ class Curve:
 
     Attributes:
         title: What is shown.
-        points: One for each iteration that has the figure.
-        top: The figure at the upper end of the axis; the lower end is 0.
-        digits: Decimals of the figures.
+        along: What the horizontal axis counts: `iteration`, `calls` or `US dollars`.
+        lines: At least one, each with two points or more.
         unit: Behind the figures.
     """
 
     title: str
-    points: tuple[Point, ...]
-    top: float
-    digits: int
+    along: str
+    lines: tuple[Line, ...]
     unit: str
-
-    @property
-    def path(self) -> str:
-        """Return the line's points as SVG writes them."""
-        return " ".join(f"{point.x:.1f},{point.y:.1f}" for point in self.points)
 
 
 def cumulative(iterations: Sequence[Mapping[str, Any]]) -> list[tuple[int, float | None]]:
@@ -67,31 +57,43 @@ def cumulative(iterations: Sequence[Mapping[str, Any]]) -> list[tuple[int, float
 
 
 def curves(iterations: Sequence[Mapping[str, Any]]) -> list[Curve]:
-    """Return a chart for each figure that at least two iterations have, by calls so far."""
-    so_far = cumulative(iterations)
-    whole = max((calls for calls, _ in so_far), default=0) or 1
+    """Return the charts of the figures that at least two iterations have.
+
+    The tables' distance is shown by iteration and by what was spent: US dollars where every price
+    is known and some was paid, else calls. What calibration took is shown by iteration.
+    """
+    axes = _axes(iterations)
     found = []
-    for key, title, factor, digits, unit in _FIGURES:
-        known = [
-            (entry["iteration"], calls, cost, factor * entry[key])
-            for entry, (calls, cost) in zip(iterations, so_far, strict=True)
-            if entry.get(key) is not None
-        ]
-        if len(known) < 2:
-            continue
-        top = max(value for *_, value in known) or 1.0
-        every = -(-len(known) // _MOST_TICKS)
-        points = tuple(
-            Point(
-                x=LEFT + (WIDTH - LEFT - RIGHT) * calls / whole,
-                y=TOP + (HEIGHT - TOP - BOTTOM) * (1 - value / top),
-                iteration=iteration,
-                calls=calls,
-                cost_usd=cost,
-                value=value,
-                ticked=(len(known) - 1 - position) % every == 0,  # the last always
+    for title, keys, factor, unit in _FIGURES:
+        for along, places in axes if title == _FIGURES[0][0] else axes[:1]:
+            lines = tuple(
+                line
+                for key, name in keys
+                if len((line := _line(name, iterations, places, key, factor)).x) > 1
             )
-            for position, (iteration, calls, cost, value) in enumerate(known)
-        )
-        found.append(Curve(title, points, top, digits, unit))
+            if lines:
+                found.append(Curve(title, along, lines, unit))
     return found
+
+
+def _axes(iterations: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[float]]]:
+    so_far = cumulative(iterations)
+    costs = [cost for _, cost in so_far if cost is not None]
+    by_cost = bool(costs) and len(costs) == len(so_far) and costs[-1] > 0
+    spent = ("US dollars", costs) if by_cost else ("calls", [float(calls) for calls, _ in so_far])
+    return [("iteration", [float(entry["iteration"]) for entry in iterations]), spent]
+
+
+def _line(
+    name: str,
+    iterations: Sequence[Mapping[str, Any]],
+    places: Sequence[float],
+    key: str,
+    factor: float,
+) -> Line:
+    known = [
+        (place, factor * entry[key])
+        for place, entry in zip(places, iterations, strict=True)
+        if entry.get(key) is not None
+    ]
+    return Line(name, tuple(x for x, _ in known), tuple(y for _, y in known))

@@ -1,0 +1,110 @@
+"""Counting what the parquet files of a run hold; every figure of the records starts here."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from llmsynthor.errors import RunDirectoryError
+from llmsynthor.materialize import encode_frame
+from llmsynthor.rules import violations
+
+if TYPE_CHECKING:
+    from llmsynthor.domain import Domain
+    from llmsynthor.rundir import RunDirectory
+    from llmsynthor.sampling import Sampler
+
+LARGEST_PAIR = 4_000_000
+"""Cells; two variables with more combinations than that are not counted together."""
+
+
+class Counted:
+    """What the parquet files hold.
+
+    Attributes:
+        records: How many records there are.
+        background: How many of them come from no proposal.
+        tables: Records in each cell of each table, `(cells,)`.
+        pairs: Records in each combination of two variables, by their columns in the domain.
+        violations: Records that break each rule.
+        distinct: How many records differ from one another in some variable.
+        most_alike: Size of the largest group of records that are alike in all variables.
+        repeated: Records that have a twin.
+    """
+
+    def __init__(self, sampler: Sampler) -> None:
+        sizes = sampler.domain.sizes
+        self.records = 0
+        self.background = 0
+        self.tables = [np.zeros(table.cells) for table in sampler.tables.tables]
+        self.pairs = {
+            (a, b): np.zeros((sizes[a], sizes[b]))
+            for a, b in combinations(range(len(sizes)), 2)
+            if sizes[a] * sizes[b] <= LARGEST_PAIR
+        }
+        self.violations = {rule.name: 0 for rule in sampler.rules}
+        self.distinct = self.most_alike = self.repeated = 0
+
+    def copies(self) -> dict[str, Any]:
+        """Return the report's part on records that are alike in all variables."""
+        return {
+            "distinct": self.distinct,
+            "distinct_share": self.distinct / self.records if self.records else None,
+            "records_with_a_twin": self.repeated,
+            "most_alike": self.most_alike,
+        }
+
+
+def count_records(run: RunDirectory, sampler: Sampler) -> Counted:
+    """Return the counts of a run's records.
+
+    Raises:
+        RunDirectoryError: A file is missing or damaged.
+    """
+    counted = Counted(sampler)
+    domain = sampler.domain
+    alike: pl.DataFrame | None = None
+    for index in range(len(run.batch_files())):
+        batch = run.read_batch(index)
+        if batch is None:
+            raise RunDirectoryError(
+                f"{run.batch_path(index)}: is missing, though later batches exist; where a run was "
+                "stopped amid writing, that is to be expected",
+                hint="`llmsynthor run JOB --resume` finishes the run and writes its report",
+            )
+        records, provenance = batch
+        codes = encode_frame(records, sampler)
+        counted.records += records.height
+        counted.background += provenance["proposal"].null_count()
+        for counts, table in zip(counted.tables, sampler.tables.tables, strict=True):
+            counts += table.tally(codes, domain)
+        _count_pairs(counted.pairs, codes)
+        alike = _add_alike(alike, records, domain)
+        for name, number in violations(sampler.rules, records).items():
+            counted.violations[name] += number
+    if alike is not None and alike.height:
+        groups = alike["_records"]
+        counted.distinct = alike.height
+        counted.most_alike = int(groups.max())  # type: ignore[arg-type]
+        counted.repeated = int(groups.filter(groups > 1).sum())
+    return counted
+
+
+def _count_pairs(pairs: dict[tuple[int, int], np.ndarray], codes: np.ndarray) -> None:
+    columns = [np.ascontiguousarray(codes[:, i]) for i in range(codes.shape[1])]
+    for (a, b), counts in pairs.items():
+        rows, width = counts.shape
+        both = columns[a] * np.int32(width) + columns[b]
+        counts += np.bincount(both, minlength=rows * width).reshape(rows, width)
+
+
+def _add_alike(held: pl.DataFrame | None, records: pl.DataFrame, domain: Domain) -> pl.DataFrame:
+    """Return how often each record occurs so far; memory grows with the distinct ones only."""
+    names = list(domain.names)
+    own = records.select(names).group_by(names).agg(pl.len().alias("_records"))
+    if held is None:
+        return own
+    return pl.concat([held, own]).group_by(names).agg(pl.col("_records").sum())

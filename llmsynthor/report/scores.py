@@ -1,0 +1,120 @@
+"""How near the records are to each table, beside what chance and the baselines would give."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llmsynthor.discrepancy import discrepancy, least_tae, noise_floor_tvd, tvd
+from llmsynthor.library import library_share
+from llmsynthor.maxent import independent_share
+from llmsynthor.report.baselines import maxent_shares
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmsynthor.job import Job
+    from llmsynthor.sampling import Sampler
+    from llmsynthor.tables import Table
+
+_NO_ERROR = 1e-6
+"""A TVD below this is none: the baseline's own precision."""
+
+
+def table_scores(
+    job: Job, sampler: Sampler, counts: Sequence[np.ndarray], library: Sequence[Any]
+) -> list[dict[str, Any]]:
+    """Return the measures of each table, in the job's order.
+
+    Args:
+        job: The job.
+        sampler: Its tables and rules.
+        counts: Records in each cell, by table.
+        library: The accepted proposals; empty where no model was asked.
+    """
+    tables = sampler.tables
+    maxent = maxent_shares(sampler, job.records)
+    return [
+        {
+            "name": table.name,
+            "scope": list(table.scope),
+            "role": table.role,
+            "cells": table.cells,
+            **asdict(discrepancy(table.flat_share, held)),
+            "noise_floor_tvd": noise_floor_tvd(table.share, job.records),
+            "tae_least": least_tae(table.flat_share, int(held.sum())),
+            "soft": table.is_soft,
+            "weight": table.weight,
+            **_verdict(table, held, job),
+            "baseline": {
+                "independent": tvd(table.share, independent_share(table, sampler.marginals)),
+                "maxent": _or_zero(tvd(table.share, baseline)),
+            },
+            "prior_tvd": tvd(table.share, library_share(library, table, tables))
+            if library
+            else None,
+        }
+        for table, held, baseline in zip(tables.tables, counts, maxent, strict=True)
+    ]
+
+
+def _verdict(table: Table, held: np.ndarray, job: Job) -> dict[str, Any]:
+    """Return tolerance, cells beyond their margin of error, and whether a control table passes."""
+    control = table.role == "control"
+    tolerance = job.engine.tolerance if table.tolerance is None else table.tolerance
+    beyond = _beyond_moe(table, held)
+    near = discrepancy(table.flat_share, held).tvd <= tolerance or beyond == 0
+    return {
+        "cells_beyond_moe": beyond,
+        "tolerance": tolerance if control else None,
+        "pass": bool(near) if control else None,
+    }
+
+
+def _beyond_moe(table: Table, held: np.ndarray) -> int | None:
+    """Return how many cells lie outside their margin of error; None where none is published."""
+    if table.moe is None:
+        return None
+    scale = float(held.sum()) / table.total
+    apart = np.abs(held - table.figures.ravel() * scale)
+    return int((apart > table.moe.ravel() * scale + 1.0).sum())  # records are whole
+
+
+def _or_zero(distance: float) -> float:
+    return distance if distance > _NO_ERROR else 0.0
+
+
+def summary(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the scores in a few figures: control tables, held-out tables, and their ratio."""
+    control = [s["tvd"] for s in scores if s["role"] == "control"]
+    held_out = [s["tvd"] for s in scores if s["role"] == "validate"]
+    baseline = [s["baseline"]["maxent"] for s in scores if s["role"] == "validate"]
+    known = bool(held_out) and float(np.mean(baseline)) > _NO_ERROR
+    ratio = float(np.mean(held_out) / np.mean(baseline)) if known else None
+    return {
+        "control_tvd_max": max(control),
+        "control_tvd_mean": float(np.mean(control)),
+        "validate_tvd_mean": float(np.mean(held_out)) if held_out else None,
+        "validate_maxent_mean": float(np.mean(baseline)) if held_out else None,
+        "validate_ratio": ratio,
+    }
+
+
+def gave_way(sampler: Sampler, counts: Sequence[np.ndarray]) -> list[str]:
+    """Return a sentence for each soft table that records could not meet, with its worst cell."""
+    notes = []
+    for table, held in zip(sampler.tables.tables, counts, strict=True):
+        target = table.flat_share * held.sum()
+        apart = np.abs(held - target)
+        moved = apart.sum() / 2
+        if not (table.is_soft and table.role == "control" and apart.max(initial=0.0) >= 1):
+            continue
+        cell = int(np.argmax(apart))
+        notes.append(
+            f"`{table.name}` (soft) gave way: {moved:,.0f} of {held.sum():,.0f} records are in other "
+            f"cells of it than it says; most in {table.cell_name(cell)}, which wants "
+            f"{target[cell]:,.1f} records and has {held[cell]:,.0f}"
+        )
+    return notes

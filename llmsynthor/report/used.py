@@ -1,0 +1,77 @@
+"""The tables of a run as it used them: kept in the run directory, and read back from there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from llmsynthor.errors import RunDirectoryError
+from llmsynthor.jobfile import LoadedJob, parse_job
+from llmsynthor.rules import compile_rules
+from llmsynthor.sampling import Sampler
+from llmsynthor.tables import load_tables
+
+if TYPE_CHECKING:
+    from llmsynthor.job import Job
+    from llmsynthor.rundir import RunDirectory
+    from llmsynthor.tables import TableSet
+
+TABLES_USED = "tables_used"
+
+
+def load_used(run: RunDirectory) -> tuple[Job, Sampler]:
+    """Return the job of a run, and a sampler over the tables kept in its directory.
+
+    Raises:
+        RunDirectoryError: The job that the run wrote cannot be read.
+    """
+    job, tables = used_tables(run)
+    return job, Sampler(tables, compile_rules(job.rules, tables.domain), job.seed)
+
+
+def used_tables(run: RunDirectory) -> tuple[Job, TableSet]:
+    """Return the job of a run, and the tables kept in its directory.
+
+    Raises:
+        RunDirectoryError: The job that the run wrote cannot be read.
+    """
+    path = run.path / "job.resolved.yaml"
+    try:
+        job = parse_job(path.read_text(encoding="utf-8"), path)
+    except OSError as error:
+        raise RunDirectoryError(f"{path}: cannot be read ({error.strerror})") from None
+    kept = [
+        spec.model_copy(update={"file": used_name(i), "columns": {}, "values": {}, "name": name})
+        for i, (spec, name) in enumerate(zip(job.tables, _used_names(run), strict=True))
+    ]
+    return job, load_tables(LoadedJob(job.model_copy(update={"tables": kept}), path))
+
+
+def used_name(position: int) -> str:
+    """Return where a table that the run used is kept, relative to the run directory."""
+    return f"{TABLES_USED}/{position:03d}.csv"
+
+
+def _used_names(run: RunDirectory) -> list[str]:
+    return list(run.read_json(f"{TABLES_USED}/names.json") or [])
+
+
+def keep_tables(run: RunDirectory, tables: TableSet) -> None:
+    """Write the tables as used into the run directory, so that it can be reported on anywhere."""
+    import polars as pl
+
+    for position, table in enumerate(tables.tables):
+        cells = [np.unravel_index(cell, table.figures.shape) for cell in range(table.cells)]
+        columns = {
+            name: [table.labels[axis][int(cell[axis])] for cell in cells]
+            for axis, name in enumerate(table.scope)
+        }
+        measures = {table.measure: table.figures} | (
+            {} if table.moe is None else {"moe": table.moe}
+        )
+        for name, array in measures.items():
+            columns[name] = [repr(float(x)) for x in array.ravel()]
+        frame = pl.DataFrame(columns)
+        run.write_text(used_name(position), frame.write_csv())
+    run.write_json(f"{TABLES_USED}/names.json", [table.name for table in tables.tables])
