@@ -44,9 +44,26 @@ def commands(page: Path) -> list[str]:
     return found
 
 
-def lay_out(folder: Path) -> None:
-    """Put into `folder` what the pages speak of: `configs/` and a survey of one's own."""
+def shown_files(page: Path) -> dict[str, str]:
+    """Return the files that a page shows: a block after a line that names one in backticks."""
+    text = page.read_text(encoding="utf-8")
+    found = {}
+    for block in FENCE.finditer(text):
+        before = text[: block.start()].rstrip().rpartition("\n")[2]
+        names = re.findall(r"`([\w-]+\.(?:yaml|csv))`", before)
+        if block[1] in {"yaml", "text", "csv"} and names:
+            found.setdefault(names[-1], block[2])
+    return found
+
+
+def lay_out(folder: Path, page: Path) -> None:
+    """Put into `folder` what a page speaks of: `configs/`, a survey, its own files, runs/trips."""
     (folder / "configs").symlink_to(ROOT / "configs")
+    for name, text in shown_files(page).items():
+        (folder / name).write_text(text, encoding="utf-8")
+    if any("runs/trips" in command for command in commands(page)):
+        plain = ["--set", "provider.model=none"]
+        assert main(["run", "configs/trips.yaml", "--out", "runs/trips", "-q", *plain]) == 0
     draw = random.Random(1)
     with (folder / "survey.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -61,8 +78,8 @@ def lay_out(folder: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_the_commands_of_a_page_run(page, tmp_path, monkeypatch):
-    lay_out(tmp_path)
     monkeypatch.chdir(tmp_path)
+    lay_out(tmp_path, page)
     for command in commands(page):
         if command not in NOT_RUN:
             words = [word for word in shlex.split(command)[1:] if word != ">"]
