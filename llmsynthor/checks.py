@@ -110,7 +110,8 @@ def prepare(
         raise InputError.of(found.problems)
     loaded = model.loaded
     hashes, absent = _hashes(loaded)
-    warnings = odd_things(loaded.job, tables, sampler.rules)
+    everything = use == "validate"
+    warnings = odd_things(loaded.job, tables, sampler.rules, all_of_them=everything)
     placed = tuple(loaded.placed(warning) for warning in warnings)
     return Prepared(loaded, sampler, templates, hashes, model.words, placed, model.refused, absent)
 

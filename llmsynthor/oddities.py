@@ -24,7 +24,9 @@ _MOST_OF_A_KIND = 5
 _MOST_IMPLIED = 3
 
 
-def odd_things(job: Job, tables: TableSet, rules: Sequence[Rule]) -> list[Problem]:
+def odd_things(
+    job: Job, tables: TableSet, rules: Sequence[Rule], *, all_of_them: bool = True
+) -> list[Problem]:
     """Return what is odd in a job that can run, at most a few of each kind.
 
     Args:
@@ -37,7 +39,7 @@ def odd_things(job: Job, tables: TableSet, rules: Sequence[Rule]) -> list[Proble
         _in_no_table(tables),
         _never(tables),
         _in_one_table_only(tables),
-        _implied(tables),
+        _implied(tables) if all_of_them else iter(()),
         _idle_rules(tables, rules),
     ):
         some = list(kind)
