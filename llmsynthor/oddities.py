@@ -33,6 +33,7 @@ def odd_things(
         job: The job.
         tables: Its tables.
         rules: Its rules, in the job's order.
+        all_of_them: Whether to tell of what is common and costs nothing, too.
     """
     found: list[Problem] = []
     for kind in (
