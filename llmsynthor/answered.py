@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import takewhile
 
 _FOCUS = "# Your focus"
 _TARGET = "# The kind of record that is wanted"
 _GAPS = "# Where the proposals so far fall short"
 _LOOK = "# No table says how this goes with the wanted kind"
-_GAP_MARKS = ("target ", "now ")
+_FULL = "Already too frequent:"
+_GAP_MARK = ": target "
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,9 @@ def read_guidance(prompt: str) -> Guidance:
     Example:
         >>> read_guidance("# Your focus\nhow age, mode go together\n\n# Form").focus
         'how age, mode go together'
+        >>> text = "# Where the proposals so far fall short of the tables\nThere are no proposals yet."
+        >>> read_guidance(text + "\n- a=b: target 60.0 %\nAlready too frequent:\n- a=c: target 4 %").gaps
+        ('a=b: target 60.0 %',)
     """
     lines = prompt.split("\n")
     focus = " ".join(_section(lines, _FOCUS)) or None
@@ -37,9 +42,9 @@ def read_guidance(prompt: str) -> Guidance:
     if focus is None and target:
         look = _section(lines, _LOOK)
         focus = f"records with {', '.join(target)}" + (f"; and their {look[0]}" if look else "")
-    named = [line.removeprefix("- ") for line in _section(lines, _GAPS) if line.startswith("- ")]
-    short = [gap for gap in named if all(mark in gap for mark in _GAP_MARKS) and " (+" in gap]
-    return Guidance(focus, tuple(short))
+    below = takewhile(lambda line: line != _FULL, _section(lines, _GAPS))
+    short = [line.removeprefix("- ") for line in below if line.startswith("- ")]
+    return Guidance(focus, tuple(gap for gap in short if _GAP_MARK in gap))
 
 
 def _section(lines: list[str], heading: str) -> list[str]:

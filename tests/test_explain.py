@@ -121,7 +121,7 @@ def test_the_text_names_everything_a_reader_asks_for(asked, capsys):
         "\nreply: repair 0 in replies.jsonl, key ",
         "11 + 7 tokens, cost unknown\n",
         "\nguidance: the shortfall at age=18-39, work=yes (asked again, as the first answer could not be used)\n",
-        "\nit was shown: work=yes: target 66.7 %, now 0.0 %",
+        "\nit was shown: work=yes: target 66.7 %; mode=car: target 50.0 %",
         "\n`--prompt` shows the whole prompt\n",
     ):
         assert words in out
