@@ -86,7 +86,7 @@ def count_records(run: RunDirectory, sampler: Sampler) -> Counted:
         for name, number in violations(sampler.rules, records).items():
             counted.violations[name] += number
     if alike is not None and alike.height:
-        groups = alike["_records"]
+        groups = alike["records"]
         counted.distinct = alike.height
         counted.most_alike = int(groups.max())  # type: ignore[arg-type]
         counted.repeated = int(groups.filter(groups > 1).sum())
@@ -103,8 +103,12 @@ def _count_pairs(pairs: dict[tuple[int, int], np.ndarray], codes: np.ndarray) ->
 
 def _add_alike(held: pl.DataFrame | None, records: pl.DataFrame, domain: Domain) -> pl.DataFrame:
     """Return how often each record occurs so far; memory grows with the distinct ones only."""
-    names = list(domain.names)
-    own = records.select(names).group_by(names).agg(pl.len().alias("_records"))
+    # by number: polars takes a name such as `^age$` for a pattern
+    names = [f"v{i}" for i in range(len(domain.names))]
+    columns = [
+        records.get_column(name).alias(n) for name, n in zip(domain.names, names, strict=True)
+    ]
+    own = pl.DataFrame(columns).group_by(names).agg(pl.len().alias("records"))
     if held is None:
         return own
-    return pl.concat([held, own]).group_by(names).agg(pl.col("_records").sum())
+    return pl.concat([held, own]).group_by(names).agg(pl.col("records").sum())
