@@ -560,9 +560,9 @@ def test_zones_show_errors_as_populationsim_does() -> None:
     page = render_page(make_report([], zones=[make_zones()]), [], [], [])
     text = text_of(page)
     assert '<a href="#zones">' in page
-    assert f"size=1 zone 40 800.0 804 {MINUS}0.25 1.50 1.25" in text
+    assert f"size=1 zone 40 800 804 {MINUS}0.25 1.50 1.25" in text
     assert f"zone 0.50 4.00 12.00 2 {MINUS}0.25 1.25" in text
-    assert "zone 25.0 28 12.00 b 0.0 1 nobody wanted" in text
+    assert "zone 25 28 12.00 b 0 1 nobody wanted" in text
 
 
 def test_copies_and_attempts_are_told(page: str) -> None:
