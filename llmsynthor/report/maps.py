@@ -30,8 +30,8 @@ _WIDTH, _HEIGHT = 180.0, 400.0
 _CELL = 22.0, 17.6
 """Largest width and height of a cell, in CSS pixels."""
 _MATRIX_CELL, _MATRIX_SIDE, _MATRIX_SHADE = 26.0, 360.0, 0.75
-_LABEL_APART = FONT_PX + 2.0
-_LEAST_SLANTED = _LABEL_APART * 1.42
+_LABEL_APART = FONT_PX + 1.0
+_LEAST_SLANTED = (FONT_PX + 2.0) * 1.42
 """Pixels from one slanted label to the next; where there is less, labels stand upright."""
 
 
