@@ -60,6 +60,10 @@ def cut(name: str, values: np.ndarray, kind: NumberKind, decimals: int, how: str
         JobError: `how` cannot be read, or gives no or too many bins.
     """
     step = 1.0 if kind == "integer" else 10.0**-decimals
+    # the least and the largest value are those of single records: limits are rounded outwards
+    spread = float(values.max() - values.min())
+    if kind == "number" and spread > 0:
+        step = max(step, 10.0 ** (math.floor(math.log10(spread)) - 1))
     low = math.floor(float(values.min()) / step + 1e-6) * step
     high = math.ceil(float(values.max()) / step - 1e-6) * step
     low, high = _tidy(low), _tidy(high)
