@@ -5,7 +5,7 @@ from the marginals alone, so that nearly every cell of every joint table is off 
 there can be to show. `page` is the time to render `report.html`; `figures` is the time to recount
 the records and to fit the baselines, which depends on the job and not on the page.
 
-Example: python benchmarks/report_size.py --zones 781 --records 100000 --keep /tmp/report
+Example: python benchmarks/report_size.py --zones 781 --records 100000 --keep report
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -426,6 +427,9 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code: the one place that maps errors to codes."""
     import threading
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # labels may not fit the terminal's encoding
+            stream.reconfigure(errors="backslashreplace")
     old = {}
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):

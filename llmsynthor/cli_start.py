@@ -112,6 +112,9 @@ def init(
     example: Annotated[
         str, typer.Option(metavar="population|mobility|ecommerce", help="Which example.")
     ] = "population",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what this command wrote there before.")
+    ] = False,
 ) -> None:
     """Write a starter job with tables and recorded replies; it runs without a key.
 
@@ -124,7 +127,7 @@ def init(
 
     if example not in EXAMPLES:
         raise JobError(f"--example {example}: the examples are {', '.join(EXAMPLES)}")
-    write_starter(folder, example)
+    write_starter(folder, example, overwrite=overwrite)
     job, run = shlex.quote(str(folder / "job.yaml")), shlex.quote(str(folder / "run"))
     say(f"{folder}: the {example} example, with its tables and recorded replies; next:")
     write_out(f"llmsynthor preview {job}")

@@ -17,19 +17,20 @@ EXAMPLES = ("population", "mobility", "ecommerce")
 SCHEMA = "job.schema.json"
 
 
-def write_starter(folder: Path, example: str) -> None:
+def write_starter(folder: Path, example: str, *, overwrite: bool = False) -> None:
     """Write a starter job with its tables and recording, and the schema that its editor line names.
 
     Args:
         folder: New or empty.
         example: One of `EXAMPLES`.
+        overwrite: Whether what was written there before may be replaced.
 
     Raises:
         FolderError: There is something in the folder, or it cannot be written.
     """
     files = _files(resources.files("llmsynthor") / "starters" / example, "")
     schema = json.dumps(job_schema(), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-    fill(folder, {**files, SCHEMA: schema})
+    fill(folder, {**files, SCHEMA: schema}, overwrite=overwrite)
 
 
 def _files(place: Traversable, prefix: str) -> dict[str, bytes | str]:
