@@ -41,9 +41,7 @@ def explain(run: RunDirectory, number: int) -> dict[str, Any]:
     Raises:
         RunDirectoryError: There is no run, no such record, or nothing that says where it came from.
     """
-    manifest = run.read_json("manifest.json")
-    if manifest is None:
-        raise RunDirectoryError(f"{run.path}: holds no run (there is no manifest.json)")
+    manifest = run.manifest()
     index, row = _place(run, number)
     record, iteration, source = _read(run, index, row)
     _, sampler = load_used(run)

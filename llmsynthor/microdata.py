@@ -11,17 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from llmsynthor.errors import InputError
+from llmsynthor.errors import MicrodataError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _SEPARATORS = ",;\t|"
 _SNIFFED = 1 << 20
-
-
-class MicrodataError(InputError):
-    """The file of real records must change, or an option must say how to read it."""
 
 
 @dataclass(frozen=True, eq=False)

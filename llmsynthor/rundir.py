@@ -205,6 +205,17 @@ class RunDirectory:
                 f"{path}: cannot be read ({error})", hint="`--overwrite` starts the run anew"
             ) from None
 
+    def manifest(self) -> dict[str, Any]:
+        """Return what the run here is.
+
+        Raises:
+            RunDirectoryError: There is no run here, or its manifest is damaged.
+        """
+        found = self.read_json("manifest.json")
+        if found is None:
+            raise RunDirectoryError(f"{self.path}: holds no run (there is no manifest.json)")
+        return found
+
     def clear(self) -> None:
         """Remove what a run wrote, and nothing else."""
         for folder in ("data", "provenance"):

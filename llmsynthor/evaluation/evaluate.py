@@ -108,9 +108,7 @@ def evaluate(
 
 
 def _finished(run: RunDirectory) -> dict[str, Any]:
-    manifest = run.read_json("manifest.json")
-    if manifest is None:
-        raise RunDirectoryError(f"{run.path}: holds no run (there is no manifest.json)")
+    manifest = run.manifest()
     if manifest["status"] != "complete":
         raise RunDirectoryError(
             f"{run.path}: the run is not finished (its status is {manifest['status']}), and its "

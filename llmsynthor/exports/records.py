@@ -84,9 +84,7 @@ def open_records(run: RunDirectory, *, partial: bool, provenance: bool) -> Recor
     Raises:
         RunDirectoryError: There is no run, or not all of its records.
     """
-    manifest = run.read_json("manifest.json")
-    if manifest is None:
-        raise RunDirectoryError(f"{run.path}: holds no run (there is no manifest.json)")
+    manifest = run.manifest()
     job, tables = used_tables(run)
     numbers = [int(path.stem) for path in run.batch_files()]
     gap = next((i for i, number in enumerate(numbers) if i != number), None)

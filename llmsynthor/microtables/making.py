@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from llmsynthor.errors import JobError
-from llmsynthor.microdata import MicrodataError, row_weights
+from llmsynthor.errors import JobError, MicrodataError
+from llmsynthor.microdata import row_weights
 from llmsynthor.microtables.columns import Column, LeftOut, understand
 from llmsynthor.microtables.noise import (
     expected_size,

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from llmsynthor.calibration import calibrate
-from llmsynthor.controls import controls_of_all
-from llmsynthor.maxent import Factor, MaximumEntropy, TooLargeError
-from llmsynthor.rules import allowed_share
+from llmsynthor.evaluation.baselines import SampledMaximumEntropy, maximum_entropy
+from llmsynthor.maxent import TooLargeError
 
 if TYPE_CHECKING:
-    from llmsynthor.sampling import Sampler
-    from llmsynthor.tables import Table
+    import numpy as np
 
-_SAMPLE = 300_000
+    from llmsynthor.sampling import Sampler
 
 
 def maxent_shares(sampler: Sampler, records: int) -> list[np.ndarray]:
@@ -28,28 +23,10 @@ def maxent_shares(sampler: Sampler, records: int) -> list[np.ndarray]:
         sampler: Tables and rules of the job.
         records: How many records the job asks for.
     """
-    if any(table.is_soft for table in sampler.tables.control):
-        return _sampled_maxent(sampler, records)
-    factors: list[Factor] = []
-    for rule in sampler.rules:
-        allowed = allowed_share(rule, sampler.domain)
-        if allowed is None:
-            return _sampled_maxent(sampler, records)
-        factors.append((rule.scope, allowed))
+    tables = sampler.tables.tables
+    baseline = maximum_entropy(sampler, records)
     try:
-        fitted = MaximumEntropy(sampler.tables, factors)
-        return [fitted.margin(table) for table in sampler.tables.tables]
-    except TooLargeError:
-        return _sampled_maxent(sampler, records)
-
-
-def _sampled_maxent(sampler: Sampler, records: int) -> list[np.ndarray]:
-    candidates, _ = sampler.candidates([], 1.0, _SAMPLE, 0)
-    controls = controls_of_all(sampler.tables.control, records, candidates.codes, sampler.domain)
-    weights = calibrate(controls, candidates.prior).weights
-    return [_weighted(table, candidates.codes, weights, sampler) for table in sampler.tables.tables]
-
-
-def _weighted(table: Table, codes: np.ndarray, weights: np.ndarray, sampler: Sampler) -> np.ndarray:
-    held = table.tally(codes, sampler.domain, weights)
-    return np.asarray((held / held.sum()).reshape(table.share.shape))
+        return [baseline.share(table) for table in tables]
+    except TooLargeError:  # it fits, but a table's margin cannot be had
+        sampled = SampledMaximumEntropy(sampler, records)
+        return [sampled.share(table) for table in tables]

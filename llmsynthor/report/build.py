@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from llmsynthor import __version__
 from llmsynthor.dependencies import cover
-from llmsynthor.errors import RunDirectoryError
 from llmsynthor.exports.dictionary import write_dictionary
 from llmsynthor.library import read_library
 from llmsynthor.report.association import association_part
@@ -112,9 +111,7 @@ def build_report(
 
 
 def _read(run: RunDirectory) -> _Sources:
-    manifest = run.read_json("manifest.json")
-    if manifest is None:
-        raise RunDirectoryError(f"{run.path}: holds no run (there is no manifest.json)")
+    manifest = run.manifest()
     job, sampler = load_used(run)
     lines = run.lines("iterations.jsonl")
     return _Sources(

@@ -1,4 +1,4 @@
-"""How the report writes figures and labels: the filters of its templates."""
+"""How pages write figures and labels: their templates, and the filters of these."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ import base64
 import hashlib
 import math
 import re
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from llmsynthor.labels import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from jinja2 import Template
 
 UNKNOWN = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
@@ -80,6 +88,19 @@ def plural(count: int, noun: str, many: str | None = None) -> str:
 def csp_hash(script: str) -> str:
     """Return what lets this script, and no other, run under the page's content policy."""
     return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
+
+
+def template(name: str, filters: Mapping[str, Callable[..., Any]]) -> Template:
+    """Return a template of a page, with its filters; what it is given is escaped."""
+    environment = Environment(
+        loader=PackageLoader("llmsynthor", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= filters
+    return environment.get_template(name)
 
 
 FILTERS = {

@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from llmsynthor.report.charts import (
     cumulative_chart,
     histogram,
@@ -14,7 +12,7 @@ from llmsynthor.report.charts import (
     whiskers,
 )
 from llmsynthor.report.curve import cumulative, curves
-from llmsynthor.report.formats import FILTERS, label, number, whole
+from llmsynthor.report.formats import FILTERS, label, number, template, whole
 from llmsynthor.report.maps import association_matrix
 from llmsynthor.report.pictures import Pictures
 from llmsynthor.report.tableview import PICTURED, TableView, largest, table_blocks
@@ -105,15 +103,7 @@ def _content(
 
 @cache
 def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("llmsynthor", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= FILTERS
-    return environment.get_template("page.html.j2")
+    return template("page.html.j2", FILTERS)
 
 
 def _scored(report: Mapping[str, Any], role: str) -> list[dict[str, Any]]:

@@ -6,13 +6,12 @@ import json
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from llmsynthor import __version__
 from llmsynthor.labels import count_of, printable
+from llmsynthor.report.formats import label, template, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from jinja2 import Template
 
@@ -27,32 +26,19 @@ def render_preview(found: Mapping[str, Any]) -> str:
         found: What `preview` returned.
     """
     page = _template().render(found=found, version=__version__, pairs_shown=PAIRS_SHOWN)
-    return page.encode("utf-8", "replace").decode("utf-8")  # no file holds half a surrogate pair
+    return whole(page)
 
 
 @cache
 def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("llmsynthor", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "label": _label,
+    filters: dict[str, Callable[..., Any]] = {
+        "label": label,
         "text": _text,
         "values": _values,
         "plural": count_of,
         "money": _money,
     }
-    return environment.get_template("preview.html.j2")
-
-
-def _label(text: object, longest: int = 160) -> str:
-    """Return a label on one line: never empty, never a page long."""
-    shown = printable(str(text)).strip() or "(blank)"
-    return shown if len(shown) <= longest else f"{shown[:longest].rstrip()}…"
+    return template("preview.html.j2", filters)
 
 
 def _text(text: object) -> str:
@@ -62,7 +48,7 @@ def _text(text: object) -> str:
 
 def _values(value: object) -> str:
     """Return what a proposal says of a variable, as it was written."""
-    return _label(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), 400)
+    return label(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), 400)
 
 
 def _money(value: float | None) -> str:
