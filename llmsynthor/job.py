@@ -9,84 +9,12 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, model_validator
 
-from llmsynthor.options import given_in_vain
+from llmsynthor.consistency import inconsistencies
+from llmsynthor.jobvariables import JobModel, VariableSpec
 
 PROVIDERS_WITHOUT_CALLS = ("none", "replay")
-
-
-class JobModel(BaseModel):
-    """Base of all parts of a job: unknown keys are errors, values are taken as written."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class CategoryVariable(JobModel):
-    """A variable with a list of categories."""
-
-    type: Literal["category"] = Field(description="A list of categories.")
-    values: list[str] = Field(
-        min_length=1,
-        description="The categories; quote numbers and yes/no.",
-        examples=[["car", "bus"]],
-    )
-    ordered: bool = Field(False, description="Whether the order of `values` means something.")
-    description: str = Field("", description="What it means; goes into the prompt.")
-
-    @model_validator(mode="after")
-    def _distinct(self) -> CategoryVariable:
-        repeated = sorted({value for value in self.values if self.values.count(value) > 1})
-        if repeated:
-            raise ValueError(f"the category `{repeated[0]}` is given twice")
-        return self
-
-
-class _Limits(JobModel):
-    unit: str = Field("", description="Unit, for example `years`; goes into the prompt.")
-    description: str = Field("", description="What it means; goes into the prompt.")
-
-
-class IntegerVariable(_Limits):
-    """A variable with whole numbers; its bins come from the tables."""
-
-    type: Literal["integer"] = Field(description="Whole numbers from `min` to `max`.")
-    min: int = Field(description="Smallest value.", examples=[0])
-    max: int = Field(description="Largest value; open bins such as `65+` end here.", examples=[100])
-
-    @model_validator(mode="after")
-    def _ordered(self) -> IntegerVariable:
-        if self.min > self.max:
-            raise ValueError(f"min {self.min} is above max {self.max}")
-        return self
-
-
-class NumberVariable(_Limits):
-    """A variable with real numbers; its bins come from the tables."""
-
-    type: Literal["number"] = Field(description="Real numbers from `min` to `max`.")
-    min: float = Field(description="Smallest value.", allow_inf_nan=False, examples=[0])
-    max: float = Field(
-        description="Largest value; open bins end here.", allow_inf_nan=False, examples=[100]
-    )
-    decimals: int = Field(2, ge=0, le=12, description="Digits after the point in the records.")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> NumberVariable:
-        if self.min >= self.max:
-            raise ValueError(f"min {self.min} is not below max {self.max}")
-        return self
-
-
-VariableSpec = Annotated[
-    CategoryVariable | IntegerVariable | NumberVariable, Field(discriminator="type")
-]
 
 
 class TableSpec(JobModel):
@@ -388,87 +316,6 @@ class Job(JobModel):
     def released(self) -> tuple[str, ...]:
         """Return the names of the tables that the scenario frees."""
         return tuple(dict.fromkeys(self.scenario.release)) if self.scenario else ()
-
-
-def inconsistencies(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
-    """Return where parts of a job, each right by itself, do not fit: the place and what is wrong."""
-    return [*_bad_names(job), *_bad_groups(job), *_bad_release(job), *given_in_vain(job)]
-
-
-def _bad_names(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
-    found: list[tuple[tuple[str | int, ...], str]] = [
-        (("variables", name), f"`{name}` cannot name a variable: tables use it")
-        for name in sorted({"count", "share", "moe"} & set(job.variables))
-    ]
-    names = [rule.name for rule in job.rules]
-    found += [
-        (("rules", i), f"two rules are named `{name}`")
-        for i, name in enumerate(names)
-        if names.index(name) < i
-    ]
-    if all(table.role == "validate" for table in job.tables):
-        found.append((("tables",), "no table has `role: control`, so nothing would be met"))
-    return found
-
-
-def _bad_groups(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
-    if isinstance(job.dependencies, str):
-        return []
-    return [
-        (("dependencies", i, j), f"`{name}` is no variable (variables: {', '.join(job.variables)})")
-        for i, group in enumerate(job.dependencies)
-        for j, name in enumerate(group)
-        if name not in job.variables
-    ]
-
-
-def _bad_release(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
-    roles = {table.known_as: table.role for table in job.tables}
-    found: list[tuple[tuple[str | int, ...], str]] = []
-    for i, name in enumerate(job.scenario.release if job.scenario else ()):
-        at = ("scenario", "release", i)
-        if name not in roles:
-            found.append((at, f"`{name}` is no table (tables: {', '.join(roles)})"))
-        elif roles[name] == "validate":
-            found.append((at, f"`{name}` has `role: validate` and is not met anyway"))
-    control = {name for name, role in roles.items() if role == "control"}
-    if control and control <= set(job.released):
-        message = "every control table is freed, so nothing would be met"
-        found.append((("scenario", "release"), message))
-    return found
-
-
-UNFINGERPRINTED: dict[str, str] = {
-    "budget": "a limit stops a run; it does not change what a reply turns into",
-    "provider.concurrency": "replies are used in the order of asking, not of arrival",
-    "provider.rpm": "when a call is made does not change its reply",
-    "provider.tpm": "when a call is made does not change its reply",
-    "provider.timeout_s": "waiting longer does not change a reply",
-    "provider.retries": "trying again does not change a reply",
-    "provider.api_key_env": "another key buys the same reply",
-    "provider.price_per_mtok": "what a call costs does not change its reply",
-}
-"""Keys that may change between attempts of one run, each with the reason."""
-
-
-def fingerprinted(job: Job) -> dict[str, Any]:
-    """Return the job as flat `dotted.key -> value`, without the keys in `UNFINGERPRINTED`."""
-    flat: dict[str, Any] = {}
-    _flatten("", job.model_dump(mode="json"), flat)
-    excluded = tuple(UNFINGERPRINTED)
-    return {
-        key: value
-        for key, value in flat.items()
-        if not any(key == name or key.startswith(f"{name}.") for name in excluded)
-    }
-
-
-def _flatten(prefix: str, value: Any, into: dict[str, Any]) -> None:  # noqa: ANN401 - any JSON value
-    if isinstance(value, dict) and value:
-        for key, inner in value.items():
-            _flatten(f"{prefix}.{key}" if prefix else str(key), inner, into)
-    else:
-        into[prefix] = value
 
 
 def job_schema() -> dict[str, Any]:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from llmsynthor.consistency import inconsistencies
 from llmsynthor.errors import JobError, Problem
-from llmsynthor.job import Job, RuleSpec, TableSpec, VariableSpec, inconsistencies
+from llmsynthor.job import Job, RuleSpec, TableSpec
 from llmsynthor.jobkeys import nearest
+from llmsynthor.jobvariables import VariableSpec
 from llmsynthor.jobwords import bad_key, describe_all
 from llmsynthor.jobyaml import Nodes, read_nodes, read_value
 from llmsynthor.labels import clean

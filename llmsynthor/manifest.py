@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from llmsynthor import __version__
 from llmsynthor.attempts import seconds_used
 from llmsynthor.engine import ITERATIONS
-from llmsynthor.job import fingerprinted
+from llmsynthor.fingerprint import fingerprinted
 from llmsynthor.jobfile import dump_job
 from llmsynthor.providers.base import OutOfRepliesError
 from llmsynthor.providers.replay import REPLY_LOG, replies_in

@@ -18,7 +18,7 @@ from llmsynthor.errors import (
     StopRequestedError,
 )
 from llmsynthor.exports.dictionary import DICTIONARY
-from llmsynthor.job import fingerprinted
+from llmsynthor.fingerprint import fingerprinted
 from llmsynthor.jobfile import parse_job
 from llmsynthor.manifest import (
     FINGERPRINT_VERSION,

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from llmsynthor.job import TableSpec, VariableSpec
+    from llmsynthor.job import TableSpec
+    from llmsynthor.jobvariables import VariableSpec
 
 _FIGURES = ("count", "share")
 _MOE = "moe"

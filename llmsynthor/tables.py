@@ -25,8 +25,8 @@ from llmsynthor.tablefile import RawTable, read_raw_table
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
 
-    from llmsynthor.job import VariableSpec
     from llmsynthor.jobfile import LoadedJob
+    from llmsynthor.jobvariables import VariableSpec
 
 Role = Literal["control", "validate", "released"]
 

@@ -6,7 +6,7 @@ import pytest
 from engine_world import JOB, load
 
 from llmsynthor.errors import JobError
-from llmsynthor.job import fingerprinted
+from llmsynthor.fingerprint import fingerprinted
 from llmsynthor.jobfile import dump_job, load_job, parse_job
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from llmsynthor.exports.target import ExportError
-from llmsynthor.job import JobModel
 from llmsynthor.jobfile import load_yaml
+from llmsynthor.jobvariables import JobModel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
