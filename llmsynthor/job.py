@@ -45,6 +45,11 @@ class TableSpec(JobModel):
         description="How strongly this table holds among soft tables that disagree: one of weight "
         "2 gives way half as much as one of weight 1.",
     )
+    counts: Literal["records", "members"] | None = Field(
+        None,
+        description="What the figures count, in a job with `members`; default: `members` where "
+        "the table has a variable of theirs, else `records`.",
+    )
     columns: dict[str, str] = Field(
         default_factory=dict,
         description="Column of the file -> variable, `count`, `share` or `moe` (margin of error).",
@@ -83,6 +88,34 @@ class TableSpec(JobModel):
     def known_as(self) -> str:
         """Return the table's name: as given, or the file's."""
         return self.name or PurePath(self.file).stem
+
+
+class MembersSpec(JobModel):
+    """Members of each record: the persons of a household, the trips of a diary."""
+
+    name: str = Field(
+        "member",
+        pattern=r"^[A-Za-z][A-Za-z0-9_]*$",
+        description="What a member is called; names its number in the data.",
+        examples=["person"],
+    )
+    of: str = Field(
+        "record",
+        pattern=r"^[A-Za-z][A-Za-z0-9_]*$",
+        description="What a record is called; names its key in the data.",
+        examples=["household"],
+    )
+    size: str = Field(
+        min_length=1,
+        description="The variable of the record that is the number of its members: an integer, or "
+        "categories that are whole numbers.",
+        examples=["size"],
+    )
+    variables: dict[str, VariableSpec] = Field(
+        min_length=1,
+        description="Name -> variable of a member.",
+        examples=[{"sex": {"type": "category", "values": ["female", "male"]}}],
+    )
 
 
 class Scenario(JobModel):
@@ -288,6 +321,11 @@ class Job(JobModel):
         description="Name -> variable.",
         examples=[{"age": {"type": "integer", "min": 18, "max": 90}}],
     )
+    members: MembersSpec | None = Field(
+        None,
+        description="Members of each record, with variables of their own, such as the persons of "
+        "households; see docs/members.md.",
+    )
     tables: list[TableSpec] = Field(
         min_length=1, description="The target tables.", examples=[[{"file": "tables/age.csv"}]]
     )
@@ -311,6 +349,11 @@ class Job(JobModel):
         if problems:
             raise ValueError("; ".join(message for _, message in problems))
         return self
+
+    @property
+    def all_variables(self) -> dict[str, VariableSpec]:
+        """Return the variables of records and of members, by name."""
+        return self.variables | (self.members.variables if self.members else {})
 
     @property
     def released(self) -> tuple[str, ...]:

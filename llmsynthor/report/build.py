@@ -86,7 +86,7 @@ def build_report(
             table.role,
             table.scope,
             table.labels,
-            table.records(max(counted.records, 1)),
+            table.wanted(max(counted.records, 1)),
             held[table.name],
         )
         for table in tables.tables
