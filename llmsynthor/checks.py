@@ -154,6 +154,8 @@ def _rules(found: _Findings, tables: TableSet, gaps: Gaps) -> tuple[Rule, ...] |
 def _feasible(tables: TableSet, rules: tuple[Rule, ...], job: Job) -> Sampler:
     """Return a sampler that knows records which the tables need, if they can be met at all."""
     sampler = Sampler(tables, rules, job.seed)
+    if tables.members is not None:  # the linear programs are over records without members
+        return sampler
     known = check_feasible(sampler, job.records)
     return Sampler(tables, rules, job.seed, known) if len(known) else sampler
 

@@ -84,8 +84,9 @@ class Materializer:
         self._numeric = bool(sampler.curves)
         names = {v.name for v in sampler.domain.variables if v.is_numeric}
         self._rules = [rule for rule in sampler.rules if names & set(rule.scope)]
-        most = max(library, default=BACKGROUND)
-        limits = [sampler.limits(library.get(number)) for number in range(BACKGROUND, most + 1)]
+        layouts = {layout.id: layout for layout in sampler.layouts(list(library.values()))}
+        most = max(layouts, default=BACKGROUND)
+        limits = [sampler.limits(layouts.get(number)) for number in range(BACKGROUND, most + 1)]
         self._limits = np.stack(limits)  # row 0 is the background
 
     def codes(self, rows: np.ndarray) -> np.ndarray:
@@ -108,16 +109,17 @@ class Materializer:
         source = self._sources(rows, random)
         codes = self._candidates.codes[rows]
         if not self._numeric:
-            return self._sampler.frame(codes, np.empty((len(rows), 0))), source
+            frame = self._sampler.frame(codes, np.empty((len(rows), 0)))
+            return frame, self._sampler.proposal_of(source)
         limits = self._limits[source - BACKGROUND]
         low, high = limits[:, 0], limits[:, 1]
         position = self._sampler.draw_positions(codes, low, high, random)
         frame = self._sampler.frame(codes, position)
         wrong = np.flatnonzero(broken_mask(self._rules, frame))
-        if not len(wrong):
-            return frame, source
-        self._redraw(rows, codes, low, high, position, wrong, random)
-        return self._sampler.frame(codes, position), source
+        if len(wrong):
+            self._redraw(rows, codes, low, high, position, wrong, random)
+            frame = self._sampler.frame(codes, position)
+        return frame, self._sampler.proposal_of(source)
 
     def _redraw(
         self,
@@ -168,13 +170,15 @@ def provenance_frame(iteration: int, source: np.ndarray) -> pl.DataFrame:
 
 def encode_frame(frame: pl.DataFrame, sampler: Sampler) -> np.ndarray:
     """Return the codes of records read back from a file, int32, shape `(rows, variables)`."""
-    codes = np.empty((frame.height, len(sampler.domain.names)), dtype=np.int32)
+    codes = np.zeros((frame.height, len(sampler.domain.names)), dtype=np.int32)
     for i, variable in enumerate(sampler.domain.variables):
         # under another name: polars takes names such as `^a$` for patterns
         column = frame.get_column(variable.name).alias("values")
+        there = slice(None) if not column.null_count() else column.is_not_null().to_numpy()
+        column = column.drop_nulls()  # slots without a member
         if variable.is_numeric:
-            codes[:, i] = variable.encode_values(column.to_numpy())
+            codes[there, i] = variable.encode_values(column.to_numpy())
         else:
             known = pl.Enum(variable.labels)
-            codes[:, i] = column.cast(pl.String).cast(known).to_physical().to_numpy()
+            codes[there, i] = column.cast(pl.String).cast(known).to_physical().to_numpy()
     return codes

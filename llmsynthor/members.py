@@ -83,6 +83,23 @@ class Members:
         """Return which slots are in use, bool, shape `(slots, rows)`."""
         return np.arange(self.most)[:, None] < self.sizes(codes)
 
+    def each(self, codes: np.ndarray) -> np.ndarray:
+        """Return a row for each member, slot by slot: its record's codes and its own.
+
+        Args:
+            codes: Wide codes.
+
+        Returns:
+            Shape `(members, record's and members' variables)`.
+        """
+        record = codes[:, : len(self.record.names)]
+        return np.concatenate(
+            [
+                np.concatenate([record[there], codes[there, self.columns(slot)]], axis=1)
+                for slot, there in enumerate(self.present(codes))
+            ]
+        )
+
     def emptied(self, codes: np.ndarray) -> np.ndarray:
         """Return wide codes with 0 in every slot that is not in use."""
         shape = (len(codes), self.most, len(self.own.names))

@@ -104,17 +104,21 @@ class SampledMaximumEntropy:
     def __init__(self, sampler: Sampler, records: int) -> None:
         self._domain = sampler.domain
         candidates, _ = sampler.candidates([], 1.0, SAMPLE, 0)
+        tables = sampler.tables.control
+        controls = controls_of_all(tables, records, candidates.codes, sampler.domain)
+        self._weights = calibrate(controls, candidates.prior).weights
+        self._all = candidates.codes
         # column by column: thousands of scopes read two or three columns each
         self._codes = {
             variable.name: candidates.codes[:, position].astype(code_type(variable))
             for position, variable in enumerate(sampler.domain.variables)
         }
-        tables = sampler.tables.control
-        controls = controls_of_all(tables, records, candidates.codes, sampler.domain)
-        self._weights = calibrate(controls, candidates.prior).weights
 
     def share(self, table: Table) -> np.ndarray:
         """Return the share of the candidates' weight in each cell."""
+        if table.members is not None:
+            held = table.tally(self._all, self._domain, self._weights)
+            return np.asarray(held / held.sum()).reshape(table.share.shape)
         columns = [
             self._codes[name] if len(group) == size else group[self._codes[name]]
             for name, group, size in zip(table.scope, table.groups, table.share.shape, strict=True)
@@ -131,7 +135,7 @@ class SampledMaximumEntropy:
 
 def maximum_entropy(sampler: Sampler, records: int) -> Baseline:
     """Return maximum entropy given the control tables and rules, for a job of `records` records."""
-    if any(table.is_soft for table in sampler.tables.control):
+    if sampler.members is not None or any(table.is_soft for table in sampler.tables.control):
         return SampledMaximumEntropy(sampler, records)
     factors: list[Factor] = []
     for rule in sampler.rules:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmsynthor import __version__
@@ -130,7 +130,7 @@ def _verdict(sources: _Sources) -> dict[str, Any]:
     """Return whether the run passes, and what that is judged by: tables, rules, records."""
     job, sampler, counted = sources.job, sources.sampler, sources.counted
     library = read_library(sources.proposals, sampler.tables)
-    scores = table_scores(job, sampler, counted.tables, library)
+    scores = table_scores(job, sampler, counted.tables, counted.records, library)
     complete = sources.manifest["status"] == "complete"
     return {
         "status": "complete" if complete else "partial",
@@ -139,6 +139,7 @@ def _verdict(sources: _Sources) -> dict[str, Any]:
         "pass": complete
         and counted.records == job.records
         and not any(counted.violations.values())
+        and counted.linkage.is_whole
         and all(score["pass"] for score in scores if score["role"] == "control"),
         "tables": scores,
         "summary": summary(scores),
@@ -150,12 +151,29 @@ def _verdict(sources: _Sources) -> dict[str, Any]:
             }
             for rule in sampler.rules
         ],
+        **_members_part(sources),
         "scenario": scenario_part(job, sampler.tables),
         "notes": [
             *scenario_notes(job, sampler.tables),
             *sources.last.get("notes", []),
             *gave_way(sampler, counted.tables),
         ],
+    }
+
+
+def _members_part(sources: _Sources) -> dict[str, Any]:
+    """Return the report's part on members, if the job has any."""
+    members, counted = sources.sampler.members, sources.counted
+    if members is None:
+        return {}
+    return {
+        "members": {
+            "of": members.of,
+            "name": members.name,
+            "size": members.size,
+            "made": counted.members,
+            "linkage": asdict(counted.linkage),
+        }
     }
 
 

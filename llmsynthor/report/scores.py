@@ -24,14 +24,15 @@ _NO_ERROR = 1e-6
 
 
 def table_scores(
-    job: Job, sampler: Sampler, counts: Sequence[np.ndarray], library: Sequence[Any]
+    job: Job, sampler: Sampler, counts: Sequence[np.ndarray], made: int, library: Sequence[Any]
 ) -> list[dict[str, Any]]:
     """Return the measures of each table, in the job's order.
 
     Args:
         job: The job.
         sampler: Its tables and rules.
-        counts: Records in each cell, by table.
+        counts: Records in each cell, by table; members where the table counts them.
+        made: How many records there are.
         library: The accepted proposals; empty where no model was asked.
     """
     tables = sampler.tables
@@ -42,8 +43,8 @@ def table_scores(
             "scope": list(table.scope),
             "role": table.role,
             "cells": table.cells,
-            **asdict(discrepancy(table.flat_share, held)),
-            "noise_floor_tvd": noise_floor_tvd(table.share, job.records),
+            **asdict(discrepancy(table.flat_share, held, _wanted(table, made))),
+            "noise_floor_tvd": noise_floor_tvd(table.share, round(job.records * table.per_record)),
             "tae_least": least_tae(table.flat_share, int(held.sum())),
             "soft": table.is_soft,
             "weight": table.weight,
@@ -58,6 +59,11 @@ def table_scores(
         }
         for table, held, baseline in zip(tables.tables, counts, maxent, strict=True)
     ]
+
+
+def _wanted(table: Table, records: int) -> float | None:
+    """Return how many members so many records should have, for a table that counts members."""
+    return None if table.members is None else records * table.per_record
 
 
 def _verdict(table: Table, held: np.ndarray, job: Job) -> dict[str, Any]:
