@@ -145,7 +145,7 @@ def _rules(found: _Findings, tables: TableSet, gaps: Gaps) -> tuple[Rule, ...] |
         return None
     specs = found.loaded.job.rules
     positions = gaps.kept.get("rules", list(range(len(specs))))
-    rules, problems = gather_rules(specs, tables.domain, positions)
+    rules, problems = gather_rules(specs, tables.domain, positions, tables.members)
     found.add(problems)
     usable = set(positions) - {problem.at[1] for problem in problems}
     return rules[: next(n for n in range(len(specs) + 1) if n not in usable)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
@@ -13,17 +12,19 @@ import polars as pl
 
 from llmsynthor.errors import JobError, Problem
 from llmsynthor.labels import clean
+from llmsynthor.memberrules import TOKEN as _TOKEN
+from llmsynthor.memberrules import written_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmsynthor.domain import Domain, Variable
     from llmsynthor.job import RuleSpec
+    from llmsynthor.members import Members
 
 _GRID_LIMIT = 200_000
 _POINTS_PER_BIN = 16
 _PROBE_ROWS = 2
-_TOKEN = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|\w+|<=|>=|<>|!=|[^\w\s]")
 _COMPARISONS = {"=", "<>", "!=", "<", ">", "<=", ">="}
 
 
@@ -35,7 +36,7 @@ class Rule:
         name: As in the job.
         text: The job's words, for example `forbid: age < 15`.
         broken: Polars expression; null counts as not broken.
-        scope: Variables that the rule speaks of, in domain order.
+        scope: Variables that the rule speaks of, in domain order; wide ones where there are members.
     """
 
     name: str
@@ -44,49 +45,57 @@ class Rule:
     scope: tuple[str, ...]
 
 
-def compile_rules(specs: Sequence[RuleSpec], domain: Domain) -> tuple[Rule, ...]:
+def compile_rules(
+    specs: Sequence[RuleSpec], domain: Domain, members: Members | None = None
+) -> tuple[Rule, ...]:
     """Return the job's rules, each tried on values of every variable.
 
     Raises:
         JobError: A rule is not SQL, or names an unknown variable or category.
     """
-    rules, problems = gather_rules(specs, domain)
+    rules, problems = gather_rules(specs, domain, members=members)
     if problems:
         raise JobError.of(problems)
     return rules
 
 
 def gather_rules(
-    specs: Sequence[RuleSpec], domain: Domain, positions: Sequence[int] | None = None
+    specs: Sequence[RuleSpec],
+    domain: Domain,
+    positions: Sequence[int] | None = None,
+    members: Members | None = None,
 ) -> tuple[tuple[Rule, ...], list[Problem]]:
     """Return the rules that can be used, and what is wrong with the others.
 
     Args:
         specs: The rules as the job has them.
-        domain: The variables.
+        domain: The variables, those of members once.
         positions: Where in the job's list each of them stands; default: in this order, from 0.
+        members: What the members of a record are, if it has any.
     """
     rules, problems = [], []
     for position, spec in zip(positions or range(len(specs)), specs, strict=True):
         try:
-            rules.append(_compile(spec, domain))
+            rules.append(_compile(spec, domain, members))
         except JobError as error:
             message = f"rules.{position} `{clean(spec.name)}`: {error}"
             problems.append(Problem(message, at=("rules", position)))
     return tuple(rules), problems
 
 
-def _compile(spec: RuleSpec, domain: Domain) -> Rule:
+def _compile(spec: RuleSpec, domain: Domain, members: Members | None) -> Rule:
     keyword, text = (
         ("forbid", spec.forbid) if spec.forbid is not None else ("require", spec.require)
     )
     assert text is not None  # noqa: S101 - the model holds exactly one of the two
+    wide = domain if members is None else members.wide
+    texts = [text] if members is None else written_out(text, members)
     try:
-        expression = pl.sql_expr(text)
-        roots = expression.meta.root_names()
+        expressions = [pl.sql_expr(one) for one in texts]
+        roots = {name for expression in expressions for name in expression.meta.root_names()}
     except Exception as error:  # noqa: BLE001 - polars raises several kinds for bad SQL
         raise JobError(f"not a SQL expression: {_first_line(error)}") from None
-    unknown = sorted(set(roots) - set(domain.names))
+    unknown = sorted(roots - set(wide.names))
     if unknown:
         near = get_close_matches(unknown[0], domain.names, n=1, cutoff=0.6)
         raise JobError(
@@ -96,11 +105,11 @@ def _compile(spec: RuleSpec, domain: Domain) -> Rule:
         )
     if not roots:
         raise JobError("names no variable")
-    broken = expression if keyword == "forbid" else ~expression
-    scope = tuple(name for name in domain.names if name in set(roots))
-    _check_categories(text, domain, scope)
+    broken = _broken(expressions, keyword)
+    scope = tuple(name for name in wide.names if name in roots)
+    _check_categories(text, domain, _named(scope, domain, members))
     try:
-        probe = _probe(domain, scope).select(broken.alias("broken"))
+        probe = _probe(wide, scope).select(broken.alias("broken"))
     except Exception as error:  # noqa: BLE001 - polars raises several kinds for bad types
         raise JobError(f"cannot be evaluated: {_first_line(error)}") from None
     if probe["broken"].dtype != pl.Boolean:
@@ -108,6 +117,24 @@ def _compile(spec: RuleSpec, domain: Domain) -> Rule:
     if probe.height != _PROBE_ROWS:
         raise JobError("speaks of all records together; a rule must hold for each by itself")
     return Rule(spec.name, f"{keyword}: {text}", broken, scope)
+
+
+def _broken(expressions: Sequence[pl.Expr], keyword: str) -> pl.Expr:
+    """Return where a rule is broken; of several expressions, one for each member, by any."""
+    each = [one if keyword == "forbid" else ~one for one in expressions]
+    if len(each) == 1:
+        return each[0]
+    return pl.any_horizontal(one.fill_null(value=False) for one in each)
+
+
+def _named(scope: Sequence[str], domain: Domain, members: Members | None) -> tuple[str, ...]:
+    """Return the variables that wide ones stand for, in domain order."""
+    if members is None:
+        return tuple(scope)
+    slots = range(members.most)
+    return tuple(
+        name for name in domain.names if any(members.column(name, slot) in scope for slot in slots)
+    )
 
 
 def _check_categories(text: str, domain: Domain, scope: Sequence[str]) -> None:
@@ -210,6 +237,8 @@ def allowed_share(rule: Rule, domain: Domain) -> np.ndarray | None:
     Returns:
         Shape = sizes of the rule's variables, or None when there are too many cells to try.
     """
+    if not all(name in domain.positions for name in rule.scope):
+        return None  # a rule across levels
     variables = [domain[name] for name in rule.scope]
     points = [_POINTS_PER_BIN if v.is_numeric else 1 for v in variables]
     shape = tuple(v.size for v in variables)

@@ -161,7 +161,7 @@ def library_view(
     counts: dict[str, int] = {}
     for proposal in largest:
         kind = clean(_telling(proposal, domain, marginals), _LONGEST_KIND)
-        counts[kind] = counts.get(kind, 0) + proposal.count
+        counts[kind] = counts.get(kind, 0) + round(proposal.count)
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return [f"{count} x {kind}" for kind, count in ranked[:_MOST_KINDS]]
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from llmsynthor.domain import Variable
     from llmsynthor.job import Job
+    from llmsynthor.members import Members
     from llmsynthor.rundir import RunDirectory
     from llmsynthor.tables import TableSet
 
@@ -57,6 +58,8 @@ def write_dictionary(run: RunDirectory, job: Job, tables: TableSet) -> None:
     """
     manifest = run.read_json("manifest.json")
     paths = run.batch_files()
+    members = tables.members
+    own = [run.members_path(int(path.stem)) for path in paths]
     sizes = {f"data/{path.name}": run.batch_rows(int(path.stem)) for path in paths}
     content = {
         "version": 1,
@@ -70,13 +73,39 @@ def write_dictionary(run: RunDirectory, job: Job, tables: TableSet) -> None:
         "variables": [
             {
                 **_meaning(variable),
-                "data": _found(variable, position, paths),
+                **({"of": _level(variable.name, members)} if members is not None else {}),
+                "data": _found(variable, *_place_of(variable.name, position, members, paths, own)),
                 "tables": _sources(variable.name, job, tables, manifest["inputs"]),
             }
             for position, variable in enumerate(tables.domain.variables)
         ],
     }
+    if members is not None:
+        content["members"] = {
+            "of": members.of,
+            "name": members.name,
+            "files": "members/*.parquet",
+            "key": members.key,
+            "number": members.ordinal,
+            "size": members.size,
+        }
     run.write_json(DICTIONARY, content)
+
+
+def _level(name: str, members: Members) -> str:
+    """Return what a variable is of: a record or a member, as the job calls them."""
+    return members.of if name in members.record.positions else members.name
+
+
+def _place_of(
+    name: str, position: int, members: Members | None, paths: Sequence[Path], own: Sequence[Path]
+) -> tuple[int, Sequence[Path]]:
+    """Return the column of a variable in its files, and these files."""
+    if members is None:
+        return position, paths
+    if name in members.record.positions:
+        return position + 1, paths  # behind the key
+    return members.own.positions[name] + 2, own  # behind key and number
 
 
 def _meaning(variable: Variable) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def load_used(run: RunDirectory) -> tuple[Job, Sampler]:
         RunDirectoryError: The job that the run wrote cannot be read.
     """
     job, tables = used_tables(run)
-    return job, Sampler(tables, compile_rules(job.rules, tables.domain), job.seed)
+    return job, Sampler(tables, compile_rules(job.rules, tables.domain, tables.members), job.seed)
 
 
 def used_tables(run: RunDirectory) -> tuple[Job, TableSet]:
