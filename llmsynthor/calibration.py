@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from llmsynthor.controls import Controls, cell_sums
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from llmsynthor.controls import Controls
 
 PRECISION = 1e-9
 """Calibration stops when no cell is further from its target than this share of all records."""
@@ -72,12 +72,13 @@ def calibrate(
         check: Called between rounds; may raise to stop.
     """
     live = np.flatnonzero(controls.fillable() & (prior > 0))
-    total = float(controls.target[0].sum())
+    total = controls.total
     weights = np.zeros(len(prior))
     if not len(live) or total <= 0:
         fitted = tuple(controls.sums(weights))
         return Calibration(weights, fitted, float(total > 0), total <= 0, 0, 0.0, 0.0)
-    solver = _Solver(controls.take(live), prior[live] / prior[live].sum() * total, total)
+    kept = with_records(controls.take(live))
+    solver = _Solver(kept, prior[live] / prior[live].sum() * total, total)
     solver.rake(_RAKING_ROUNDS, check)
     solver.newton(check)
     if solver.error > PRECISION and not solver.soft:
@@ -87,6 +88,23 @@ def calibrate(
     error = solver.error
     return Calibration(
         weights, tuple(controls.sums(weights)), error, error <= PRECISION, solver.rounds, kl, size
+    )
+
+
+def with_records(controls: Controls) -> Controls:
+    """Return controls that say how many records there are, if tables of members alone do not."""
+    says = [
+        index.ndim == 1 and variance is None
+        for index, variance in zip(controls.index, controls.gives_way, strict=True)
+    ]
+    if any(says) or all(index.ndim == 1 for index in controls.index):
+        return controls
+    candidates = controls.index[0].shape[-1]
+    return Controls(
+        (*controls.index, np.zeros(candidates, dtype=np.int64)),
+        (*controls.target, np.array([controls.total])),
+        (*controls.gives_way, None),
+        controls.records,
     )
 
 
@@ -114,6 +132,8 @@ class _Solver:
             for size, variance in zip(self._sizes, controls.gives_way, strict=True)
         ]
         self._give = np.concatenate(given)
+        self._slots = [index.ndim > 1 for index in self._index]
+        self._matrix = _Matrix(controls, self._starts) if any(self._slots) else None
         self._hard = [variance is None for variance in controls.gives_way]
         self._order = sorted(range(len(self._hard)), key=lambda k: self._hard[k])
         self.soft = not all(self._hard)
@@ -121,6 +141,8 @@ class _Solver:
         self.error = self._error(weights, self.multiplier)
 
     def _sums(self, weights: np.ndarray) -> np.ndarray:
+        if self._matrix is not None:
+            return self._matrix.sums(weights)
         return np.concatenate(
             [
                 np.bincount(index, weights=weights, minlength=size)
@@ -154,10 +176,16 @@ class _Solver:
         index = self._index[table]
         cells = slice(self._starts[table], self._starts[table + 1])
         target = self._target[cells]
-        held = np.bincount(index, weights=self.weights, minlength=len(target))
+        held = cell_sums(index, self.weights, len(target))
         factor = np.divide(target, held, out=np.ones(len(target)), where=(held > 0) & (target > 0))
-        self.weights = self.weights * factor[index]
-        self.multiplier[cells] += np.log(factor)
+        if self._slots[table]:
+            # a root for each member: all of them scale their record
+            step = np.log(factor) / len(index)
+            self.weights = self.weights * np.exp(np.append(step, 0.0)[index].sum(axis=0))
+            self.multiplier[cells] += step
+        else:
+            self.weights = self.weights * factor[index]
+            self.multiplier[cells] += np.log(factor)
 
     def newton(self, check: Callable[[], None]) -> None:
         """Take damped Newton steps on the dual while they lower it."""
@@ -187,6 +215,8 @@ class _Solver:
 
     def _hessian(self) -> np.ndarray:
         """Return A diag(w) A', shape `(cells, cells)`, block by block of two tables."""
+        if self._matrix is not None:
+            return self._matrix.hessian(self.weights)
         sizes, starts = self._sizes, self._starts
         hessian = np.zeros((starts[-1], starts[-1]))
         for a, index_a in enumerate(self._index):
@@ -227,6 +257,8 @@ class _Solver:
 
     def _spread(self, by_cell: np.ndarray) -> np.ndarray:
         """Return A' times a value for each cell, shape `(candidates,)`."""
+        if self._matrix is not None:
+            return self._matrix.spread(by_cell)
         out = np.zeros(len(self.weights))
         for index, start in zip(self._index, self._starts[:-1], strict=True):
             out += by_cell[start + index]
@@ -248,6 +280,38 @@ class _Solver:
                 return True
             size *= 0.5
         return False
+
+
+class _Matrix:
+    """How often each candidate counts in each cell, sparse: members of one may share a cell."""
+
+    def __init__(self, controls: Controls, starts: np.ndarray) -> None:
+        from scipy.sparse import coo_array  # a slow import, only here needed
+
+        rows, columns = [], []
+        for index, target, start in zip(controls.index, controls.target, starts[:-1], strict=True):
+            slots = np.atleast_2d(index)
+            slot, candidate = np.nonzero(slots < len(target))
+            rows.append(slots[slot, candidate] + start)
+            columns.append(candidate)
+        places = np.concatenate(rows), np.concatenate(columns)
+        shape = (int(starts[-1]), controls.index[0].shape[-1])
+        counts = coo_array((np.ones(len(places[0])), places), shape=shape)
+        self._by_cell = counts.tocsr()
+        self._by_candidate = counts.T.tocsr()
+
+    def sums(self, weights: np.ndarray) -> np.ndarray:
+        """Return A w."""
+        return np.asarray(self._by_cell @ weights)
+
+    def spread(self, by_cell: np.ndarray) -> np.ndarray:
+        """Return A' x."""
+        return np.asarray(self._by_candidate @ by_cell)
+
+    def hessian(self, weights: np.ndarray) -> np.ndarray:
+        """Return A diag(w) A', dense."""
+        weighted = self._by_cell.multiply(weights[None, :]).tocsr()
+        return np.asarray((weighted @ self._by_candidate).todense())
 
 
 def _effort(share: np.ndarray, prior: np.ndarray) -> tuple[float, float]:

@@ -126,7 +126,10 @@ class Chooser:
         """
         left = self.job.records - self.state.records
         return [
-            (table.flat_share * self.job.records - self.state.counts[self._positions[table.name]])
+            (
+                table.wanted(self.job.records).ravel()
+                - self.state.counts[self._positions[table.name]]
+            )
             * (records / left)
             for table in tables
         ]
@@ -135,7 +138,7 @@ class Chooser:
         """Return whether records with these codes leave a hard cell a whole record above its target."""
         left = self.residual(self.job.records - self.state.records, self._rounded)
         for table, wanted in zip(self._rounded, left, strict=True):
-            held = table.tally(codes, self.tables.domain)
+            held = table.tally(codes, self.tables.wide)
             if not table.is_soft and (held - np.maximum(wanted, 0.0) >= 1 - _MET).any():
                 return True
         return False
@@ -149,10 +152,11 @@ class Chooser:
         )
         times.append(self.clock())
         self.tell("calibrating")
-        domain, sizes = self.tables.domain, self.tables.domain.sizes
+        domain, sizes = self.tables.wide, self.tables.wide.sizes
         targets = self.residual(records, self._binding)
         calibration = calibrate(
-            controls_for(self._binding, targets, candidates.codes, domain), candidates.prior
+            controls_for(self._binding, targets, candidates.codes, domain, records),
+            candidates.prior,
         )
         times.append(self.clock())
         self.tell("integerizing")
@@ -162,7 +166,9 @@ class Chooser:
             self._reachable(candidates, calibration, records),
             records,
             random,
-            balance=Balance(candidates.codes, sizes, choose_scopes(sizes, random)),
+            balance=Balance(
+                candidates.codes, sizes, choose_scopes(sizes, random, self.tables.members)
+            ),
             variety=self.sampler.variety(candidates, self.state.library, self._rounded, iteration),
             importance=rounding_importance(self._rounded),
             thorough=iteration == 0,
@@ -184,10 +190,10 @@ class Chooser:
         )
 
     def _empty(self, cell: EmptyCell) -> str:
-        wanted = cell.table.flat_share[cell.cell] * self.job.records
+        wanted = cell.table.wanted(self.job.records).ravel()[cell.cell]
         return (
             f"{cell.table.file}: no candidate is in {cell.table.cell_name(cell.cell)}, which wants "
-            f"{wanted:.0f} records"
+            f"{wanted:.0f} {cell.table.counted}"
         )
 
     def _reachable(
@@ -200,7 +206,7 @@ class Chooser:
         """
         targets = self.residual(records, self._rounded)
         weights = calibration.weights * (records / max(float(calibration.weights.sum()), 1e-300))
-        domain = self.tables.domain
+        domain = self.tables.wide
         asked = Controls(
             tuple(t.cell_index(candidates.codes, domain).astype(np.int32) for t in self._rounded),
             tuple(targets),
@@ -220,7 +226,7 @@ class Chooser:
                 continue
             cell = int(np.argmax(np.abs(fitted - target)))
             words = (
-                f"{table.file}: {table.cell_name(cell)} wants {target[cell]:,.1f} records and the "
+                f"{table.file}: {table.cell_name(cell)} wants {target[cell]:,.1f} {table.counted} and the "
                 f"candidates give {fitted[cell]:,.1f}"
             )
             worst.append((-abs(float(fitted[cell] - target[cell])), words))

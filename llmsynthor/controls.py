@@ -31,15 +31,24 @@ class Controls:
     """What calibration has to meet.
 
     Attributes:
-        index: Per table the cell of each candidate, a whole number, shape `(candidates,)`.
-        target: Per table the records wanted in each cell, shape `(cells,)`.
+        index: Per table the cell of each candidate, a whole number, shape `(candidates,)`; of each
+            of its members, shape `(slots, candidates)`, where the table counts them, and the number
+            of cells where there is no member.
+        target: Per table the records or members wanted in each cell, shape `(cells,)`.
         variance: Per table how easily each cell gives way, in records squared, shape
             `(cells,)`; None where the table must be met exactly. Empty means all exactly.
+        records: How many records the weights should add up to; None is what the first table wants.
     """
 
     index: tuple[np.ndarray, ...]
     target: tuple[np.ndarray, ...]
     variance: tuple[np.ndarray | None, ...] = ()
+    records: float | None = None
+
+    @property
+    def total(self) -> float:
+        """Return how many records the weights should add up to."""
+        return float(self.target[0].sum()) if self.records is None else self.records
 
     @property
     def gives_way(self) -> tuple[np.ndarray | None, ...]:
@@ -49,21 +58,37 @@ class Controls:
     def sums(self, weights: np.ndarray) -> list[np.ndarray]:
         """Return per table what the cells hold with these weights."""
         return [
-            np.bincount(index, weights=weights, minlength=len(target))
+            cell_sums(index, weights, len(target))
             for index, target in zip(self.index, self.target, strict=True)
         ]
 
     def take(self, rows: np.ndarray) -> Controls:
         """Return the controls of some candidates only."""
-        return Controls(tuple(index[rows] for index in self.index), self.target, self.variance)
+        index = tuple(index[..., rows] for index in self.index)
+        return Controls(index, self.target, self.variance, self.records)
 
     def fillable(self) -> np.ndarray:
         """Return which candidates are in no cell that must stay empty."""
-        able = np.ones(len(self.index[0]), dtype=bool)
+        able = np.ones(self.index[0].shape[-1], dtype=bool)
         for index, target, variance in zip(self.index, self.target, self.gives_way, strict=True):
             if variance is None:
-                able &= target[index] > 0
+                is_open = np.append(target > 0, values=True)[index]
+                able &= is_open if index.ndim == 1 else is_open.all(axis=0)
         return able
+
+
+def cell_sums(index: np.ndarray, weights: np.ndarray, cells: int) -> np.ndarray:
+    """Return how much weight each cell holds, shape `(cells,)`.
+
+    Args:
+        index: As in `Controls`, of one table.
+        weights: Shape `(candidates,)`.
+        cells: How many cells there are.
+    """
+    if index.ndim == 1:
+        return np.bincount(index, weights, cells)
+    every = np.broadcast_to(weights, index.shape).ravel()
+    return np.bincount(index.ravel(), every, cells + 1)[:cells]
 
 
 def binding_tables(tables: Sequence[Table]) -> tuple[Table, ...]:
@@ -86,7 +111,7 @@ def rounding_tables(tables: Sequence[Table], records: int) -> tuple[Table, ...]:
     add up in the tables that they imply, which must be followed too.
     """
     binding = binding_tables(tables)
-    hard = [table.flat_share * records for table in binding if not table.is_soft]
+    hard = [table.wanted(records).ravel() for table in binding if not table.is_soft]
     wanted = np.concatenate([*hard, np.zeros(1)])
     if np.abs(wanted - np.round(wanted)).max() < _NEARLY_WHOLE:
         return binding
@@ -95,7 +120,9 @@ def rounding_tables(tables: Sequence[Table], records: int) -> tuple[Table, ...]:
 
 def implies(fine: Table, coarse: Table) -> bool:
     """Return whether every cell of `fine` lies inside one cell of `coarse`."""
-    if not set(coarse.scope) <= set(fine.scope):
+    if (fine.members is None) != (coarse.members is None) or not set(coarse.scope) <= set(
+        fine.scope
+    ):
         return False
     pairs = [
         (fine.groups[fine.scope.index(name)], group)
@@ -123,9 +150,20 @@ def rounding_importance(tables: Sequence[Table]) -> list[float]:
 
 
 def controls_for(
-    tables: Sequence[Table], targets: Sequence[np.ndarray], codes: np.ndarray, domain: Domain
+    tables: Sequence[Table],
+    targets: Sequence[np.ndarray],
+    codes: np.ndarray,
+    domain: Domain,
+    records: float | None = None,
 ) -> Controls:
-    """Return the controls of candidates `codes` for the given tables and targets in records.
+    """Return the controls of candidates `codes` for the given tables and targets.
+
+    Args:
+        tables: What counts the candidates.
+        targets: Per table what each cell wants, in records or in members.
+        codes: Of the candidates, by the columns of `domain`.
+        domain: Variables of the codes.
+        records: What the weights should add up to; None: what the first table wants.
 
     A cell that has got a part of a record too many already, because records are whole, has a
     target below 0. It is met by nobody, and its table then gives way by the parts of records that
@@ -135,6 +173,7 @@ def controls_for(
         tuple(table.cell_index(codes, domain) for table in tables),
         tuple(np.maximum(target, 0.0) for target in targets),
         tuple(cell_variance(t, target) for t, target in zip(tables, targets, strict=True)),
+        records,
     )
 
 
@@ -143,7 +182,8 @@ def controls_of_all(
 ) -> Controls:
     """Return the controls of candidates `codes` for `records` records that follow all the tables."""
     binding = binding_tables(tables)
-    return controls_for(binding, [t.flat_share * records for t in binding], codes, domain)
+    targets = [table.wanted(records).ravel() for table in binding]
+    return controls_for(binding, targets, codes, domain, records)
 
 
 def cell_variance(table: Table, target: np.ndarray) -> np.ndarray | None:

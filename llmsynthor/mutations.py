@@ -138,7 +138,13 @@ class Mutations:
         self._numeric = variety.complete(self._codes[:0], self._owner[:0])[0].shape[1]
         self._position = np.zeros((len(self._held), self._numeric))
         starts = np.cumsum([0, *(table.cells for table in variety.tables)])
-        self._places = [_places(variety.tables, starts, name) for name in variety.domain.names]
+        self._places = _all_places(variety, starts)
+        members = next((t.members for t in variety.tables if t.members is not None), None)
+        columns = range(len(variety.domain.names))
+        self._slot_of = [None if members is None else members.slot_of(i) for i in columns]
+        self._present = (
+            np.ones((0, 0), dtype=bool) if members is None else members.present(self._codes)
+        )
 
     def mend(
         self, check: Callable[[], None], wrong: Callable[[], np.ndarray], heat: float = 1.0
@@ -199,6 +205,8 @@ class Mutations:
         worst = np.zeros(len(self._codes))
         for place in self._places[variable]:
             np.maximum(worst, self._error[self._cells[place.table]], out=worst)
+        if self._slot_of[variable] is not None:  # slots without a member stay as they are
+            worst[~self._present[self._slot_of[variable]]] = -np.inf
         rows = np.flatnonzero(worst > threshold)
         if len(rows) <= most:
             return rows
@@ -253,7 +261,7 @@ class _Place:
     """Where a variable stands in a table.
 
     Attributes:
-        table: Number of the table.
+        table: Row of cells that the table has, or a slot of a table that counts members.
         span: Cells of the table among those of all.
         offset: What each code of the variable adds to the cell, shape `(size,)`.
     """
@@ -263,13 +271,30 @@ class _Place:
     offset: np.ndarray
 
 
-def _places(tables: Sequence[Table], starts: np.ndarray, name: str) -> list[_Place]:
-    """Return the places of a variable."""
-    found = []
-    for number, table in enumerate(tables):
-        if name in table.scope:
-            axis = table.scope.index(name)
-            stride = int(np.prod(table.share.shape[axis + 1 :], dtype=np.int64))
-            span = slice(int(starts[number]), int(starts[number + 1]))
-            found.append(_Place(number, span, table.groups[axis].astype(np.int64) * stride))
-    return found
+def _all_places(variety: Variety, starts: np.ndarray) -> list[list[_Place]]:
+    """Return the places of each variable; none for one that may not be changed.
+
+    That is the number of members, and a record's variable that a table of members has: all members
+    would change their cells with it.
+    """
+    found: list[list[_Place]] = [[] for _ in variety.domain.names]
+    row = 0
+    frozen: set[str] = set()
+    for number, table in enumerate(variety.tables):
+        members = table.members
+        span = slice(int(starts[number]), int(starts[number + 1]))
+        for slot in range(1 if members is None else members.most):
+            for axis, name in enumerate(table.scope):
+                stride = int(np.prod(table.share.shape[axis + 1 :], dtype=np.int64))
+                wide = name if members is None else members.column(name, slot)
+                if members is not None and wide == name:
+                    frozen.add(name)
+                place = _Place(row, span, table.groups[axis].astype(np.int64) * stride)
+                found[variety.domain.positions[wide]].append(place)
+            row += 1
+        if members is not None:
+            frozen.add(members.size)
+    return [
+        [] if name in frozen else places
+        for name, places in zip(variety.domain.names, found, strict=True)
+    ]

@@ -94,6 +94,11 @@ class Table:
         return np.asarray(self.figures * (records * self.per_record / self.total))
 
     @property
+    def counted(self) -> str:
+        """Return what the figures count, in words."""
+        return "records" if self.members is None else f"{self.members.name}s"
+
+    @property
     def cells(self) -> int:
         """Return the number of cells."""
         return int(self.figures.size)
