@@ -117,7 +117,9 @@ class PlanPrompt:
             "no_table": [_together(scope, domain.shown) for scope in matter],
             "uncovered": [(domain.shown[a], domain.shown[b]) for a, b in others],
             "library_size": library_size,
-            "kinds": [] if positive_only else library_view(library, domain, self.marginals),
+            "kinds": []
+            if positive_only
+            else library_view(library, self.tables.of_records.domain, self.marginals),
             "gaps": [self._gap(lack) for lack in lacking],
             "too_many": []
             if positive_only or prior is None

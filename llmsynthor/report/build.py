@@ -88,6 +88,7 @@ def build_report(
             table.labels,
             table.wanted(max(counted.records, 1)),
             held[table.name],
+            table.counted,
         )
         for table in tables.tables
     ]

@@ -42,6 +42,7 @@ def table_scores(
             "name": table.name,
             "scope": list(table.scope),
             "role": table.role,
+            "counts": table.counted,
             "cells": table.cells,
             **asdict(discrepancy(table.flat_share, held, _wanted(table, made))),
             "noise_floor_tvd": noise_floor_tvd(table.share, round(job.records * table.per_record)),
@@ -119,8 +120,8 @@ def gave_way(sampler: Sampler, counts: Sequence[np.ndarray]) -> list[str]:
             continue
         cell = int(np.argmax(apart))
         notes.append(
-            f"`{table.name}` (soft) gave way: {moved:,.0f} of {held.sum():,.0f} records are in other "
-            f"cells of it than it says; most in {table.cell_name(cell)}, which wants "
-            f"{target[cell]:,.1f} records and has {held[cell]:,.0f}"
+            f"`{table.name}` (soft) gave way: {moved:,.0f} of {held.sum():,.0f} {table.counted} are in "
+            f"other cells of it than it says; most in {table.cell_name(cell)}, which wants "
+            f"{target[cell]:,.1f} {table.counted} and has {held[cell]:,.0f}"
         )
     return notes
