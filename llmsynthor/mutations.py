@@ -7,7 +7,7 @@ variable changes in the tables of that variable only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from llmsynthor.domain import Domain
+    from llmsynthor.members import Members
     from llmsynthor.tables import Table
 
 _WALKS = 6
@@ -45,8 +46,9 @@ class Variety:
         owner: Row of `share` that says which values each candidate may have, shape `(candidates,)`.
         share: Per variable the probability of each code, shape `(owners, size)`.
         tables: The tables that count the candidates, in the order of the controls.
-        domain: Variables of the codes.
+        domain: Variables of the codes, with those of members slot by slot.
         complete: Draws positions for codes of given owners, and says which break no rule.
+        members: What the members are, if candidates have any; how many there are never changes.
     """
 
     codes: np.ndarray
@@ -55,17 +57,11 @@ class Variety:
     tables: Sequence[Table]
     domain: Domain
     complete: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+    members: Members | None = None
 
     def take(self, rows: np.ndarray) -> Variety:
         """Return the variety of some candidates only."""
-        return Variety(
-            self.codes[rows],
-            self.owner[rows],
-            self.share,
-            self.tables,
-            self.domain,
-            self.complete,
-        )
+        return replace(self, codes=self.codes[rows], owner=self.owner[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +115,8 @@ class Mutations:
 
         Args:
             variety: In what candidates may change.
-            cells: Cell of each candidate by table, shape `(tables, candidates)`.
+            cells: Cell of each candidate by table, shape `(tables, candidates)`; a table that
+                counts members has a row for each slot, with the last cell for nobody.
             counts: Copies of each candidate, shape `(candidates,)`.
             error: Held minus wanted, shape `(cells,)`; changes with the records.
             closed: Cells that must stay empty, shape `(cells,)`.
@@ -138,13 +135,8 @@ class Mutations:
         self._numeric = variety.complete(self._codes[:0], self._owner[:0])[0].shape[1]
         self._position = np.zeros((len(self._held), self._numeric))
         starts = np.cumsum([0, *(table.cells for table in variety.tables)])
-        self._places = _all_places(variety, starts)
-        members = next((t.members for t in variety.tables if t.members is not None), None)
-        columns = range(len(variety.domain.names))
-        self._slot_of = [None if members is None else members.slot_of(i) for i in columns]
-        self._present = (
-            np.ones((0, 0), dtype=bool) if members is None else members.present(self._codes)
-        )
+        self._nobody = int(starts[-1])  # only where members are counted there is such a cell
+        self._places = _places(variety, starts)
 
     def mend(
         self, check: Callable[[], None], wrong: Callable[[], np.ndarray], heat: float = 1.0
@@ -204,10 +196,9 @@ class Mutations:
         most = min(_MOST_ROWS, max(1, _MOST_CELLS // len(self._variety.share[variable][0])))
         worst = np.zeros(len(self._codes))
         for place in self._places[variable]:
-            np.maximum(worst, self._error[self._cells[place.table]], out=worst)
-        if self._slot_of[variable] is not None:  # slots without a member stay as they are
-            worst[~self._present[self._slot_of[variable]]] = -np.inf
-        rows = np.flatnonzero(worst > threshold)
+            for row in place.rows:
+                np.maximum(worst, self._error[self._cells[row]], out=worst)
+        rows = np.flatnonzero(worst > threshold)  # nobody's cell is never too full
         if len(rows) <= most:
             return rows
         urgent = worst[rows] + self._random.random(len(rows)) * _FULL
@@ -221,7 +212,10 @@ class Mutations:
         likely = np.log(np.maximum(share, _TINY) / np.maximum(share[here, now], _TINY)[:, None])
         rise = np.where(share > 0, -_LIKING * np.clip(likely, -4, 4), np.inf)
         for place in self._places[variable]:
-            old = self._cells[place.table, rows]
+            if len(place.rows) > 1:
+                rise += self._gains_of_all(place, rows, now)
+                continue
+            old = self._cells[place.rows[0], rows]
             new = (old - place.offset[now])[:, None] + place.offset
             more = 2 * (self._error[new] - self._error[old][:, None]) + 2 * (new != old[:, None])
             rise += self._by_cell[old][:, None] * more
@@ -229,23 +223,41 @@ class Mutations:
         rise[here, now] = np.inf
         return rise
 
+    def _gains_of_all(self, place: _Place, rows: np.ndarray, now: np.ndarray) -> np.ndarray:
+        """Return what `_gains` does for a table where all members of a record move at once."""
+        old = self._cells[np.array(place.rows)[:, None], rows]
+        there = old != self._nobody
+        moves = place.offset - place.offset[now][:, None]
+        # n members who move from one cell to another change both errors by n
+        rise = 2.0 * _companions(old, there)[:, None] * (moves != 0)
+        for cell, present in zip(old, there, strict=True):
+            new = np.where(present[:, None], cell[:, None] + moves, self._nobody)
+            rise += 2 * (self._error[new] - self._error[cell][:, None])
+            rise[self._closed[new]] = np.inf
+        return np.asarray(rise * self._by_cell[place.span.start])
+
     def _apply(self, row: int, variable: int, value: int, worst: float) -> bool:
         """Change a copy if that makes the squared error rise by less than `worst`."""
         now = self._codes[row, variable]
-        old = [int(self._cells[place.table, row]) for place in self._places[variable]]
-        new = [
-            int(cell - place.offset[now] + place.offset[value])
-            for cell, place in zip(old, self._places[variable], strict=True)
-        ]
         error, rise = self._error, 0.0
-        for a, b in zip(old, new, strict=True):
-            rise += self._by_cell[a] * 2 * (error[b] - error[a] + 1) if a != b else 0.0
+        moved: list[tuple[int, int, int]] = []
+        for place in self._places[variable]:
+            step = int(place.offset[value] - place.offset[now])
+            if not step:
+                continue
+            own = [(r, int(self._cells[r, row])) for r in place.rows]
+            own = [(r, cell) for r, cell in own if cell != self._nobody]
+            for _, cell in own:
+                together = 1 if len(own) == 1 else sum(cell == other for _, other in own)
+                by = self._by_cell[cell]
+                rise += by * 2 * (error[cell + step] - error[cell] + together)
+            moved += [(r, cell, cell + step) for r, cell in own]
         if rise >= worst:
             return False
-        for a, b, place in zip(old, new, self._places[variable], strict=True):
-            error[a] -= 1
-            error[b] += 1
-            self._cells[place.table, row] = b
+        for r, old, new in moved:
+            error[old] -= 1
+            error[new] += 1
+            self._cells[r, row] = new
         self._codes[row, variable] = value
         return True
 
@@ -261,40 +273,48 @@ class _Place:
     """Where a variable stands in a table.
 
     Attributes:
-        table: Row of cells that the table has, or a slot of a table that counts members.
+        rows: Rows of cells that change with the variable: the table's, or that of a slot; those of
+            all slots where it is a record's variable and the table counts members.
         span: Cells of the table among those of all.
         offset: What each code of the variable adds to the cell, shape `(size,)`.
     """
 
-    table: int
+    rows: tuple[int, ...]
     span: slice
     offset: np.ndarray
 
 
-def _all_places(variety: Variety, starts: np.ndarray) -> list[list[_Place]]:
-    """Return the places of each variable; none for one that may not be changed.
-
-    That is the number of members, and a record's variable that a table of members has: all members
-    would change their cells with it.
-    """
+def _places(variety: Variety, starts: np.ndarray) -> list[list[_Place]]:
+    """Return the places of each variable; none for the number of members, which never changes."""
     found: list[list[_Place]] = [[] for _ in variety.domain.names]
-    row = 0
-    frozen: set[str] = set()
+    first = 0
     for number, table in enumerate(variety.tables):
-        members = table.members
         span = slice(int(starts[number]), int(starts[number + 1]))
-        for slot in range(1 if members is None else members.most):
-            for axis, name in enumerate(table.scope):
-                stride = int(np.prod(table.share.shape[axis + 1 :], dtype=np.int64))
-                wide = name if members is None else members.column(name, slot)
-                if members is not None and wide == name:
-                    frozen.add(name)
-                place = _Place(row, span, table.groups[axis].astype(np.int64) * stride)
-                found[variety.domain.positions[wide]].append(place)
-            row += 1
-        if members is not None:
-            frozen.add(members.size)
-    return [
-        [] if name in frozen else places
-        for name, places in zip(variety.domain.names, found, strict=True)
-    ]
+        members = table.members
+        rows = tuple(range(first, first + (1 if members is None else members.most)))
+        first = rows[-1] + 1
+        for axis, name in enumerate(table.scope):
+            stride = int(np.prod(table.share.shape[axis + 1 :], dtype=np.int64))
+            offset = table.groups[axis].astype(np.int64) * stride
+            if members is None or name in members.record.positions:
+                found[variety.domain.positions[name]].append(_Place(rows, span, offset))
+                continue
+            for slot, row in enumerate(rows):
+                column = variety.domain.positions[members.column(name, slot)]
+                found[column].append(_Place((row,), span, offset))
+    if variety.members is not None:
+        found[variety.domain.positions[variety.members.size]] = []
+    return found
+
+
+def _companions(cells: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Return how many pairs of members of each record share a cell, each with itself included.
+
+    Args:
+        cells: Shape `(slots, records)`.
+        there: Which slots are in use, of that shape.
+    """
+    pairs = np.zeros(cells.shape[1])
+    for cell, present in zip(cells, there, strict=True):
+        pairs += ((cells == cell) & present).sum(axis=0)
+    return pairs
