@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -169,7 +169,10 @@ class Chooser:
             balance=Balance(
                 candidates.codes, sizes, choose_scopes(sizes, random, self.tables.members)
             ),
-            variety=self.sampler.variety(candidates, self.state.library, self._rounded, iteration),
+            variety=replace(
+                self.sampler.variety(candidates, self.state.library, self._rounded, iteration),
+                members=self.tables.members,
+            ),
             importance=rounding_importance(self._rounded),
             thorough=iteration == 0,
         )

@@ -17,6 +17,7 @@ _Z90 = 1.645
 """Standard errors in a margin of error: the US Census Bureau publishes them at 90 % confidence."""
 SOFT_IMPORTANCE = 0.1
 """Below 1: the table need not be met to the record."""
+_SIZE_IMPORTANCE = 30.0
 _EXACT = 1e-9
 """Rounding below this share of a record is none."""
 _NEARLY_WHOLE = 1e-6
@@ -138,13 +139,16 @@ def rounding_importance(tables: Sequence[Table]) -> list[float]:
 
     Three times more for each variable that stands in another hard table too: an exchange of
     records that changes it changes both. Errors are so driven into tables of which each variable
-    stands nowhere else, where they are easily mended. Soft tables count little.
+    stands nowhere else, where they are easily mended. Soft tables count little. Most counts the
+    number of members, where tables count them: only exchanges change it, and with it all of them.
     """
     hard = [table for table in tables if not table.is_soft]
+    size = next((table.members.size for table in hard if table.members is not None), None)
     return [
         SOFT_IMPORTANCE
         if table.is_soft
         else 3.0 ** sum(any(n in o.scope for o in hard if o is not table) for n in table.scope)
+        * (_SIZE_IMPORTANCE if size in table.scope else 1.0)
         for table in tables
     ]
 

@@ -137,7 +137,7 @@ class _Rounding:
         self.share = share
         self._starts = np.cumsum([0, *(len(target) for target in controls.target)])
         self._cells = all_cells(controls, self._starts)
-        self._once = len(self._cells) == len(controls.index)
+        self._once = all(index.ndim == 1 for index in controls.index)
         target = np.concatenate(controls.target)
         whole = np.round(target)
         noise = float(np.clip(_NOISE * share.sum(), _NEARLY_WHOLE, 0.01))
@@ -160,6 +160,8 @@ class _Rounding:
         """Mutate, exchange and move in turns; keep the best of what they lead to."""
         best = self._state()
         idle = 0
+        if not self._once:  # mutations cannot mend how many members there are
+            self.exchange_pools(check)
         for turn in range(turns):
             if self.done or idle >= _IDLE_TURNS:
                 break
@@ -186,6 +188,8 @@ class _Rounding:
         )
         held = [np.bincount(cell, self.counts, cells) for cell in self._cells]
         self.error = np.sum(held, axis=0) - self._target
+        if not self._once:
+            self.error[-1] = 0.0
 
     @property
     def done(self) -> bool:
@@ -204,6 +208,7 @@ class _Rounding:
         else:
             np.subtract.at(self.error, self._cells[:, out], 1)
             np.add.at(self.error, self._cells[:, into], 1)
+            self.error[-1] = 0.0
 
     def _score(self) -> np.ndarray:
         """Return the weighted sum of the errors of the cells that each candidate is in."""

@@ -105,6 +105,5 @@ class Members:
         shape = (len(codes), self.most, len(self.own.names))
         slots = codes[:, len(self.record.names) :].reshape(shape)
         slots = slots * self.present(codes).T[:, :, None]
-        return np.concatenate(
-            [codes[:, : len(self.record.names)], slots.reshape(len(codes), -1)], axis=1
-        )
+        flat = slots.reshape(len(codes), self.most * len(self.own.names))
+        return np.concatenate([codes[:, : len(self.record.names)], flat], axis=1)

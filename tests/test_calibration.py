@@ -195,7 +195,10 @@ def test_a_crowd_of_small_fractions_is_rounded_without_bias():
     share = random.dirichlet(np.ones(400)) * 40
     cell = (np.arange(400) // 100)[None, :].astype(np.int32)
     rounds = np.array(
-        [round_pivotal(share, cell, np.ones(4, bool), np.random.default_rng(seed)) for seed in range(600)]
+        [
+            round_pivotal(share, cell, np.ones(4, bool), np.random.default_rng(seed))
+            for seed in range(600)
+        ]
     )
     assert (rounds.sum(axis=1) == 40).all()
     assert (np.abs(rounds - share) < 1).all()
