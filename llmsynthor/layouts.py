@@ -7,7 +7,7 @@ number of members and which slot each block fills. It is a proposal over wide re
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import product
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,18 +21,22 @@ if TYPE_CHECKING:
     from llmsynthor.plan import MemberBlock, Proposal
 
 LAYOUTS = 64
-"""Most layouts of one proposal; the least likely beyond are left out."""
-_MOST_TRIED = 100_000
+"""Most layouts of one proposal; the least likely beyond are left out, and their share goes to the
+others."""
 
 
-def layouts(proposal: Proposal, members: Members) -> list[Proposal]:
+@lru_cache(maxsize=4096)
+def layouts(proposal: Proposal, members: Members | None) -> tuple[Proposal, ...]:
     """Return a proposal over wide records for each layout, the likeliest first.
 
     The ids are `LAYOUTS` times the proposal's, and up; the counts are shares of the proposal's.
+    Without members it is the proposal itself, with its own id.
     """
-    found = weighed(proposal.boxes, proposal.members, members)[:LAYOUTS]
+    if members is None:
+        return (proposal,)
+    found = weighed(proposal.boxes, proposal.members, members)
     whole = sum(weight for weight, _ in found)
-    return [
+    return tuple(
         replace(
             proposal,
             id=proposal.id * LAYOUTS + number,
@@ -41,30 +45,55 @@ def layouts(proposal: Proposal, members: Members) -> list[Proposal]:
             members=(),
         )
         for number, (weight, repeats) in enumerate(found)
-    ]
+    )
 
 
 def weighed(
     boxes: Sequence[Box], blocks: Sequence[MemberBlock], members: Members
 ) -> list[tuple[float, tuple[int, ...]]]:
-    """Return how likely each possible combination of repeats is, the likeliest first.
+    """Return how likely combinations of repeats are, the likeliest first, at most `LAYOUTS`.
 
-    A size's share of the proposal is split evenly over the combinations that give it.
+    A size's share of the proposal is split evenly over the combinations that give it. Of more than
+    `LAYOUTS` equally likely ones, those are taken that lie evenly among all.
     """
     share = boxes[members.record.positions[members.size]].share
-    by_size = {int(n): float(s) for n, s in zip(members.number, share, strict=True) if s > 0}
-    ways: dict[int, list[tuple[int, ...]]] = {}
-    for tried, repeats in enumerate(product(*(range(b.low, b.high + 1) for b in blocks))):
-        if tried >= _MOST_TRIED:
-            break
-        if sum(repeats) in by_size:
-            ways.setdefault(sum(repeats), []).append(repeats)
-    found = [
-        (by_size[size] / len(combinations), repeats)
-        for size, combinations in ways.items()
-        for repeats in combinations
-    ]
-    return sorted(found, key=lambda item: (-item[0], item[1]))
+    ways = _ways(blocks, members.most)
+    found = []
+    for size, weight in zip(members.number.tolist(), share.tolist(), strict=True):
+        many = ways[0][size]
+        if not weight > 0 or not many:
+            continue
+        taken = min(many, LAYOUTS)
+        ranks = [number * many // taken for number in range(taken)]
+        found += [(weight / many, _ranked(rank, size, blocks, ways)) for rank in ranks]
+    return sorted(found, key=lambda item: (-item[0], item[1]))[:LAYOUTS]
+
+
+def _ways(blocks: Sequence[MemberBlock], most: int) -> list[list[int]]:
+    """Return in how many ways the blocks from each on add up to each number of members."""
+    ways = [[0] * (most + 1) for _ in range(len(blocks) + 1)]
+    ways[-1][0] = 1
+    for k in range(len(blocks) - 1, -1, -1):
+        for n in range(most + 1):
+            repeats = range(blocks[k].low, min(blocks[k].high, n) + 1)
+            ways[k][n] = sum(ways[k + 1][n - r] for r in repeats)
+    return ways
+
+
+def _ranked(
+    rank: int, size: int, blocks: Sequence[MemberBlock], ways: Sequence[Sequence[int]]
+) -> tuple[int, ...]:
+    """Return the combination of this rank among those that add up to `size`."""
+    repeats = []
+    for k, block in enumerate(blocks):
+        for repeat in range(block.low, min(block.high, size) + 1):
+            here = ways[k + 1][size - repeat]
+            if rank < here:
+                break
+            rank -= here
+        repeats.append(repeat)
+        size -= repeat
+    return tuple(repeats)
 
 
 def proposal_of(source: np.ndarray, members: Members | None) -> np.ndarray:

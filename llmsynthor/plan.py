@@ -372,6 +372,8 @@ class _Reader:
         return tuple(blocks)
 
     def _repeat(self, given: Any) -> tuple[int, int] | None:  # noqa: ANN401
+        if isinstance(given, str) and given.strip().isdecimal():
+            given, self.mended = int(given), self.mended + 1
         ends = given if isinstance(given, list) else [given]
         whole = [
             int(end)

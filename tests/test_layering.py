@@ -40,7 +40,7 @@ LAYERS = [
     "feasibility.conflict feasibility",
     "tables members memberrules memberbackground layouts linkage tablefile csvfile figures controls calibration integerize pivotal moves copies mutations swaps sampling candidates "
     "background binvalues maxent plan boxes library "
-    "discrepancy rules jobfile jobwords jobkeys jobyaml fingerprint job jobvariables consistency options stopping",
+    "discrepancy rules rulechecks jobfile jobwords jobkeys jobyaml fingerprint job jobvariables consistency options stopping",
     "domain errors seeds labels",
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()} | {
