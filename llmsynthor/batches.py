@@ -30,7 +30,7 @@ class Held:
     Attributes:
         records: How many records.
         cells: Records by control table and cell.
-        by_proposal: Records by proposal; those of the background are left out.
+        by_proposal: Records by proposal; those of the background and of a seed sample are left out.
     """
 
     records: int
@@ -92,7 +92,8 @@ class Batches:
         first: int = 0,
     ) -> Held:
         """Write records with their codes (in any order) and the proposal that each came from."""
-        provenance, members = provenance_frame(iteration, source), self._sampler.members
+        provenance = provenance_frame(iteration, source, self._sampler.sample)
+        members = self._sampler.members
         if members is None:
             self._run.write_batch(index, frame, provenance)
         else:
@@ -119,5 +120,5 @@ class Batches:
     def _held(self, codes: np.ndarray, source: np.ndarray) -> Held:
         tables = self._sampler.tables
         ids, records = np.unique(source, return_counts=True)
-        made = {int(i): int(n) for i, n in zip(ids, records, strict=True) if i != BACKGROUND}
+        made = {int(i): int(n) for i, n in zip(ids, records, strict=True) if i > BACKGROUND}
         return Held(len(codes), [t.tally(codes, tables.wide) for t in tables.control], made)

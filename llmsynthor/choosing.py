@@ -20,6 +20,7 @@ from llmsynthor.integerize import integerize
 from llmsynthor.library import library_tvd
 from llmsynthor.pivotal import Balance, choose_scopes
 from llmsynthor.seeds import generator
+from llmsynthor.seedsample import FILLING
 from llmsynthor.stopping import Effort, effort_of
 
 if TYPE_CHECKING:
@@ -105,14 +106,17 @@ class Chooser:
         """Return the share of the prior that is background.
 
         `auto` is twice the library's own mean TVD to the tables: a library that covers them needs
-        little help. It never sees a table that is held out.
+        little help. It never sees a table that is held out. A seed sample takes the library's
+        place in part or in whole, and needs the background for empty cells only.
         """
-        given = self.job.engine.background
-        return (
-            float(np.clip(2 * library_tvd(self.state.library, self.tables), 0.03, 0.5))
-            if given == "auto"
-            else float(given)
-        )
+        given, library = self.job.engine.background, self.state.library
+        if given != "auto":
+            return float(given)
+        sample = self.sampler.sample
+        if sample is None:
+            return float(np.clip(2 * library_tvd(library, self.tables), 0.03, 0.5))
+        proposed = 1 - sample.share_beside(len(library))
+        return float(np.clip(2 * proposed * library_tvd(library, self.tables), FILLING, 0.5))
 
     def candidate_count(self, records: int) -> int:
         """Return how many candidates to draw for a batch of `records`."""
@@ -176,6 +180,7 @@ class Chooser:
             importance=rounding_importance(self._rounded),
             thorough=iteration == 0,
         )
+        sample = self.sampler.sample
         counts = np.concatenate([whole.counts, np.ones(len(whole.mutants), dtype=np.int64)])
         times.append(self.clock())
         seconds = {
@@ -183,7 +188,9 @@ class Chooser:
             for stage, (start, end) in zip(_STAGES, pairwise(times), strict=True)
         }
         return Chosen(
-            candidates=candidates.with_mutants(whole.mutants),
+            candidates=candidates.with_mutants(
+                whole.mutants, None if sample is None else sample.present
+            ),
             calibration=calibration,
             counts=counts,
             drawn=len(candidates),

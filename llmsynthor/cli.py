@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from llmsynthor import __version__, cli_start
+from llmsynthor import __version__, cli_import, cli_start
 from llmsynthor.errors import ExitCode, LLMSynthorError, StopRequestedError
 
 if TYPE_CHECKING:
@@ -370,6 +370,7 @@ def export(
 
 app.command(rich_help_panel="Start")(cli_start.tables)
 app.command(rich_help_panel="Start")(cli_start.init)
+app.add_typer(cli_import.import_app, name="import", rich_help_panel="Start")
 
 model_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Local models.")
 app.add_typer(model_app, name="model", rich_help_panel="Check")

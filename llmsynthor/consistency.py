@@ -18,6 +18,7 @@ def inconsistencies(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
     return [
         *_bad_names(job),
         *_bad_members(job),
+        *_bad_sample(job),
         *_bad_groups(job),
         *_bad_release(job),
         *given_in_vain(job),
@@ -106,6 +107,38 @@ def _bad_size(job: Job, members: MembersSpec) -> str | None:
             f"{MOST_MEMBERS}"
         )
     return None
+
+
+def _bad_sample(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
+    """Return what is wrong between the seed sample and the rest."""
+    sample = job.seed_sample
+    if sample is None:
+        return []
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    if sample.members is not None and job.members is None:
+        message = "the job has no `members`; leave them out here, or describe them"
+        found.append((("seed_sample", "members"), message))
+    if job.engine.method == "append":
+        message = "`engine.method: append` makes records of proposals alone"
+        found.append((("seed_sample",), message))
+    if sample.share != "auto" and job.provider.model == "none":
+        message = "no model is asked, so that there is nothing beside the sample; leave it out"
+        found.append((("seed_sample", "share"), message))
+    own = job.members.variables if job.members else {}
+    levels = [(("seed_sample",), sample, job.variables)]
+    levels += [(("seed_sample", "members"), sample.members, own)] if sample.members else []
+    for at, spec, known in levels:
+        wanted = [(("columns", column), name) for column, name in spec.columns.items()]
+        wanted += [(("values", name), name) for name in spec.values]
+        found += [
+            (
+                (*at, *key),
+                f"`{name}` is no variable of this file's records (variables: {', '.join(known)})",
+            )
+            for key, name in wanted
+            if name not in known
+        ]
+    return found
 
 
 def _bad_groups(job: Job) -> list[tuple[tuple[str | int, ...], str]]:

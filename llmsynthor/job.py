@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from llmsynthor.consistency import inconsistencies
+from llmsynthor.jobseed import SeedSampleSpec
 from llmsynthor.jobvariables import JobModel, VariableSpec
 
 PROVIDERS_WITHOUT_CALLS = ("none", "replay")
@@ -328,6 +329,10 @@ class Job(JobModel):
     )
     tables: list[TableSpec] = Field(
         min_length=1, description="The target tables.", examples=[[{"file": "tables/age.csv"}]]
+    )
+    seed_sample: SeedSampleSpec | None = Field(
+        None,
+        description="Real records that the made records may be copies of; see docs/seed-sample.md.",
     )
     rules: list[RuleSpec] = Field(default_factory=list, description="Validity rules.")
     dependencies: Literal["infer", "off"] | list[list[str]] = Field(

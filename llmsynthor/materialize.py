@@ -12,6 +12,7 @@ import polars as pl
 
 from llmsynthor.domain import BACKGROUND
 from llmsynthor.rules import broken_mask
+from llmsynthor.seedsample import SEED_RECORD, seed_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from llmsynthor.candidates import Candidates
     from llmsynthor.plan import Proposal
     from llmsynthor.sampling import Sampler
+    from llmsynthor.seedsample import SeedSample
 
 _REDRAWS = 16
 _MOST_WORKERS = 8
@@ -87,7 +89,10 @@ class Materializer:
         layouts = {layout.id: layout for layout in sampler.layouts(list(library.values()))}
         most = max(layouts, default=BACKGROUND)
         limits = [sampler.limits(layouts.get(number)) for number in range(BACKGROUND, most + 1)]
-        self._limits = np.stack(limits)  # row 0 is the background
+        sample = sampler.sample
+        before = [] if sample is None else [sample.limits[::-1]]  # sources go down from -2
+        self._lowest = BACKGROUND if sample is None else BACKGROUND - len(sample)
+        self._limits = np.concatenate([*before, np.stack(limits)])
 
     def codes(self, rows: np.ndarray) -> np.ndarray:
         """Return the codes of the candidates `rows`, shape `(rows, variables)`."""
@@ -103,7 +108,8 @@ class Materializer:
             random: Source of randomness.
 
         Returns:
-            Columns in domain order, and proposal ids (`BACKGROUND` for none), int32.
+            Columns in domain order, and proposal ids (`BACKGROUND` for none, below it records of
+            the seed sample), int32.
         """
         rows = random.permutation(rows)
         source = self._sources(rows, random)
@@ -111,7 +117,7 @@ class Materializer:
         if not self._numeric:
             frame = self._sampler.frame(codes, np.empty((len(rows), 0)))
             return frame, self._sampler.proposal_of(source)
-        limits = self._limits[source - BACKGROUND]
+        limits = self._limits[source - self._lowest]
         low, high = limits[:, 0], limits[:, 1]
         position = self._sampler.draw_positions(codes, low, high, random)
         frame = self._sampler.frame(codes, position)
@@ -156,16 +162,24 @@ class Materializer:
         return candidates.source[np.clip(found, first, last)]
 
 
-def provenance_frame(iteration: int, source: np.ndarray) -> pl.DataFrame:
-    """Return the provenance of a batch: its iteration, and the proposal (null for background)."""
+def provenance_frame(
+    iteration: int, source: np.ndarray, sample: SeedSample | None = None
+) -> pl.DataFrame:
+    """Return the provenance of a batch: its iteration, and the proposal (null for none).
+
+    With a seed sample also the key of the record that each is a copy of (null for none).
+    """
     ids = pl.Series("proposal", source, dtype=pl.Int32)
-    return pl.DataFrame({"proposal": ids}).select(
+    frame = pl.DataFrame({"proposal": ids}).select(
         pl.lit(iteration, dtype=pl.Int32).alias("iteration"),
-        pl.when(pl.col("proposal") == BACKGROUND)
-        .then(None)
-        .otherwise(pl.col("proposal"))
-        .alias("proposal"),
+        pl.when(pl.col("proposal") > BACKGROUND).then(pl.col("proposal")).alias("proposal"),
     )
+    if sample is None:
+        return frame
+    copied = seed_records(source)
+    keys = pl.Series(SEED_RECORD, sample.keys, dtype=pl.String)
+    rows = pl.Series(np.where(copied < 0, None, copied).tolist(), dtype=pl.Int64)
+    return frame.with_columns(keys.gather(rows))
 
 
 def encode_frame(frame: pl.DataFrame, sampler: Sampler) -> np.ndarray:

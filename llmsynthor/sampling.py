@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from llmsynthor.candidates import Candidates, Part
     from llmsynthor.domain import Domain
     from llmsynthor.plan import Proposal
+    from llmsynthor.seedsample import SeedSample
     from llmsynthor.tables import Table, TableSet
 
 SMOOTHING = 0.02
@@ -72,6 +73,7 @@ class Sampler:
         rules: Sequence[Rule],
         seed: int,
         known: np.ndarray | None = None,
+        sample: SeedSample | None = None,
     ) -> None:
         """Prepare to draw.
 
@@ -81,7 +83,9 @@ class Sampler:
             seed: Root of all random numbers.
             known: Codes of records that the tables need and chance draws miss, int32, shape
                 `(records, variables)`; -1 leaves a variable open.
+            sample: Real records that records may be copies of.
         """
+        self.sample = sample
         self._known = np.empty((0, len(tables.wide.names)), np.int32) if known is None else known
         self.tables = tables
         self.domain: Domain = tables.wide
@@ -97,6 +101,10 @@ class Sampler:
         ]
         self._numeric = [i for i, v in enumerate(self.domain.variables) if v.is_numeric]
         self._factors = [(t, _dependence_factor(t)) for t in binding_tables(tables.control)]
+
+    def with_sample(self, sample: SeedSample) -> Sampler:
+        """Return a sampler of the same job that copies real records, too."""
+        return Sampler(self.tables, self.rules, self.seed, self._known, sample)
 
     def unlawful(self, proposal: Proposal) -> str | None:
         """Return why no record of the proposal would keep the rules, or None."""
@@ -118,16 +126,20 @@ class Sampler:
 
         Args:
             library: Accepted proposals.
-            background_share: Share of the prior that is background; 1 where there is no library.
+            background_share: Share of the prior that is background; 1 where there is neither a
+                library nor a seed sample.
             size: About how many to draw.
             iteration: Names the random numbers.
 
         Returns:
             The candidates, and the cells with a target that none of them is in.
         """
-        share = background_share if library else 1.0
+        sample = self.sample
+        share = background_share if library or sample else 1.0
+        copied = 0.0 if sample is None else (1 - share) * sample.share_beside(len(library))
         parts = [
-            self._library_part(self.layouts(library), 1 - share, size, iteration),
+            self._library_part(self.layouts(library), 1 - share - copied, size, iteration),
+            self._sample_part(copied, size, iteration),
             self._background_part(size, share, iteration),
             self._known_part(max(share, 0.01), iteration),
         ]
@@ -190,7 +202,8 @@ class Sampler:
         """Return in what candidates may be changed: to what their proposals say exists."""
         random = generator(self.seed, "mutants", "iteration", iteration)
         library = self.layouts(library)
-        limits = np.stack([self.limits(proposal) for proposal in [None, *library]])
+        # the last row is the seed sample's: its records may change in what it does not tell
+        limits = np.stack([self.limits(proposal) for proposal in [None, *library, None]])
         row = np.zeros(max((p.id for p in library), default=BACKGROUND) + 2, dtype=np.int64)
         row[[p.id + 1 for p in library]] = np.arange(1, len(library) + 1)
 
@@ -199,10 +212,19 @@ class Sampler:
             return position, self.lawful(codes, position)
 
         share = tuple(
-            np.stack([self.marginals[name], *(p.boxes[i].share for p in library)])
+            np.stack(
+                [
+                    self.marginals[name],
+                    *(p.boxes[i].share for p in library),
+                    self.marginals[name] * (self.sample is not None and not self.sample.present[i]),
+                ]
+            )
             for i, name in enumerate(self.domain.names)
         )
-        owner = row[candidates.main_source - BACKGROUND]
+        source = candidates.main_source
+        owner = np.where(
+            source < BACKGROUND, len(library) + 1, row[np.maximum(source, BACKGROUND) - BACKGROUND]
+        )
         return Variety(candidates.codes, owner, share, tables, self.domain, complete)
 
     def draw_positions(
@@ -263,6 +285,24 @@ class Sampler:
         codes, position, owner, weight = codes[kept], position[kept], owner[kept], weight[kept]
         weight *= (masses / np.maximum(np.bincount(owner, weight, len(library)), 1e-300))[owner]
         return codes, position, weight, np.array([p.id for p in library])[owner]
+
+    def _sample_part(self, mass: float, size: int, iteration: int) -> Part:
+        """Take the seed sample's records, with what they lack drawn from the background."""
+        sample = self.sample
+        if sample is None or mass <= 0:
+            return self._nothing()
+        drawn = sample.draws(round(size * mass))
+        random = generator(self.seed, "sample", "iteration", iteration)
+        codes = sample.codes[drawn]
+        if not sample.is_whole:
+            names = self.domain.names
+            given = {names[i]: codes[:, i] for i in np.flatnonzero(sample.present)}
+            codes = self.background.draw(len(drawn), random, given)
+        low, high = sample.limits[drawn, 0], sample.limits[drawn, 1]
+        position = self.draw_positions(codes, low, high, random)
+        kept = self.lawful(codes, position)
+        codes, position, drawn = codes[kept], position[kept], drawn[kept]
+        return codes, position, sample.masses(drawn, mass), sample.sources(drawn)
 
     def _draw_boxes(
         self,

@@ -153,6 +153,7 @@ def _verdict(sources: _Sources) -> dict[str, Any]:
             for rule in sampler.rules
         ],
         **_members_part(sources),
+        **_sources_part(sources),
         "scenario": scenario_part(job, sampler.tables),
         "notes": [
             *scenario_notes(job, sampler.tables),
@@ -174,6 +175,21 @@ def _members_part(sources: _Sources) -> dict[str, Any]:
             "size": members.size,
             "made": counted.members,
             "linkage": asdict(counted.linkage),
+        }
+    }
+
+
+def _sources_part(sources: _Sources) -> dict[str, Any]:
+    """Return how many records came from where, in a job with a seed sample."""
+    if sources.job.seed_sample is None:
+        return {}
+    counted = sources.counted
+    proposed = counted.records - counted.copied - counted.background
+    return {
+        "sources": {
+            "seed_sample": counted.copied,
+            "model": proposed,
+            "background": counted.background,
         }
     }
 

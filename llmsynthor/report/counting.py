@@ -13,6 +13,7 @@ from llmsynthor.errors import RunDirectoryError
 from llmsynthor.linkage import Linkage
 from llmsynthor.materialize import encode_frame
 from llmsynthor.rules import violations
+from llmsynthor.seedsample import SEED_RECORD
 
 if TYPE_CHECKING:
     from llmsynthor.domain import Domain
@@ -29,7 +30,8 @@ class Counted:
 
     Attributes:
         records: How many records there are.
-        background: How many of them come from no proposal.
+        background: How many of them come from no proposal and no record of a seed sample.
+        copied: How many of them are copies of records of a seed sample.
         tables: Records in each cell of each table, `(cells,)`.
         pairs: Records in each combination of two variables, by their columns in the domain; members
             where one of the two is a member's.
@@ -45,6 +47,7 @@ class Counted:
         sizes = sampler.tables.domain.sizes
         self.records = 0
         self.background = 0
+        self.copied = 0
         self.tables = [np.zeros(table.cells) for table in sampler.tables.tables]
         self.pairs = {
             (a, b): np.zeros((sizes[a], sizes[b]))
@@ -89,7 +92,9 @@ def count_records(run: RunDirectory, sampler: Sampler) -> Counted:
         if sampler.members is not None:
             counted.members += int(sampler.members.sizes(codes).sum())
         counted.records += records.height
-        counted.background += provenance["proposal"].null_count()
+        copied = provenance[SEED_RECORD].count() if SEED_RECORD in provenance.columns else 0
+        counted.copied += copied
+        counted.background += provenance["proposal"].null_count() - copied
         for counts, table in zip(counted.tables, sampler.tables.tables, strict=True):
             counts += table.tally(codes, domain)
         _count_pairs(counted.pairs, codes, sampler.members)

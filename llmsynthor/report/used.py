@@ -10,14 +10,17 @@ from llmsynthor.errors import RunDirectoryError
 from llmsynthor.jobfile import LoadedJob, parse_job
 from llmsynthor.rules import compile_rules
 from llmsynthor.sampling import Sampler
+from llmsynthor.seedsample import SEED_RECORD
 from llmsynthor.tables import load_tables
 
 if TYPE_CHECKING:
     from llmsynthor.job import Job
     from llmsynthor.rundir import RunDirectory
+    from llmsynthor.seedsample import SeedSample
     from llmsynthor.tables import TableSet
 
 TABLES_USED = "tables_used"
+_SAMPLE_USED = f"{TABLES_USED}/seed_sample.csv"
 
 
 def load_used(run: RunDirectory) -> tuple[Job, Sampler]:
@@ -55,6 +58,26 @@ def used_name(position: int) -> str:
 
 def _used_names(run: RunDirectory) -> list[str]:
     return list(run.read_json(f"{TABLES_USED}/names.json") or [])
+
+
+def keep_sample(run: RunDirectory, sample: SeedSample) -> None:
+    """Write what each record of the seed sample is called and weighs into the run directory."""
+    import polars as pl
+
+    frame = pl.DataFrame({SEED_RECORD: list(sample.keys), "weight": sample.weight})
+    run.write_text(_SAMPLE_USED, frame.write_csv())
+
+
+def weight_of(run: RunDirectory, key: str) -> float | None:
+    """Return the weight that a record of the seed sample had, or None where it is not known."""
+    import polars as pl
+
+    path = run.path / _SAMPLE_USED
+    if not path.exists():
+        return None
+    found = pl.read_csv(path, schema={SEED_RECORD: pl.String, "weight": pl.Float64})
+    weights = found.filter(pl.col(SEED_RECORD) == key)["weight"]
+    return float(weights[0]) if len(weights) else None
 
 
 def keep_tables(run: RunDirectory, tables: TableSet) -> None:
