@@ -33,6 +33,8 @@ _DENSE_CELLS = 3000
 _CG_STEPS = 300
 _SMALLEST_STEP = 1e-6
 _LONGEST_STEP = 20.0
+_WEIGHTLESS = 1e-12
+"""Share of all records; a candidate with less does not hold back the others."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,7 +271,8 @@ class _Solver:
         before, slope = self.weights.sum(), float(gradient @ step)
         linear = float((self._give * self.multiplier - self._target) @ step)
         square = 0.5 * float((self._give * step) @ step)
-        size = min(1.0, _LONGEST_STEP / max(float(np.abs(exponent).max()), 1e-12))
+        felt = np.where(self.weights > _WEIGHTLESS * self._total, np.abs(exponent), exponent)
+        size = min(1.0, _LONGEST_STEP / max(float(felt.max()), 1e-12))
         while size > _SMALLEST_STEP:
             weights = self.weights * np.exp(size * exponent)
             multiplier = self.multiplier + size * step
