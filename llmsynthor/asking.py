@@ -106,7 +106,7 @@ class Asker:
                 "plan",
                 (iteration - 1) * calls + call,
                 self.templates.render(
-                    "propose_plan.md.j2", self.prompts.call_context(context, call)
+                    self.prompts.template, self.prompts.call_context(context, call)
                 ),
                 self._schema,
             )

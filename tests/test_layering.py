@@ -34,7 +34,7 @@ LAYERS = [
     "providers providers.base providers.budget providers.limiter providers.litellm_provider "
     "providers.discovery providers.model_fetch providers.local providers.local_child providers.grammar "
     "providers.replay providers.promptlog providers.retry providers.secrets providers.structured rundir preflight "
-    "focus prompting templates guidance views dependencies",
+    "focus prompting memberprompting templates guidance views dependencies",
     "feasibility.check feasibility.clashes feasibility.certificate feasibility.reach "
     "feasibility.columns feasibility.restricted feasibility.maxsum feasibility.lawful "
     "feasibility.conflict feasibility",
