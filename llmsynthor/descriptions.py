@@ -66,7 +66,7 @@ def print_explanation(found: dict[str, Any], folder: Path, *, prompt: bool) -> N
     if proposal is None:
         _print_without_proposal(found)
         print_columns(
-            [(n, v, _percent(found["table_share"][n])) for n, v in found["values"].items()],
+            [(n, v, _percent(found["table_share"].get(n))) for n, v in found["values"].items()],
             ("variable", "record", "in tables"),
         )
         return

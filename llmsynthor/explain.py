@@ -165,6 +165,7 @@ def _table_shares(sampler: Sampler, record: Mapping[str, Any]) -> dict[str, floa
     return {
         v.name: float(sampler.marginals[v.name][_code(v, record[v.name])])
         for v in sampler.domain.variables
+        if v.name in record
     }
 
 
