@@ -8,6 +8,8 @@ from llmsynthor.options import given_in_vain
 
 if TYPE_CHECKING:
     from llmsynthor.job import Job, MembersSpec
+    from llmsynthor.jobseed import SeedColumns
+    from llmsynthor.jobvariables import VariableSpec
 
 MOST_MEMBERS = 30
 """Of one record."""
@@ -125,8 +127,10 @@ def _bad_sample(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
         message = "no model is asked, so that there is nothing beside the sample; leave it out"
         found.append((("seed_sample", "share"), message))
     own = job.members.variables if job.members else {}
-    levels = [(("seed_sample",), sample, job.variables)]
-    levels += [(("seed_sample", "members"), sample.members, own)] if sample.members else []
+    levels: list[tuple[tuple[str, ...], SeedColumns, dict[str, VariableSpec]]] = []
+    levels.append((("seed_sample",), sample, job.variables))
+    if sample.members is not None:
+        levels.append((("seed_sample", "members"), sample.members, own))
     for at, spec, known in levels:
         wanted = [(("columns", column), name) for column, name in spec.columns.items()]
         wanted += [(("values", name), name) for name in spec.values]

@@ -178,8 +178,10 @@ def provenance_frame(
         return frame
     copied = seed_records(source)
     keys = pl.Series(SEED_RECORD, sample.keys, dtype=pl.String)
-    rows = pl.Series(np.where(copied < 0, None, copied).tolist(), dtype=pl.Int64)
-    return frame.with_columns(keys.gather(rows))
+    there = pl.Series("there", copied >= 0)
+    return pl.DataFrame([*frame, keys.gather(np.maximum(copied, 0)), there]).select(
+        *frame.columns, pl.when("there").then(SEED_RECORD).alias(SEED_RECORD)
+    )
 
 
 def encode_frame(frame: pl.DataFrame, sampler: Sampler) -> np.ndarray:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from llmsynthor.domain import Domain, Variable
     from llmsynthor.jobfile import LoadedJob
-    from llmsynthor.jobseed import SeedColumns
+    from llmsynthor.jobseed import SeedColumns, SeedSampleSpec
     from llmsynthor.members import Members
     from llmsynthor.microdata import Records
     from llmsynthor.sampling import Sampler
@@ -90,38 +90,23 @@ def read_seed(loaded: LoadedJob, sampler: Sampler) -> tuple[SeedSample, list[Pro
     """
     spec, members = loaded.job.seed_sample, sampler.members
     assert spec is not None  # noqa: S101 - the caller asks only where there is one
-    domain = sampler.domain if members is None else members.record
-    level = _level(loaded, spec, domain)
-    _refuse_absent(spec.file, level, domain, sampler, fill=spec.missing == "background")
-    weight = _weights(level, spec.weight)
-    keys = _keys(level, spec.key)
-    codes = _stacked(level, domain)
-    limits = _limits(level, domain)
-    levels = [level]
-    if members is not None:
-        own = None
-        if spec.members is not None:
-            own = _level(loaded, spec.members, members.own)
-            levels.append(own)
-            _refuse_absent(
-                spec.members.file, own, members.own, sampler, fill=spec.missing == "background"
-            )
-            slots = _slots(own, spec.members.key, level, keys, members)
-            codes, limits = _with_members(level, own, slots, codes, limits, members)
-        elif spec.missing == "error":
-            raise MicrodataError(
-                f"{spec.file}: the job's records have members, and `seed_sample` names no file of "
-                "them",
-                hint="name it in `seed_sample.members`, or have them drawn from the tables with "
-                "`missing: background`",
-            )
-        else:
-            codes, limits = _with_members(level, None, None, codes, limits, members)
-        present = _present(level, own, members)
-    else:
+    fill = spec.missing == "background"
+    level = _level(loaded, spec, _record_of(sampler))
+    _refuse_absent(level, _record_of(sampler), members, fill=fill)
+    weight, keys = _weights(level, spec.weight), _keys(level, spec.key)
+    own: _Level | None = None
+    if members is None:
+        domain = sampler.domain
+        codes, limits = _stacked(level, domain), _limits(level, domain)
         present = np.array([name in level.codes for name in domain.names])
+    else:
+        own = _members_level(loaded, spec, members, fill=fill)
+        key = spec.members.key if spec.members else ""
+        slots = None if own is None else _slots(own, key, level, keys, members)
+        codes, limits = _with_members(level, own, slots, members)
+        present = _present(level, own, members)
     _lawless(level, sampler, codes, limits, present)
-    warnings = _accounted(levels)
+    warnings = _accounted([level] if own is None else [level, own])
     kept = level.sound
     if not kept.any():
         raise MicrodataError(f"{spec.file}: no record is left of {count_of(level.rows, 'record')}")
@@ -129,6 +114,28 @@ def read_seed(loaded: LoadedJob, sampler: Sampler) -> tuple[SeedSample, list[Pro
     named = [key for key, there in zip(keys, kept, strict=True) if there]
     sample = SeedSample(codes[kept], present, limits[kept], weight[kept], named, share)
     return sample, warnings
+
+
+def _record_of(sampler: Sampler) -> Domain:
+    """Return the variables of the record."""
+    return sampler.domain if sampler.members is None else sampler.members.record
+
+
+def _members_level(
+    loaded: LoadedJob, spec: SeedSampleSpec, members: Members, *, fill: bool
+) -> _Level | None:
+    """Return the file of the members, or None where they are drawn from the tables."""
+    if spec.members is not None:
+        own = _level(loaded, spec.members, members.own)
+        _refuse_absent(own, members.own, members, fill=fill)
+        return own
+    if fill:
+        return None
+    raise MicrodataError(
+        f"{spec.file}: the job's records have members, and `seed_sample` names no file of them",
+        hint="name it in `seed_sample.members`, or have them drawn from the tables with "
+        "`missing: background`",
+    )
 
 
 def _level(loaded: LoadedJob, spec: SeedColumns, domain: Domain) -> _Level:
@@ -211,11 +218,9 @@ def _tight(variable: Variable, values: np.ndarray | None, rows: int) -> np.ndarr
     return limits
 
 
-def _refuse_absent(
-    file: str, level: _Level, domain: Domain, sampler: Sampler, *, fill: bool
-) -> None:
+def _refuse_absent(level: _Level, domain: Domain, members: Members | None, *, fill: bool) -> None:
     """Refuse a file without a column for each variable, unless they are drawn."""
-    members = sampler.members
+    file = level.file
     counted = members.size if members is not None and domain is members.record else None
     absent = [n for n in domain.names if n not in level.codes and n != counted]
     if absent and not fill:
@@ -350,8 +355,6 @@ def _with_members(
     level: _Level,
     own: _Level | None,
     slots: tuple[np.ndarray, np.ndarray] | None,
-    codes: np.ndarray,
-    limits: np.ndarray,
     members: Members,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return codes and limits of records with their members beside them."""

@@ -9,6 +9,7 @@ import polars as pl
 
 from llmsynthor import __version__
 from llmsynthor.rundir import DamagedBatchError
+from llmsynthor.seedsample import SEED_RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +40,12 @@ PROVENANCE = (
         "background, drawn from the tables alone.",
     },
 )
+_COPIED = {
+    "name": SEED_RECORD,
+    "type": "category",
+    "description": "Key of the real record of the seed sample that the record is a copy of; empty: "
+    "it came from a proposal or the background.",
+}
 _ORDER = {
     "calibrated": "The order of rows means nothing: the records of each file are shuffled, and each "
     "file by itself is aligned with the tables. Files of pilot batches come first.",
@@ -69,7 +76,7 @@ def write_dictionary(run: RunDirectory, job: Job, tables: TableSet) -> None:
         "records": {"asked": job.records, "made": sum(sizes.values())},
         "files": [{"file": file, "records": size} for file, size in sizes.items()],
         "order": f"{_ORDER[job.engine.method]} {_NUMBERED}",
-        "provenance": {"files": "provenance/*.parquet", "columns": list(PROVENANCE)},
+        "provenance": {"files": "provenance/*.parquet", "columns": _provenance(job)},
         "variables": [
             {
                 **_meaning(variable),
@@ -90,6 +97,10 @@ def write_dictionary(run: RunDirectory, job: Job, tables: TableSet) -> None:
             "size": members.size,
         }
     run.write_json(DICTIONARY, content)
+
+
+def _provenance(job: Job) -> list[dict[str, str]]:
+    return [*PROVENANCE, *([_COPIED] if job.seed_sample is not None else [])]
 
 
 def _level(name: str, members: Members) -> str:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from llmsynthor.popsim.setup import Setup
 
+_MOST_CODES = 50
+"""Distinct values of a column that may become categories."""
 _AWAY = 0.5
 """Households or persons; totals that are nearer agree."""
 
@@ -232,11 +234,18 @@ def _variable(
         return categories(name, seed, column, controls)
     values = values_of(seed, column)
     numbers = [value for value in values if isinstance(value, float)]
+    if len(numbers) < len(values) <= _MOST_CODES:
+        return categories(name, seed, column, controls)
     if len(numbers) < len(values):
         raise UnreadableError(
             f"`{column}` is compared as a number, and has missing values or texts"
         )
-    variable = bins(name, column, accepted, numbers)
+    try:
+        variable = bins(name, column, accepted, numbers)
+    except UnreadableError:
+        if len(values) > _MOST_CODES:
+            raise
+        return categories(name, seed, column, controls)  # codes, of which `!=` takes in several
     edges = on_an_edge(variable, numbers)
     if edges:
         made.notes.append(

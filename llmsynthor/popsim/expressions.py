@@ -134,7 +134,7 @@ def _call(node: ast.Call, table: str) -> Box:
         values = node.args[0]
         if isinstance(values, ast.List | ast.Tuple | ast.Set):
             return {column: Accepted.of(*(_constant(value) for value in values.elts))}
-    if name == "between" and len(node.args) == 2 and set(options) <= {"inclusive"}:  # noqa: PLR2004
+    if name == "between" and len(node.args) == 2 and set(options) <= {"inclusive"}:
         return {column: _between(node, options)}
     raise UnreadableError(
         f"`{_shown(node)}` is a call; only isin, between, isna and notna are read"
@@ -184,9 +184,13 @@ def _constant(node: ast.expr) -> float | str:
         value = _constant(node.operand)
         if not isinstance(value, str):
             return -value if isinstance(node.op, ast.USub) else value
-    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-        if node.value.id in _INFINITE and node.attr == "inf":
-            return math.inf
+    if (
+        isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id in _INFINITE
+        and node.attr == "inf"
+    ):
+        return math.inf
     if isinstance(node, ast.Constant) and isinstance(node.value, bool | int | float | str):
         return node.value if isinstance(node.value, str) else float(node.value)
     raise UnreadableError(f"`{_shown(node)}` is no number and no text")
@@ -194,4 +198,4 @@ def _constant(node: ast.expr) -> float | str:
 
 def _shown(node: ast.expr) -> str:
     text = ast.unparse(node)
-    return text if len(text) <= 60 else text[:59] + "…"  # noqa: PLR2004
+    return text if len(text) <= 60 else text[:59] + "…"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, field
-from os.path import commonprefix
 from typing import TYPE_CHECKING
 
 from llmsynthor.domain import format_number
@@ -12,7 +12,7 @@ from llmsynthor.popsim.expressions import UnreadableError
 from llmsynthor.popsim.reading import is_numeric, read_value
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     from llmsynthor.popsim.accepted import Accepted, End
     from llmsynthor.popsim.reading import ReadControl
@@ -76,7 +76,7 @@ def categories(
         value = read_value(text, numeric=numeric)
         piece = next((label for accepted, label in pieces.items() if accepted.takes(value)), None)
         if piece is None:
-            made.rest = made.rest or _free("other", pieces.values())
+            made.rest = made.rest or _free("other", set(pieces.values()))
             piece = made.rest
         if text.strip() != piece:
             made.values[text.strip()] = piece
@@ -87,14 +87,13 @@ def _stripped(targets: Sequence[str]) -> list[str]:
     """Return names without the words that all begin with."""
     if len(targets) == 1:
         return list(targets)
-    common = commonprefix(list(targets))
-    start = common.rfind("_") + 1
+    alike = itertools.takewhile(lambda letters: len(set(letters)) == 1, zip(*targets, strict=False))
+    start = "".join(letters[0] for letters in alike).rfind("_") + 1
     return [target[start:] or target for target in targets]
 
 
-def _free(label: str, taken: Sequence[str] | object) -> str:
-    names = set(taken)  # type: ignore[call-overload]
-    while label in names:
+def _free(label: str, taken: Container[str]) -> str:
+    while label in taken:
         label += "_"
     return label
 
@@ -144,8 +143,6 @@ def bins(
 
 def _range(accepted: Accepted, low: float, high: float, *, whole: bool) -> tuple[float, float]:
     """Return the one range `[start, end)` that is accepted between the limits."""
-    if accepted.texts or accepted.other_texts and not accepted.spans or accepted.missing:
-        raise UnreadableError("it takes in missing values or texts beside a range of numbers")
     top = high + (1.0 if whole else 0.0)
     found: list[tuple[float, float]] = []
     for span in accepted.spans:

@@ -57,7 +57,7 @@ def job_content(made: Made, out: Path) -> dict[str, Any]:
             "size": made.size_name,
             "variables": {v.name: _variable(v) for v in made.variables[PERSONS].values()},
         }
-    job["tables"] = [_table(made, table) for table in made.tables]
+    job["tables"] = [_table(table) for table in made.tables]
     job["seed_sample"] = _sample(made, out)
     job["provider"] = {"model": "none"}
     return job
@@ -70,7 +70,7 @@ def _variable(made: MadeVariable) -> dict[str, Any]:
     return {"type": made.kind, "min": number(made.low), "max": number(made.high)}
 
 
-def _table(made: Made, table: MadeTable) -> dict[str, Any]:
+def _table(table: MadeTable) -> dict[str, Any]:
     spec: dict[str, Any] = {"file": _file(table)}
     if table.level == PERSONS:
         spec["counts"] = "members"
