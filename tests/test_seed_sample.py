@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -13,6 +13,9 @@ from small_job import write_job
 
 from llmsynthor.candidates import merged
 from llmsynthor.cli import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MODES = ("car", "bus", "walk")
 HOUSEHOLDS = """hhID,income,weight
@@ -36,13 +39,17 @@ def people() -> str:
     lines = ["id,AGEP,work,mode,w"]
     for i in range(60):
         age = 18 + (i * 7) % 68
-        lines.append(f"p{i},{age},{('yes', 'no')[age > 64 or i % 4 == 0]},{MODES[i % 3]},{1 + i % 3}")
+        lines.append(
+            f"p{i},{age},{('yes', 'no')[age > 64 or i % 4 == 0]},{MODES[i % 3]},{1 + i % 3}"
+        )
     return "\n".join(lines) + "\n"
 
 
 def person_job(folder: Path, text: str | None = None, **sample: object) -> Path:
     spec = {"file": "seed.csv", "columns": {"AGEP": "age"}, "weight": "w", "key": "id"}
-    path = write_job(folder, seed_sample={k: v for k, v in (spec | sample).items() if v is not None})
+    path = write_job(
+        folder, seed_sample={k: v for k, v in (spec | sample).items() if v is not None}
+    )
     (folder / "seed.csv").write_text(people() if text is None else text)
     return path
 
@@ -206,7 +213,10 @@ def test_what_is_wrong_in_the_job_is_an_error(tmp_path, capsys, change, message)
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("x,30,yes,tram,1", "column `mode`: `tram` (1 row), in all 1 row, is no category of `mode`"),
+        (
+            "x,30,yes,tram,1",
+            "column `mode`: `tram` (1 row), in all 1 row, is no category of `mode`",
+        ),
         ("x,130,yes,bus,1", "column `AGEP`: 1 row beyond the limits of `age`, 18 to 90"),
         ("x,,yes,bus,1", "column `AGEP`: no value of `age`"),
         ("x,30,yes,bus,0", "the weight `w` is 0"),
@@ -215,8 +225,10 @@ def test_what_is_wrong_in_the_job_is_an_error(tmp_path, capsys, change, message)
 )
 def test_a_few_wrong_records_are_left_out_and_counted(tmp_path, capsys, line, message):
     body = people().splitlines()
-    text = "\n".join([body[0], *(f"{n}{row[row.index(','):]}" for n in range(2) for row in body[1:])])
-    rows = [f"{i}{row[row.index(','):]}" for i, row in enumerate(text.splitlines()[1:])]
+    text = "\n".join(
+        [body[0], *(f"{n}{row[row.index(',') :]}" for n in range(2) for row in body[1:])]
+    )
+    rows = [f"{i}{row[row.index(',') :]}" for i, row in enumerate(text.splitlines()[1:])]
     path = person_job(tmp_path / "job", "\n".join([body[0], *rows, line]) + "\n")
     assert main(["validate", str(path)]) == 0
     told = " ".join(capsys.readouterr().err.split())
@@ -304,4 +316,3 @@ def test_sources_below_the_backgrounds_stay_apart_when_rows_are_merged():
     mass = np.diff(found.source_end, prepend=0.0)[: len(first)]
     assert dict(zip(first, np.round(mass, 9).tolist(), strict=True)) == {-5: 0.2, -2: 0.1, 7: 0.4}
     assert found.share_background == pytest.approx(0.3)
-
