@@ -44,7 +44,11 @@ holds already. 0.3 to 0.7 lowered the held-out error on both data sets of `docs/
 
 _LEAST_DRAWS = 40
 _LAWFUL_DRAWS = 400
-_REPAIRS = 60
+_REPAIRS = 40
+_IDLE_REPAIRS = 8
+"""Repairs in a row that mend no record; then none that is left can be mended."""
+_TRIED_AT_ONCE = 4000
+_MOST_WAYS = 24
 _ALL_ANEW = 10
 """Of so many repairs of an unlawful record's members one draws all of them anew."""
 _KNOWN_DRAWS = 6
@@ -384,28 +388,48 @@ class Sampler:
         fixed: Mapping[str, np.ndarray],
         random: np.random.Generator,
     ) -> None:
-        """Draw members anew, mostly one at a time, in the records that break a rule."""
-        members = background.members
+        """Draw members anew, mostly one at a time, in the records that break a rule.
+
+        Where few records are left, each is tried in several ways at once.
+        """
         wrong = np.flatnonzero(~self.lawful(codes, position))
+        idle = 0
         for attempt in range(_REPAIRS):
-            if not len(wrong):
+            if not len(wrong) or idle > _IDLE_REPAIRS:
                 return
-            some = codes[wrong]
-            sizes = members.sizes(some)
-            chosen = (random.random(len(wrong)) * sizes).astype(np.int64)
-            for slot in range(members.most):
-                anew = (sizes > slot) & ((chosen == slot) | (attempt % _ALL_ANEW == 0))
-                given = {
-                    name: fixed[column][wrong[anew]]
-                    for name in members.own.names
-                    if (column := members.column(name, slot)) in fixed
-                }
-                some[anew, members.columns(slot)] = background.draw_members(
-                    some[anew], random, given
-                )
+            ways = int(np.clip(_TRIED_AT_ONCE // len(wrong), 1, _MOST_WAYS))
+            rows = np.repeat(wrong, ways)
+            some = codes[rows]
+            given = {name: values[rows] for name, values in fixed.items()}
+            self._member_anew(background, some, given, attempt % _ALL_ANEW == 0, random)
             places = self._anywhere(some, random)
-            codes[wrong], position[wrong] = some, places
-            wrong = wrong[~self.lawful(some, places)]
+            kept = self.lawful(some, places).reshape(-1, ways)
+            first = np.arange(len(wrong)) * ways + kept.argmax(axis=1)
+            codes[wrong], position[wrong] = some[first], places[first]
+            idle = 0 if kept.any() else idle + 1
+            wrong = wrong[~kept.any(axis=1)]
+
+    def _member_anew(
+        self,
+        background: MemberBackground,
+        codes: np.ndarray,
+        fixed: Mapping[str, np.ndarray],
+        every: bool,
+        random: np.random.Generator,
+    ) -> None:
+        """Draw one member of each record anew, or `every` one; changes `codes`."""
+        members = background.members
+        sizes = members.sizes(codes)
+        chosen = (random.random(len(codes)) * sizes).astype(np.int64)
+        for slot in range(members.most):
+            anew = np.flatnonzero((sizes > slot) & (every | (chosen == slot)))
+            given = {
+                name: fixed[column][anew]
+                for name in members.own.names
+                if (column := members.column(name, slot)) in fixed
+            }
+            drawn = background.draw_members(codes[anew], random, given)
+            codes[anew, members.columns(slot)] = drawn
 
     def _background_rows(self, codes: np.ndarray, position: np.ndarray, mass: float) -> Part:
         keep = self.lawful(codes, position)
@@ -437,7 +461,8 @@ class Sampler:
         mass = share * float(table.flat_share[cell])
         place = np.unravel_index(cell, table.share.shape)
         broken: set[str] = set()
-        for attempt in range(_COVER_TRIES):
+        # members of one record are repaired many times before it is given up
+        for attempt in range(_COVER_TRIES if self.members is None else 1):
             random = generator(self.seed, "cover", iteration, number, cell, attempt)
             fixed = {
                 wide: self._codes_in(wide, group == p, random)
