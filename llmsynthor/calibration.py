@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmsynthor.controls import Controls, cell_sums
+from llmsynthor.countmatrix import CountMatrix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +32,12 @@ _NEWTON_STEPS = 60
 _DENSE_CELLS = 3000
 """Up to so many cells the Hessian is factored; above, conjugate gradients use it unassembled."""
 _CG_STEPS = 300
+_SAMPLED_CG_STEPS = 60
+_SAMPLED = 30_000
+"""Candidates with members that a Hessian is assembled from; that of more is too slow to assemble,
+and one of so many makes conjugate gradients quick."""
+_MEMBER_RAKING_ROUNDS = 6
+"""Rounds where tables count members: slower and less use than Newton's steps."""
 _SMALLEST_STEP = 1e-6
 _LONGEST_STEP = 20.0
 _WEIGHTLESS = 1e-12
@@ -81,9 +88,9 @@ def calibrate(
         return Calibration(weights, fitted, float(total > 0), total <= 0, 0, 0.0, 0.0)
     kept = with_records(controls.take(live))
     solver = _Solver(kept, prior[live] / prior[live].sum() * total, total)
-    solver.rake(_RAKING_ROUNDS, check)
+    solver.rake(_MEMBER_RAKING_ROUNDS if kept.has_members else _RAKING_ROUNDS, check)
     solver.newton(check)
-    if solver.error > PRECISION and not solver.soft:
+    if solver.error > PRECISION and not solver.soft and not kept.has_members:
         solver.rake(_MORE_RAKING_ROUNDS, check)
     weights[live] = solver.weights
     kl, size = _effort(weights / weights.sum(), prior / prior.sum())
@@ -135,7 +142,9 @@ class _Solver:
         ]
         self._give = np.concatenate(given)
         self._slots = [index.ndim > 1 for index in self._index]
-        self._matrix = _Matrix(controls, self._starts) if any(self._slots) else None
+        self._matrix = (
+            CountMatrix(controls.index, controls.target, self._starts) if any(self._slots) else None
+        )
         self._hard = [variance is None for variance in controls.gives_way]
         self._order = sorted(range(len(self._hard)), key=lambda k: self._hard[k])
         self.soft = not all(self._hard)
@@ -181,7 +190,8 @@ class _Solver:
         held = cell_sums(index, self.weights, len(target))
         factor = np.divide(target, held, out=np.ones(len(target)), where=(held > 0) & (target > 0))
         if self._slots[table]:
-            # a root for each member: all of them scale their record
+            # a root for each member, for all of them scale their record: generalized iterative
+            # scaling (Darroch & Ratcliff 1972)
             step = np.log(factor) / len(index)
             self.weights = self.weights * np.exp(np.append(step, 0.0)[index].sum(axis=0))
             self.multiplier[cells] += step
@@ -197,7 +207,11 @@ class _Solver:
             check()
             gradient = self._gradient(self.weights, self.multiplier)
             dense = len(self._target) <= _DENSE_CELLS
-            step = self._factored(gradient) if dense else self._by_conjugate_gradients(gradient)
+            many = self._matrix is not None and len(self.weights) > _SAMPLED
+            if dense and not many:
+                step = self._factored(gradient)
+            else:
+                step = self._by_conjugate_gradients(gradient, sampled=dense)
             self.rounds += 1
             if not self._line_search(step, gradient):
                 return
@@ -236,15 +250,28 @@ class _Solver:
                 hessian[columns, rows] = block.T
         return hessian
 
-    def _by_conjugate_gradients(self, gradient: np.ndarray) -> np.ndarray:
-        """Return an inexact Newton step; the nearer the end, the more exact."""
+    def _by_conjugate_gradients(self, gradient: np.ndarray, *, sampled: bool) -> np.ndarray:
+        """Return an inexact Newton step; the nearer the end, the more exact.
+
+        Args:
+            gradient: Of the dual.
+            sampled: Whether to precondition with the Hessian of a sample of the candidates, rather
+                than with the diagonal.
+        """
         from scipy.sparse.linalg import LinearOperator, cg  # a slow import, only here needed
 
-        diagonal = self._sums(self.weights)
+        diagonal = self._diagonal()
         extra = self._give + self._ridge(diagonal)
 
         def product(direction: np.ndarray) -> np.ndarray:
             return self._sums(self.weights * self._spread(direction)) + extra * direction
+
+        if sampled and self._matrix is not None:
+            inverse = self._sampled_inverse(self._matrix, diagonal, extra)
+        else:
+
+            def inverse(x: np.ndarray) -> np.ndarray:
+                return np.asarray(x / (diagonal + extra))
 
         cells = len(gradient)
         forcing = min(0.1, float(np.sqrt(self.error)))
@@ -252,10 +279,30 @@ class _Solver:
             LinearOperator((cells, cells), matvec=product, dtype=float),
             -gradient,
             rtol=max(forcing, 1e-6),
-            maxiter=_CG_STEPS,
-            M=LinearOperator((cells, cells), matvec=lambda x: x / (diagonal + extra), dtype=float),
+            maxiter=_SAMPLED_CG_STEPS if sampled else _CG_STEPS,
+            M=LinearOperator((cells, cells), matvec=inverse, dtype=float),
         )
         return np.asarray(step)
+
+    def _diagonal(self) -> np.ndarray:
+        """Return the diagonal of A diag(w) A', shape `(cells,)`."""
+        return (
+            self._sums(self.weights) if self._matrix is None else self._matrix.squares(self.weights)
+        )
+
+    def _sampled_inverse(
+        self, matrix: CountMatrix, diagonal: np.ndarray, extra: np.ndarray
+    ) -> Callable[[np.ndarray], np.ndarray]:
+        """Return what solves for the Hessian as a sample has it, with the diagonal of all."""
+        from scipy.linalg import cho_factor, cho_solve  # a slow import, only here needed
+
+        step = -(-len(self.weights) // _SAMPLED)
+        some = matrix.hessian(self.weights, step)
+        own = some.diagonal()
+        # no cell may be softer than it is; what the sample lacks altogether stands alone
+        some[np.diag_indices_from(some)] += np.maximum(diagonal - own, 0.0) + extra
+        factor = cho_factor(some, overwrite_a=True)
+        return lambda x: np.asarray(cho_solve(factor, x))
 
     def _spread(self, by_cell: np.ndarray) -> np.ndarray:
         """Return A' times a value for each cell, shape `(candidates,)`."""
@@ -283,38 +330,6 @@ class _Solver:
                 return True
             size *= 0.5
         return False
-
-
-class _Matrix:
-    """How often each candidate counts in each cell, sparse: members of one may share a cell."""
-
-    def __init__(self, controls: Controls, starts: np.ndarray) -> None:
-        from scipy.sparse import coo_array  # a slow import, only here needed
-
-        rows, columns = [], []
-        for index, target, start in zip(controls.index, controls.target, starts[:-1], strict=True):
-            slots = np.atleast_2d(index)
-            slot, candidate = np.nonzero(slots < len(target))
-            rows.append(slots[slot, candidate] + start)
-            columns.append(candidate)
-        places = np.concatenate(rows), np.concatenate(columns)
-        shape = (int(starts[-1]), controls.index[0].shape[-1])
-        counts = coo_array((np.ones(len(places[0])), places), shape=shape)
-        self._by_cell = counts.tocsr()
-        self._by_candidate = counts.T.tocsr()
-
-    def sums(self, weights: np.ndarray) -> np.ndarray:
-        """Return A w."""
-        return np.asarray(self._by_cell @ weights)
-
-    def spread(self, by_cell: np.ndarray) -> np.ndarray:
-        """Return A' x."""
-        return np.asarray(self._by_candidate @ by_cell)
-
-    def hessian(self, weights: np.ndarray) -> np.ndarray:
-        """Return A diag(w) A', dense."""
-        weighted = self._by_cell.multiply(weights[None, :]).tocsr()
-        return np.asarray((weighted @ self._by_candidate).todense())
 
 
 def _effort(share: np.ndarray, prior: np.ndarray) -> tuple[float, float]:

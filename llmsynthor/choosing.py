@@ -203,8 +203,13 @@ class Chooser:
         wanted = cell.table.wanted(self.job.records).ravel()[cell.cell]
         return (
             f"{cell.table.file}: no candidate is in {cell.table.cell_name(cell.cell)}, which wants "
-            f"{wanted:.0f} {cell.table.counted}"
+            f"{wanted:.0f} {self._counted(cell.table)}"
         )
+
+    def _counted(self, table: Table) -> str:
+        """Return what a table counts, in words: households where records are some."""
+        members = self.tables.members
+        return table.counted if members is None or table.members else f"{members.of}s"
 
     def _reachable(
         self, candidates: Candidates, calibration: Calibration, records: int
@@ -236,7 +241,7 @@ class Chooser:
                 continue
             cell = int(np.argmax(np.abs(fitted - target)))
             words = (
-                f"{table.file}: {table.cell_name(cell)} wants {target[cell]:,.1f} {table.counted} and the "
+                f"{table.file}: {table.cell_name(cell)} wants {target[cell]:,.1f} {self._counted(table)} and the "
                 f"candidates give {fitted[cell]:,.1f}"
             )
             worst.append((-abs(float(fitted[cell] - target[cell])), words))

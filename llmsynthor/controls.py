@@ -52,6 +52,11 @@ class Controls:
         return float(self.target[0].sum()) if self.records is None else self.records
 
     @property
+    def has_members(self) -> bool:
+        """Return whether any table counts members."""
+        return any(index.ndim > 1 for index in self.index)
+
+    @property
     def gives_way(self) -> tuple[np.ndarray | None, ...]:
         """Return `variance`, one entry for each table."""
         return self.variance or (None,) * len(self.target)
@@ -88,8 +93,10 @@ def cell_sums(index: np.ndarray, weights: np.ndarray, cells: int) -> np.ndarray:
     """
     if index.ndim == 1:
         return np.bincount(index, weights, cells)
-    every = np.broadcast_to(weights, index.shape).ravel()
-    return np.bincount(index.ravel(), every, cells + 1)[:cells]
+    held = np.zeros(cells + 1)
+    for slot in index:  # all at once take much memory
+        held += np.bincount(slot, weights, cells + 1)
+    return held[:cells]
 
 
 def binding_tables(tables: Sequence[Table]) -> tuple[Table, ...]:

@@ -38,7 +38,7 @@ LAYERS = [
     "feasibility.check feasibility.clashes feasibility.certificate feasibility.reach "
     "feasibility.columns feasibility.restricted feasibility.maxsum feasibility.lawful "
     "feasibility.conflict feasibility",
-    "tables members memberrules memberbackground layouts linkage tablefile csvfile figures controls calibration integerize pivotal moves copies mutations swaps sampling candidates "
+    "tables members memberrules memberbackground layouts linkage tablefile csvfile figures controls countmatrix calibration integerize pivotal moves copies mutations swaps sampling candidates "
     "background binvalues maxent plan boxes library "
     "discrepancy rules rulechecks jobfile jobwords jobkeys jobyaml fingerprint job jobvariables consistency options stopping",
     "domain errors seeds labels",
