@@ -16,6 +16,7 @@ import numpy as np
 from llmsynthor.moves import ExactMoves
 from llmsynthor.mutations import Mutants, Mutations
 from llmsynthor.pivotal import round_pivotal
+from llmsynthor.wholesums import WholeSums, blocks_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,6 +30,8 @@ _GREEDY_ROUNDS = 400
 _PATIENCE = 2
 _MOST_TO_MOVE = 60
 """Wrong cells; where there are more, exchanges mend them at less cost than exact moves."""
+_MOST_TO_SUM = 100
+"""Wrong cells; where there are more, whole sums are not tried."""
 _TURNS = 40
 """Rounds of mutations, exchanges and moves."""
 _IDLE_TURNS = 12
@@ -138,6 +141,10 @@ class _Rounding:
         self._starts = np.cumsum([0, *(len(target) for target in controls.target)])
         self._cells = all_cells(controls, self._starts)
         self._once = all(index.ndim == 1 for index in controls.index)
+        slots = [1 if index.ndim == 1 else len(index) for index in controls.index]
+        first = [0, *np.cumsum(slots).tolist()]
+        of_records = [i for i, index in enumerate(controls.index) if index.ndim == 1]
+        self._first_once = first[of_records[0]] if of_records else None
         target = np.concatenate(controls.target)
         whole = np.round(target)
         noise = float(np.clip(_NOISE * share.sum(), _NEARLY_WHOLE, 0.01))
@@ -147,10 +154,10 @@ class _Rounding:
         if not self._once:  # a cell of no importance for those who are not there
             self._target = np.append(self._target, 1.0)
             self._by_cell = np.append(self._by_cell, 0.0)
-            slots = [1 if index.ndim == 1 else len(index) for index in controls.index]
             self._square = _squares(self._cells, np.cumsum([0, *slots]), self._by_cell)
         self._strict = self._by_cell >= 1
         self._moves: ExactMoves | None = None
+        self._sums: WholeSums | None = None
         self._hopeless = b""
         self.most = np.ceil(share).astype(np.int64) + _EXTRA_COPIES
         self.counts = np.zeros(len(share), dtype=np.int64)
@@ -169,6 +176,7 @@ class _Rounding:
             if turn % _EXCHANGE_EVERY == 0:
                 self.exchange_pools(check)
             self.move(check)
+            self.settle_sums(check)
             found = self._state()
             idle = 0 if found.badness < best.badness else idle + 1
             best = found if found.badness <= best.badness else best
@@ -259,6 +267,31 @@ class _Rounding:
             return np.asarray((cells != own) @ self._importance)
         shared = (self._by_cell * np.bincount(own, minlength=len(self._by_cell)))[cells].sum(axis=1)
         return np.asarray((self._square[pool] + self._square[out]) / 2 - shared)
+
+    def settle_sums(self, check: Callable[[], None]) -> None:
+        """Mend all wrong cells at once where records count several times in a table."""
+        errors = np.where(self._strict, self.error, 0.0).round(3).tobytes()
+        if self._once or self.done or errors == self._hopeless:
+            return
+        check()
+        wrong = self.error[self._strict]
+        self._hopeless = errors
+        if (
+            np.abs(wrong - np.round(wrong)).max() > _NEARLY_WHOLE
+            or self._wrong().sum() > _MOST_TO_SUM
+        ):
+            return
+        self._sums = self._sums or WholeSums(
+            self._cells,
+            self._strict,
+            blocks_of(self._variety, len(self.share)),
+            self._first_once,
+            self.random,
+        )
+        found = self._sums.find(self.error, self.counts, self.most)
+        if found is not None:
+            self.counts, self.error = found
+            self.error[-1] = 0.0
 
     def move(self, check: Callable[[], None]) -> None:
         """Remove errors by exact moves, as long as there are some that help."""

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "llmsynthor"
 LAYERS = [
     "cli __main__",
-    "cli_start",
+    "cli_start cli_import",
     "descriptions progress evaluation.summary",
     "console",
     "preview",
@@ -18,11 +18,17 @@ LAYERS = [
     "oddities runner",
     "askers manifest",
     "starter reference",
-    "microtables.writing",
+    "microtables.writing popsim.writing",
+    "popsim.building",
+    "popsim.variables",
+    "popsim.reading",
+    "popsim.setup popsim.expressions",
+    "popsim.accepted popsim",
     "microtables.account",
     "microtables.making",
     "microtables.published microtables.columns microtables.strength microtables.noise",
-    "microtables.bins microtables.options microtables microdata ownfiles",
+    "microtables.bins microtables.options microtables seedfile",
+    "microdata ownfiles",
     "explain usage engine choosing state append batches materialize asking gathering focus_asking report report.build report.page "
     "report.curve report.scenario report.spending report.counting report.scores report.baselines "
     "report.ordered report.association report.zones report.used report.tableview report.charts "
@@ -38,9 +44,9 @@ LAYERS = [
     "feasibility.check feasibility.clashes feasibility.certificate feasibility.reach "
     "feasibility.columns feasibility.restricted feasibility.maxsum feasibility.lawful "
     "feasibility.conflict feasibility",
-    "tables members memberrules memberbackground layouts linkage tablefile csvfile figures controls countmatrix calibration integerize pivotal moves copies mutations swaps sampling candidates "
+    "tables members memberrules memberbackground layouts linkage tablefile csvfile figures controls countmatrix calibration integerize wholesums pivotal moves copies mutations swaps sampling seedsample candidates "
     "background binvalues maxent plan boxes library "
-    "discrepancy rules rulechecks jobfile jobwords jobkeys jobyaml fingerprint job jobvariables consistency options stopping",
+    "discrepancy rules rulechecks jobfile jobwords jobkeys jobyaml fingerprint job jobvariables jobseed consistency options stopping",
     "domain errors seeds labels",
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()} | {
@@ -84,7 +90,7 @@ def test_imports_run_one_way(name):
     ("library", "allowed"),
     [
         ("litellm", {"providers.litellm_provider"}),
-        ("typer", {"cli", "cli_start"}),
+        ("typer", {"cli", "cli_import", "cli_start"}),
         ("rich", {"console"}),
         ("click", set()),
         ("matplotlib", {"report.charts", "report.maps", "report.pictures"}),

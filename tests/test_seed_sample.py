@@ -94,8 +94,7 @@ def household_job(folder: Path, **changes: object) -> Path:
         "provider": {"model": "none"},
         "engine": {"candidates": 4000},
     }
-    for key, value in changes.items():
-        job[key] = value
+    job |= changes
     path = folder / "job.yaml"
     path.write_text(yaml.safe_dump(job, sort_keys=False))
     return path
