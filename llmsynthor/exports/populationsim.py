@@ -24,7 +24,9 @@ POPULATIONSIM = PopulationLayout(
         ),
     ),
     (
-        Fixed("household_id", "the person's household", required=False, alone="number", linked="key"),
+        Fixed(
+            "household_id", "the person's household", required=False, alone="number", linked="key"
+        ),
         *_ZONES,
         Fixed(
             "per_num",

@@ -55,7 +55,14 @@ def _keys(members: dict[str, Any]) -> list[list[str]]:
     return [
         [of, members["key"], "integer", "", f"number of the {of}, from 0", *empty],
         [name, members["key"], "integer", "", f"number of the {name}'s {of}", *empty],
-        [name, members["number"], "integer", "", f"number of the {name} in the {of}, from 1", *empty],
+        [
+            name,
+            members["number"],
+            "integer",
+            "",
+            f"number of the {name} in the {of}, from 1",
+            *empty,
+        ],
     ]
 
 
@@ -89,7 +96,8 @@ def _markdown(content: dict[str, Any], headings: Sequence[str], rows: list[list[
         "",
         _cell(content["description"]),
         "",
-        _cell(f"{records['made']:,} records.{linked} {content['order']}") if linked
+        _cell(f"{records['made']:,} records.{linked} {content['order']}")
+        if linked
         else f"{records['made']:,} records. {content['order']}",
         "",
         *("| " + " | ".join(map(_cell, row)) + " |" for row in [list(headings)]),
