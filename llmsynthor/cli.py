@@ -230,6 +230,14 @@ def evaluate(
     microdata: Annotated[
         Path, typer.Argument(metavar="MICRODATA", help="Real records, CSV or parquet.")
     ],
+    members: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Their members, where the run's records have members."),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="What links the two files, if not as in the run."),
+    ] = None,
     columns: Annotated[
         list[str] | None,
         typer.Option(metavar="COLUMN=VARIABLE", help="Which variable a column holds; repeatable."),
@@ -262,7 +270,7 @@ def evaluate(
     from llmsynthor.evaluation.summary import print_evaluation
     from llmsynthor.rundir import RunDirectory
 
-    options = Options(tuple(columns or ()), weight, target, sdmetrics, most_triples)
+    options = Options(tuple(columns or ()), weight, target, sdmetrics, most_triples, members, key)
     content = evaluate(RunDirectory(folder), microdata, options, say)
     print_evaluation(content, folder)
     if as_json:
@@ -361,9 +369,10 @@ def export(
         say(f"note: {note}")
     files = [str(path) for path in found.files]
     if as_json:
-        print_json(
-            {"format": format_, "records": found.records, "files": files, "notes": found.notes}
-        )
+        counts = {"records": found.records}
+        if found.members is not None:
+            counts["members"] = found.members
+        print_json({"format": format_, **counts, "files": files, "notes": found.notes})
     else:
         write_out("\n".join(files))
 

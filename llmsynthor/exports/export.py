@@ -83,11 +83,13 @@ class Exported:
         files: What was written.
         records: How many records it holds.
         notes: What the user should know.
+        members: How many members the records have, where they have any.
     """
 
     files: list[Path]
     records: int
     notes: list[str]
+    members: int | None = None
 
 
 def export(run: RunDirectory, options: ExportOptions) -> Exported:
@@ -118,7 +120,7 @@ def export(run: RunDirectory, options: ExportOptions) -> Exported:
         files = _export_linked(records, records.members, mapped, options)
     else:
         files = [_export_single(records, mapped, options)]
-    return Exported(files, records.made, notes)
+    return Exported(files, records.made, notes, records.members_made())
 
 
 def _refuse_kinds(members: Members, options: ExportOptions) -> None:

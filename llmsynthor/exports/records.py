@@ -65,6 +65,13 @@ class Records:
         """Return how many records there are."""
         return sum(self.sizes)
 
+    def members_made(self) -> int | None:
+        """Return how many members the records have; None where records have none."""
+        if self.members is None:
+            return None
+        paths = [self.run.members_path(index) for index in range(len(self.sizes))]
+        return int(pl.scan_parquet(paths, glob=False).select(pl.len()).collect().item())
+
     def of_members(self, members: Members) -> Records:
         """Return the members of the records, each with its record's variables and provenance."""
         variables = (*self.variables, *members.own.variables)
