@@ -137,6 +137,20 @@ class WholeSums:
             return rows
         return np.sort(self._random.choice(rows, number, replace=False))
 
+    def _pool(self, rows: np.ndarray) -> np.ndarray:
+        """Return candidates that differ in their cells: one half the smallest, the rest by chance.
+
+        Pairs of small records lie close together: they differ by little, as what is wrong does.
+        """
+        _, first = np.unique(self._hash[rows], return_index=True)
+        distinct = rows[first]
+        if len(distinct) <= _POOL:
+            return distinct
+        size = (self._cells[:, distinct] < len(self._strict) - 1).sum(axis=0)
+        order = np.argsort(size + self._random.random(len(distinct)), kind="stable")
+        small, others = distinct[order[: _POOL // 2]], distinct[order[_POOL // 2 :]]
+        return np.concatenate([small, self._some(others, _POOL - len(small))])
+
     def _exchange(
         self, rows: np.ndarray, target: int, counts: np.ndarray, most: np.ndarray
     ) -> tuple[list[int], list[int]] | None:
@@ -147,11 +161,9 @@ class WholeSums:
         if match is not None:
             return [int(held[match[0]])], [int(able[match[1]])]
         for _ in range(_POOLS):
-            # two copies to lose or to gain, for a pair may be the same one twice
-            outs = self._some(held[counts[held] > 1], _POOL)
-            into = self._some(able[most[able] - counts[able] > 1], _POOL)
-            a, b = np.triu_indices(len(outs))
-            c, d = np.triu_indices(len(into))
+            outs, into = self._pool(held), self._pool(able)
+            a, b = _pairs(counts[outs])
+            c, d = _pairs((most - counts)[into])
             out_sums = self._hash[outs[a]] + self._hash[outs[b]] - goal
             match = _match(out_sums, self._hash[into[c]] + self._hash[into[d]])
             if match is not None:
@@ -161,6 +173,13 @@ class WholeSums:
                     [int(into[c[two]]), int(into[d[two]])],
                 )
         return None
+
+
+def _pairs(copies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return all pairs, those of one with itself where it has two copies."""
+    first, second = np.triu_indices(len(copies))
+    able = (first != second) | (copies[first] > 1)
+    return first[able], second[able]
 
 
 def _match(one: np.ndarray, two: np.ndarray) -> tuple[int, int] | None:

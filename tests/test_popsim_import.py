@@ -123,11 +123,7 @@ def test_the_account_names_what_gives_way_and_what_is_left_out(tmp_path, capsys)
         "more importance, over all zones"
     ) in told
     assert "left out: odd: `households.NP + 1` is no comparison" in told
-    assert (
-        "left out: evil: `__import__('os').system('touch evil')` is no column of `households`"
-        in told
-        or "left out: evil: `__import__('os').system('touch evil')` is a call" in told
-    )
+    assert "left out: evil: `__import__('os')` is no column of `households`" in told
     assert "the seed sample is real people" in told
     assert not Path("evil").exists()
 
@@ -137,7 +133,9 @@ def test_the_job_runs_and_meets_what_agrees(tmp_path):
     run = tmp_path / "run"
     assert main(["run", str(tmp_path / "out" / "job.yaml"), "--out", str(run)]) in (0, 3)
     report = yaml.safe_load((run / "report.json").read_text())
-    assert {t["name"] for t in report["tables"] if t["tae"] > 2} <= {"INC"}
+    tae = {t["name"]: t["tae"] for t in report["tables"]}
+    assert tae["households"] == tae["NP"] == pytest.approx(0, abs=1e-6)
+    assert max(tae[name] for name in ("persons", "AGEC", "JOB")) <= 4  # INC pulls at them
     assert not any(report["members"]["linkage"].values())
     assert report["sources"]["seed_sample"] > 100
 
