@@ -58,8 +58,9 @@ class SeedSampleSpec(SeedColumns):
     )
     share: Literal["auto"] | Annotated[float, Field(gt=0, le=1)] = Field(
         "auto",
-        description="Share of the sample in the prior beside what a model proposes; `auto`: one "
-        "half, and all of it where no model is asked.",
+        description="Share of the sample in the prior beside what a model proposes; `auto`: "
+        "n / (n + 3000) for a sample worth n records of equal weight, and all of it where no model "
+        "is asked.",
     )
     missing: Literal["error", "background"] = Field(
         "error",

@@ -16,8 +16,8 @@ SEED_RECORD = "seed_record"
 """Column of the provenance: what the record is called that another is a copy of."""
 FIRST = BACKGROUND - 1
 """Source of the sample's first record; that of record r is `FIRST - r`."""
-SHARE = 0.5
-"""Of the prior beside a model's proposals; see `docs/seed-sample.md`."""
+AS_MANY = 3000
+"""Records of a sample that are worth as much as a model's proposals; see `docs/seed-sample.md`."""
 FILLING = 0.02
 """Least share of the background: it fills the cells that no record of the sample is in, and where
 there are some is left alone by calibration."""
@@ -58,7 +58,10 @@ class SeedSample:
         """Return the sample's share of what of the prior is not background."""
         if not proposals:
             return 1.0
-        return SHARE if self.share is None else self.share
+        if self.share is not None:
+            return self.share
+        effective = float(self.weight.sum() ** 2 / (self.weight**2).sum())  # Kish 1965
+        return effective / (effective + AS_MANY)
 
     def draws(self, rows: int) -> np.ndarray:
         """Return which records to draw, about `rows` in all: each once if none has to be filled."""

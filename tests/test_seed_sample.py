@@ -13,6 +13,7 @@ from small_job import write_job
 
 from llmsynthor.candidates import merged
 from llmsynthor.cli import main
+from llmsynthor.seedsample import SeedSample
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -315,3 +316,17 @@ def test_sources_below_the_backgrounds_stay_apart_when_rows_are_merged():
     mass = np.diff(found.source_end, prepend=0.0)[: len(first)]
     assert dict(zip(first, np.round(mass, 9).tolist(), strict=True)) == {-5: 0.2, -2: 0.1, 7: 0.4}
     assert found.share_background == pytest.approx(0.3)
+
+
+def test_a_larger_sample_gets_a_larger_share_beside_a_model():
+    def sample(weight: np.ndarray, share: float | None = None) -> SeedSample:
+        n = len(weight)
+        nothing = np.zeros((n, 1), dtype=np.int32)
+        return SeedSample(nothing, np.array([True]), np.empty((n, 2, 0)), weight, ["a"] * n, share)
+
+    even = np.ones(3000)
+    assert sample(even).share_beside(5) == pytest.approx(0.5)
+    assert sample(even[:300]).share_beside(5) == pytest.approx(1 / 11)
+    assert sample(np.append(np.ones(300), np.full(2700, 1e-9))).share_beside(5) < 0.1
+    assert sample(even, 0.2).share_beside(5) == 0.2
+    assert sample(even, 0.2).share_beside(0) == 1.0
