@@ -47,7 +47,7 @@ def discrepancy(target: np.ndarray, counts: np.ndarray, wanted: float | None = N
     return Discrepancy(
         tvd=tvd(target, held),
         srmse=float(np.sqrt(np.mean(apart**2)) / np.mean(target)),
-        tae=float(np.abs(counts - target * (records if wanted is None else wanted)).sum())
+        tae=round(float(np.abs(counts - target * (records if wanted is None else wanted)).sum()), 9)
         if records
         else 0.0,
         max_abs_share=float(np.abs(apart).max()),

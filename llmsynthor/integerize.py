@@ -165,10 +165,10 @@ class _Rounding:
 
     def mend(self, turns: int, check: Callable[[], None]) -> None:
         """Mutate, exchange and move in turns; keep the best of what they lead to."""
-        best = self._state()
-        idle = 0
         if not self._once:  # mutations cannot mend how many members there are
             self.exchange_pools(check)
+        best = self._state()
+        idle = 0
         for turn in range(turns):
             if self.done or idle >= _IDLE_TURNS:
                 break

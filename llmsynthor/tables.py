@@ -315,9 +315,13 @@ def _members(job: Job, domain: Domain) -> Members | None:
         return None
     record = Domain(domain.variables[: len(job.variables)])
     size = record[spec.size]
-    number = [int(edge) for edge in size.edges[:-1]] or [int(label) for label in size.labels]
+    numbers = [int(edge) for edge in size.edges[:-1]] or [
+        int(label) for label in size.labels if label.isascii() and label.isdigit()
+    ]
+    if len(numbers) < size.size:  # the job is refused for it
+        return None
     own = Domain(domain.variables[len(job.variables) :])
-    return Members(spec.name, spec.of, spec.size, np.array(number), record, own)
+    return Members(spec.name, spec.of, spec.size, np.array(numbers), record, own)
 
 
 def _with_sizes(tables: TableSet) -> TableSet:
