@@ -32,7 +32,7 @@ LAYERS = [
     "explain usage engine choosing state append batches materialize asking gathering focus_asking report report.build report.page "
     "report.curve report.scenario report.spending report.counting report.scores report.baselines "
     "report.ordered report.association report.zones report.used report.tableview report.charts "
-    "report.maps report.pictures report.formats report.preview_page attempts answered evaluation evaluation.evaluate evaluation.microdata evaluation.records "
+    "report.maps report.pictures report.formats report.preview_page attempts answered evaluation evaluation.evaluate evaluation.linked evaluation.linkedfiles evaluation.memberpairs evaluation.microdata evaluation.records "
     "evaluation.baselines evaluation.combinations evaluation.support evaluation.distances "
     "evaluation.downstream evaluation.quality evaluation.values exports exports.dictionary exports.export "
     "exports.records exports.target exports.mapping exports.layout exports.plain exports.activitysim "

@@ -134,11 +134,11 @@ def pairs_within(members: Clustered, names: Sequence[str]) -> Clustered:
     owner = members.owner[order]
     first = []
     offset = 1
-    while True:
-        there = np.flatnonzero(owner[offset:] == owner[:-offset]) if offset < len(owner) else []
+    while offset < len(owner):
+        there = np.flatnonzero(owner[offset:] == owner[:-offset])
         if not len(there):
             break
-        first.append(np.stack([order[there], order[np.asarray(there) + offset]]))
+        first.append(np.stack([order[there], order[there + offset]]))
         offset += 1
     some = np.concatenate(first, axis=1) if first else np.empty((2, 0), dtype=np.int64)
     one, two = np.concatenate([some, some[::-1]], axis=1)
