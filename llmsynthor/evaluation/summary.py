@@ -19,6 +19,7 @@ _GROUPS = {
     "validate": "  of these in validate",
     "control": "in a control table",
 }
+_HEADS = ("number", "TVD", "max.ent", "ratio", "noise", "ratio")
 SOURCES = {
     "real": "other real records",
     "synthetic": "synthetic records",
@@ -44,6 +45,8 @@ def print_evaluation(content: Mapping[str, Any], folder: Path) -> None:
     say("")
     _print_microdata(content["microdata"])
     _print_combinations(content["combinations"])
+    if "members" in content:
+        _print_members(content["members"])
     _print_support(content["support"])
     _print_numbers(content["numbers"], content["microdata"]["in_bins"])
     if content["downstream"] is not None:
@@ -81,35 +84,72 @@ def _print_microdata(real: Mapping[str, Any]) -> None:
 
 
 def _print_combinations(combinations: Mapping[str, Any]) -> None:
-    heads = ("number", "TVD", "max.ent", "ratio", "noise", "ratio")
     for kind in ("pairs", "triples"):
         part = combinations[kind]
         if not part["compared"] and not part["left_out"]:
             continue
-        _row(f"{kind} of variables, means", heads)
-        for group, title in _GROUPS.items():
-            if group in part["summary"]:
-                means = part["summary"][group]
-                figures = (
-                    f"{means['number']:,}",
-                    _figure(means["tvd"], 4),
-                    _figure(means["maxent_tvd"], 4),
-                    _figure(means["ratio_maxent"], 2),
-                    _figure(means["noise_floor_tvd"], 4),
-                    _figure(means["ratio_noise_floor"], 2),
-                )
-                _row(f"  {title}", figures)
-        taken = part["compared"] + len(part["left_out"])
-        if taken < part["whole"]:
-            _wrapped(f"  {taken:,} of {part['whole']:,} {kind}, drawn with the job's seed")
-        if part["left_out"]:
-            _wrapped(f"  {len(part['left_out']):,} left out; evaluation.json says why")
-        if part["without_maxent"]:
-            _wrapped(
-                f"  {part['without_maxent']:,} without maximum entropy: too large to be computed"
-            )
+        _row(f"{kind} of variables, means", _HEADS)
+        _print_part(part, kind)
     if combinations["maxent_method"] == "sample":
         _wrapped("  maximum entropy is from a calibrated sample, not exact")
+    say("")
+
+
+def _print_part(part: Mapping[str, Any], kind: str) -> None:
+    """Show the means over scopes of one kind, and what could not be compared."""
+    for group, title in _GROUPS.items():
+        if group in part["summary"]:
+            _row(
+                f"  {title}",
+                _figures(part["summary"][group], f"{part['summary'][group]['number']:,}"),
+            )
+    taken = part["compared"] + len(part["left_out"])
+    if taken < part["whole"]:
+        _wrapped(f"  {taken:,} of {part['whole']:,} {kind}, drawn with the job's seed")
+    if part["left_out"]:
+        _wrapped(f"  {len(part['left_out']):,} left out; evaluation.json says why")
+    if part["without_maxent"]:
+        _wrapped(f"  {part['without_maxent']:,} without maximum entropy: too large to be computed")
+
+
+def _figures(entry: Mapping[str, Any], first: str) -> list[str]:
+    return [
+        first,
+        _figure(entry["tvd"], 4),
+        _figure(entry["maxent_tvd"], 4),
+        _figure(entry["ratio_maxent"], 2),
+        _figure(entry["noise_floor_tvd"], 4),
+        _figure(entry["ratio_noise_floor"], 2),
+    ]
+
+
+def _print_members(found: Mapping[str, Any]) -> None:
+    """Show pairs of members' variables, pairs across levels, and pairs of members."""
+    of, name, real = found["of"], found["name"], found["microdata"]
+    _wrapped(f"real {name}s: {clean(real['file'])}, {real['rows']:,} rows, {found['made']:,} made")
+    say(f"  sha256 {real['sha256']}")
+    if real["absent"]:
+        _wrapped(f"not in the file, so not compared: {', '.join(map(clean, real['absent']))}")
+    if found["wrong_sizes"]:
+        _wrapped(
+            f"real {of}s that say another number of {name}s than the file has: {found['wrong_sizes']:,}"
+        )
+    elif found["without_members"]:
+        _wrapped(f"real {of}s without {name}s: {found['without_members']:,}")
+    say("")
+    for kind, title in (
+        ("members", f"pairs of {name}s' variables"),
+        ("across", f"pairs of {of} and {name}"),
+    ):
+        part = found[kind]
+        if part["compared"] or part["left_out"]:
+            _row(title, _HEADS)
+            _print_part(part, "pairs")
+    _row(f"two {name}s of one {of}", ("pairs", *_HEADS[1:]))
+    for entry in found["between"]["scopes"]:
+        _row(f"  {clean(entry['scope'][0], 28)}", _figures(entry, f"{entry['rows']:,}"))
+    if found["between"]["left_out"]:
+        _wrapped(f"  {len(found['between']['left_out']):,} left out; evaluation.json says why")
     say("")
 
 
