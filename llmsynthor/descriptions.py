@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from llmsynthor.console import out
-from llmsynthor.labels import count_of
+from llmsynthor.labels import count_of, many
 from llmsynthor.labels import printable as on_one_line
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def print_explanation(found: dict[str, Any], folder: Path, *, prompt: bool) -> N
             [(n, v, _percent(found["table_share"].get(n))) for n, v in found["values"].items()],
             ("variable", "record", "in tables"),
         )
+        _print_members(found)
         return
     out(
         f"came from: proposal {proposal['id']} of iteration {proposal['iteration']}, with "
@@ -88,6 +89,7 @@ def print_explanation(found: dict[str, Any], folder: Path, *, prompt: bool) -> N
         ],
         ("variable", "record", "in proposal", "in tables", "proposal"),
     )
+    _print_members(found)
     _print_reply(found["model"], proposal)
     _print_guidance(proposal, prompt=prompt)
 
@@ -103,6 +105,33 @@ def _print_without_proposal(found: dict[str, Any]) -> None:
     weight = "" if copied["weight"] is None else f" (weight {copied['weight']:g})"
     out(f"copied from seed record {_cut(copied['key'], 200)}{weight}, as {others} are")
     out("  a real record of the job's seed sample, with the values that it has there")
+
+
+def _print_members(found: dict[str, Any]) -> None:
+    """Show each member of a record beside the entry of the proposal that made it."""
+    for member in found.get("members", ()):
+        title = f"{found['member']} {member['number']}"
+        entry, tables = member["entry"], member["table_share"]
+        if entry is None:
+            why = "" if found["proposal"] is None else ": of no entry of the proposal's `members`"
+            out(title + why)
+            rows = [(n, v, _percent(tables[n])) for n, v in member["values"].items()]
+            print_columns(rows, ("variable", "record", "in tables"))
+            continue
+        out(f"{title}: made by members.{entry} of the proposal")
+        print_columns(
+            [
+                (
+                    name,
+                    value,
+                    _percent(member["share"][name]),
+                    _percent(tables[name]),
+                    _MARKS[member["inside"].get(name)] + _said(member["said"].get(name)),
+                )
+                for name, value in member["values"].items()
+            ],
+            ("variable", "record", "in proposal", "in tables", "proposal"),
+        )
 
 
 _MARKS = {
@@ -188,10 +217,17 @@ def print_preview(found: dict[str, Any]) -> None:
     source = "proposals of the plan" if found["records_from"] == "plan" else "background (no model)"
     made = count_of(len(found["records"]), "record")
     out(f"{made} from the {source}, not calibrated yet")
-    records = found["records"]
-    print_columns([list(r.values()) for r in records], list(records[0]) if records else (), 28)
+    _print_records(found["records"])
+    if found.get("member_records"):
+        made = count_of(len(found["member_records"]), found["member"], many(found["member"]))
+        out(f"their members: {made}")
+        _print_records(found["member_records"])
     out("")
     _print_most(found["most"], unknown=found["model"] == "auto")
+
+
+def _print_records(records: Sequence[dict[str, Any]]) -> None:
+    print_columns([list(r.values()) for r in records], list(records[0]) if records else (), 28)
 
 
 _ROLES = {"control": "met", "validate": "held out", "released": "freed"}
@@ -234,6 +270,8 @@ def _print_plan(plan: dict[str, Any]) -> None:
             f"  {entry['id']}: {_cut(entry['reason'] or '(no reason)', 200)} (count {entry['count']:,})"
         )
         out(f"     {_cut(_said(entry['values']), 400)}")
+        for block in entry.get("members", ()):
+            out(f"     repeat {_said(block['repeat'])}: {_cut(_said(block['values']), 400)}")
     for entry in plan["rejections"]:
         out(f"  {entry['id']}: rejected: {_cut(entry['problem'], 300)}")
     out("")

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import polars as pl
 
 from llmsynthor.answered import read_guidance
-from llmsynthor.boxes import BoxError, read_box, takes_in
 from llmsynthor.engine import ITERATIONS, PROPOSALS
 from llmsynthor.errors import RunDirectoryError
 from llmsynthor.labels import count_of
+from llmsynthor.likeness import inside, members_beside, shares, table_shares
 from llmsynthor.providers.promptlog import PROMPT_LOG
 from llmsynthor.providers.replay import REPLY_LOG, reply_of
 from llmsynthor.report.used import load_used, weight_of
@@ -22,7 +21,6 @@ from llmsynthor.seedsample import SEED_RECORD
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmsynthor.domain import Variable
     from llmsynthor.rundir import RunDirectory
     from llmsynthor.sampling import Sampler
 
@@ -46,6 +44,17 @@ def explain(run: RunDirectory, number: int) -> dict[str, Any]:
     index, row = _place(run, number)
     record, iteration, source, copied = _read(run, index, row)
     _, sampler = load_used(run)
+    members, variables = sampler.members, sampler.tables.of_records.domain.variables
+    line = None if source is None else _proposal_line(run, source)
+    more: dict[str, Any] = {}
+    if members is not None:
+        key = record.pop(members.key)
+        own = run.read_members(index).filter(pl.col(members.key) == key).sort(members.ordinal)
+        more = {
+            "key": {members.key: key},
+            "member": members.name,
+            "members": members_beside(sampler, members, own, line),
+        }
     return {
         "record": number,
         "file": f"data/{index:05d}.parquet",
@@ -58,8 +67,9 @@ def explain(run: RunDirectory, number: int) -> dict[str, Any]:
         "siblings": _records_of(run, source, copied),
         "seed_record": None if copied is None else _seed_record(run, copied),
         "model": manifest["model"],
-        "table_share": _table_shares(sampler, record),
-        "proposal": None if source is None else _proposal(run, sampler, source, record),
+        "table_share": table_shares(sampler, variables, record),
+        "proposal": None if line is None else _proposal(run, sampler, line, record),
+        **more,
     }
 
 
@@ -128,74 +138,34 @@ def _records_of(run: RunDirectory, source: int | None, copied: str | None) -> in
     return total
 
 
-def _proposal(
-    run: RunDirectory, sampler: Sampler, source: int, record: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return a proposal with the record's values beside its own, and what it answered."""
+def _proposal_line(run: RunDirectory, source: int) -> dict[str, Any]:
     line = next((line for line in run.lines(PROPOSALS) if line["id"] == source), None)
     if line is None:
         raise RunDirectoryError(f"{run.path / PROPOSALS}: does not have proposal {source}")
+    return line
+
+
+def _proposal(
+    run: RunDirectory, sampler: Sampler, line: Mapping[str, Any], record: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return a proposal with the record's values beside its own, and what it answered."""
+    variables = sampler.tables.of_records.domain.variables
     key = line.get("request")
     guidance, problem = _guidance(run, key)
     reply, reply_problem = _reply(run, key)
     return {
-        "id": source,
+        "id": line["id"],
         "iteration": line["iteration"],
         "reason": line["reason"],
         "count": line["count"],
         "values": line["values"],
-        "inside": _inside(sampler, line["values"], record),
-        "share": _shares(sampler, line["values"], record),
+        "inside": inside(sampler, variables, line["values"], record),
+        "share": shares(sampler, variables, line["values"], record),
         "reply": reply,
         "reply_problem": reply_problem,
         "guidance": guidance,
         "guidance_problem": problem,
     }
-
-
-def _code(variable: Variable, value: Any) -> int:  # noqa: ANN401 - a record's value
-    """Return the category or bin of a record's value."""
-    if variable.is_numeric:
-        return int(variable.encode_values(np.array([value]))[0])
-    return variable.codes[value]
-
-
-def _table_shares(sampler: Sampler, record: Mapping[str, Any]) -> dict[str, float]:
-    """Return for each variable the share that the tables give the record's category or bin."""
-    return {
-        v.name: float(sampler.marginals[v.name][_code(v, record[v.name])])
-        for v in sampler.domain.variables
-        if v.name in record
-    }
-
-
-def _shares(
-    sampler: Sampler, said: Mapping[str, Any], record: Mapping[str, Any]
-) -> dict[str, float | None]:
-    """Return for each variable the share that the proposal gives the record's category or bin."""
-    found: dict[str, float | None] = {}
-    for variable in sampler.domain.variables:
-        name = variable.name
-        try:
-            box, _ = read_box(variable, said[name], sampler.marginals[name])
-            found[name] = float(box.share[_code(variable, record[name])])
-        except (BoxError, KeyError):
-            found[name] = None
-    return found
-
-
-def _inside(
-    sampler: Sampler, said: Mapping[str, Any], record: Mapping[str, Any]
-) -> dict[str, bool | None]:
-    """Return for each variable whether the record's value is in the proposal; None if unreadable."""
-    found: dict[str, bool | None] = {}
-    for variable in sampler.domain.variables:
-        name = variable.name
-        try:
-            found[name] = takes_in(variable, said[name], record[name], sampler.marginals[name])
-        except (BoxError, KeyError):
-            found[name] = None
-    return found
 
 
 def _line_of(run: RunDirectory, name: str, key: str | None) -> tuple[dict[str, Any] | None, int]:

@@ -13,6 +13,8 @@ from llmsynthor.append import AppendEngine, append_job
 from llmsynthor.askers import make_asker, nobody_asked
 from llmsynthor.engine import Engine
 from llmsynthor.errors import InputError
+from llmsynthor.library import said
+from llmsynthor.linkage import split
 from llmsynthor.materialize import Materializer
 from llmsynthor.options import LOCAL_PREFIX, is_local
 from llmsynthor.providers.base import OutOfRepliesError
@@ -200,6 +202,7 @@ def _found(
 ) -> dict[str, Any]:
     job = prepared.job
     pairs = prepared.sampler.tables.uncovered_pairs()
+    records, own = _records(prepared, library)
     return {
         "name": job.name,
         "description": job.description,
@@ -213,7 +216,8 @@ def _found(
         "groups_inferred_first": prompt is not None and job.dependencies == "infer",
         "prompt": prompt,
         "plan": plan,
-        "records": _records(prepared, library),
+        "records": records,
+        **({"member": job.members.name, "member_records": own} if job.members else {}),
         "records_from": "plan" if library else "background",
         "most": most or dict(_NOTHING),
     }
@@ -240,8 +244,7 @@ def _shown_plan(found: Round) -> dict[str, Any]:
         "cost_usd": found.cost_usd,
         "problem": next((plan.problem for plan in found.plans if plan.problem), None),
         "proposals": [
-            {"id": p.id, "count": p.count, "reason": p.reason, "values": dict(p.values)}
-            for p in found.proposals
+            {"id": p.id, "count": p.count, "reason": p.reason, **said(p)} for p in found.proposals
         ],
         "rejections": [
             {"id": r.id, "reason": r.reason, "problem": r.problem} for r in found.rejections
@@ -250,8 +253,13 @@ def _shown_plan(found: Round) -> dict[str, Any]:
     }
 
 
-def _records(prepared: Prepared, library: Sequence[Proposal]) -> list[dict[str, Any]]:
-    """Return a few records of the prior: not calibrated to the tables, but no rule is broken."""
+def _records(
+    prepared: Prepared, library: Sequence[Proposal]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return a few records of the prior, and their members.
+
+    They are not calibrated to the tables, but no rule is broken.
+    """
     sampler = prepared.sampler
     candidates, _ = sampler.candidates(library, 0.0 if library else 1.0, _CANDIDATES, 0)
     random = generator(prepared.job.seed, "preview")
@@ -259,4 +267,7 @@ def _records(prepared: Prepared, library: Sequence[Proposal]) -> list[dict[str, 
     rows = random.choice(len(candidates), size=number, p=candidates.prior / candidates.prior.sum())
     materializer = Materializer(sampler, candidates, {p.id: p for p in library})
     frame, _ = materializer.records(rows, random)
-    return frame.to_dicts()
+    if sampler.members is None:
+        return frame.to_dicts(), []
+    records, own = split(frame, sampler.members, 0)
+    return records.to_dicts(), own.to_dicts()

@@ -29,7 +29,7 @@ LAYERS = [
     "microtables.published microtables.columns microtables.strength microtables.noise",
     "microtables.bins microtables.options microtables seedfile",
     "microdata ownfiles",
-    "explain usage engine choosing state append batches materialize asking gathering focus_asking report report.build report.page "
+    "explain likeness usage engine choosing state append batches materialize asking gathering focus_asking report report.build report.page "
     "report.curve report.scenario report.spending report.counting report.scores report.baselines "
     "report.ordered report.association report.zones report.used report.tableview report.charts "
     "report.maps report.pictures report.formats report.preview_page attempts answered evaluation evaluation.evaluate evaluation.linked evaluation.linkedfiles evaluation.memberpairs evaluation.microdata evaluation.records "

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from llmsynthor import __version__
-from llmsynthor.labels import count_of, printable
+from llmsynthor.labels import count_of, many, printable
 from llmsynthor.report.formats import label, template, whole
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def _template() -> Template:
         "text": _text,
         "values": _values,
         "plural": count_of,
+        "many": many,
         "money": _money,
     }
     return template("preview.html.j2", filters)
