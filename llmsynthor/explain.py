@@ -46,6 +46,7 @@ def explain(run: RunDirectory, number: int) -> dict[str, Any]:
     index, row = _place(run, number)
     record, iteration, source, copied = _read(run, index, row)
     _, sampler = load_used(run)
+    record = {name: record[name] for name in sampler.domain.names}  # not what a zone lies within
     return {
         "record": number,
         "file": f"data/{index:05d}.parquet",
