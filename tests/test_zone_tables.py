@@ -62,7 +62,7 @@ def test_zones_that_a_table_misses_or_has_too_many_are_named(tmp_path, capsys):
     file.write_text("\n".join([*kept, "tazz,s0,0", "tazy,s0,0"]) + "\n")
     assert _validate(job, capsys) == (
         "error: taz_size.csv:74: 2 places of `taz` (`tazz`, `tazy`) are not in geo.csv\n"
-        "error: taz_size.csv: 2 places of `taz` (`taz7`, `taz8`) of geo.csv are missing\n\n"
+        "error: taz_size.csv: 2 places of `taz` (`taz7`, `taz8`) of geo.csv are missing\n"
         "hint: list each `taz`, with 0 where nobody is\n\n2 problems; nothing was spent\n"
     )
 
