@@ -61,7 +61,15 @@ def read_wide(
 class Batches:
     """Writes and reads the batches of one run; holds no state, so that threads may share it."""
 
-    def __init__(self, run: RunDirectory, sampler: Sampler, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        run: RunDirectory,
+        sampler: Sampler,
+        warn: Callable[[str], None],
+        located: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
+    ) -> None:
+        """Prepare to write batches; `located` adds what a record's zone says to those written."""
+        self._located = located
         self._run = run
         self._sampler = sampler
         self._warn = warn
@@ -92,6 +100,7 @@ class Batches:
         first: int = 0,
     ) -> Held:
         """Write records with their codes (in any order) and the proposal that each came from."""
+        frame = frame if self._located is None else self._located(frame)
         provenance = provenance_frame(iteration, source, self._sampler.sample)
         members = self._sampler.members
         if members is None:

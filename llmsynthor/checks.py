@@ -6,13 +6,14 @@ be wrong only because of them.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from llmsynthor.errors import InputError, Problem
 from llmsynthor.feasibility.check import check_feasible
 from llmsynthor.jobfile import Gaps, LoadedJob, gather_job, parse_job
+from llmsynthor.labels import clean
+from llmsynthor.manifest import file_hash
 from llmsynthor.oddities import odd_things
 from llmsynthor.options import LOCAL_PREFIX, asks_in_focus, is_local
 from llmsynthor.preflight import disagreements
@@ -24,6 +25,8 @@ from llmsynthor.sampling import Sampler
 from llmsynthor.seedfile import read_seed
 from llmsynthor.tables import gather_tables
 from llmsynthor.templates import Templates
+from llmsynthor.zoneplan import Zoned, zoned
+from llmsynthor.zonetables import whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +57,13 @@ class Prepared:
     """Why a run would not start, in words, where what was asked for can be done all the same."""
     absent: tuple[str, ...] = ()
     """Files of the model that are not there, and are not needed for what was asked."""
+    zoned: Zoned | None = None
+    """The tables with zones, and the chunks; `sampler` knows no zones then."""
+
+    @property
+    def tables(self) -> TableSet:
+        """Return all tables of the job, with zones where it has some."""
+        return self.sampler.tables if self.zoned is None else self.zoned.tables
 
     @property
     def job(self) -> Job:
@@ -98,9 +108,10 @@ def prepare(
     clashes = disagreements(tables)
     found.add(clashes)
     rules = _rules(found, tables, gaps)
-    sampler = None
+    ready = None
     if not clashes and rules is not None and tables.control and "records" not in gaps.keys:
-        sampler = found.attempt(lambda: _feasible(tables, rules, loaded.job))
+        ready = found.attempt(lambda: _feasible(tables, rules, loaded.job, table_problems))
+    sampler, zones = ready or (None, None)
     sampler, left_out = _sampled(found, sampler)
     templates = found.attempt(lambda: _templates(loaded)) if "prompts" not in gaps.keys else None
     model = None
@@ -115,7 +126,9 @@ def prepare(
     everything = use == "validate"
     warnings = odd_things(loaded.job, tables, sampler.rules, all_of_them=everything) + left_out
     placed = tuple(loaded.placed(warning) for warning in warnings)
-    return Prepared(loaded, sampler, templates, hashes, model.words, placed, model.refused, absent)
+    return Prepared(
+        loaded, sampler, templates, hashes, model.words, placed, model.refused, absent, zones
+    )
 
 
 @dataclass
@@ -148,18 +161,45 @@ def _rules(found: _Findings, tables: TableSet, gaps: Gaps) -> tuple[Rule, ...] |
     specs = found.loaded.job.rules
     positions = gaps.kept.get("rules", list(range(len(specs))))
     rules, problems = gather_rules(specs, tables.domain, positions, tables.members)
+    problems += _about_zones(rules, tables)
     found.add(problems)
     usable = set(positions) - {problem.at[1] for problem in problems}
     return rules[: next(n for n in range(len(specs) + 1) if n not in usable)]
 
 
-def _feasible(tables: TableSet, rules: tuple[Rule, ...], job: Job) -> Sampler:
-    """Return a sampler that knows records which the tables need, if they can be met at all."""
+def _about_zones(rules: tuple[Rule, ...], tables: TableSet) -> list[Problem]:
+    """Return the rules that speak of zones: each chunk knows its own only."""
+    name = tables.zones.variable if tables.zones is not None else None
+    return [
+        Problem(
+            f"rules.{position} `{clean(rule.name)}`: it names the zone variable `{clean(name)}`; "
+            "rules are about the other variables, a table says what a zone has none of",
+            at=("rules", position),
+        )
+        for position, rule in enumerate(rules)
+        if name is not None and name in rule.scope
+    ]
+
+
+def _feasible(
+    tables: TableSet, rules: tuple[Rule, ...], job: Job, table_problems: list[Problem]
+) -> tuple[Sampler, Zoned | None] | None:
+    """Return a sampler that knows records which the tables need, if they can be met at all.
+
+    With zones, that is asked of the tables over chunks, and the sampler knows none.
+    """
+    if job.zones is not None:
+        if table_problems:
+            return None
+        zones = zoned(tables, job)
+        asked = zones.coarse if len(zones.chunking) > 1 else whole(tables)
+        found = check_feasible(Sampler(asked, rules, job.seed), job.records)
+        return Sampler(zones.shared, rules, job.seed), replace(zones, known=found)
     sampler = Sampler(tables, rules, job.seed)
     if tables.members is not None:  # the linear programs are over records without members
-        return sampler
+        return sampler, None
     known = check_feasible(sampler, job.records)
-    return Sampler(tables, rules, job.seed, known) if len(known) else sampler
+    return Sampler(tables, rules, job.seed, known) if len(known) else sampler, None
 
 
 def _sampled(found: _Findings, sampler: Sampler | None) -> tuple[Sampler | None, list[Problem]]:
@@ -234,16 +274,12 @@ def _hashes(loaded: LoadedJob) -> tuple[dict[str, str], tuple[str, ...]]:
     """
     sample = loaded.job.seed_sample
     files = [spec.file for spec in loaded.job.tables] + list(sample.files if sample else ())
-    hashes = {file: _sha256(loaded.resolve(file)) for file in files}
+    files += [loaded.job.zones.crosswalk] if loaded.job.zones is not None else []
+    hashes = {file: file_hash(loaded.resolve(file)) for file in files}
     file = _file_of_model(loaded.job)
     if file is None:
         return hashes, ()
     try:
-        return {**hashes, file: _sha256(loaded.resolve(file))}, ()
+        return {**hashes, file: file_hash(loaded.resolve(file))}, ()
     except OSError:
         return hashes, (file,)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,11 +7,11 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from llmsynthor import __version__, cli_import, cli_start
+from llmsynthor import __version__, cli_import, cli_start, cli_zones
 from llmsynthor.errors import ExitCode, LLMSynthorError, StopRequestedError
 
 if TYPE_CHECKING:
@@ -62,6 +62,16 @@ def run(
         bool,
         typer.Option("--replay", help="Make the data again from the run's replies; never call."),
     ] = False,
+    until: Annotated[
+        Literal["chunks"] | None,
+        typer.Option(help="With zones: ask, make their chunks ready for `--zones`, and stop."),
+    ] = None,
+    zones: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PART/PARTS", help="Make one part of the chunks of zones, for example 3/20."
+        ),
+    ] = None,
     set_: Overrides = None,
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings and errors.")] = False,
@@ -86,6 +96,11 @@ def run(
         raise JobError("`-q` and `-v` exclude each other; give one of them")
     folder = out or Path("runs") / job.stem
     begun = folder if resume or replay else None
+    if zones is not None:
+        if overwrite or replay or until:
+            raise JobError("`--zones` goes on with chunks that are ready; give it alone")
+        cli_zones.run_part(job, set_ or [], folder, zones, as_json=as_json, quiet=quiet)
+        return
     prepared = prepare(job, set_ or [], begun, use="replay" if replay else "run")
     engine = prepared.job.engine
     listener = ConsoleListener(
@@ -93,8 +108,13 @@ def run(
         iterations=engine.iterations * (engine.calls_per_iteration if engine.method == "append" else 1),
     )  # fmt: skip
     with listener:
-        code, report = run_job(prepared, RunOptions(folder, resume, overwrite, replay), listener)
-        listener.finished(report)
+        options = RunOptions(folder, resume, overwrite, replay, until == "chunks")
+        code, report = run_job(prepared, options, listener)
+        if report is not None:
+            listener.finished(report)
+    if report is None:
+        cli_zones.say_ready(job, folder, as_json=as_json)
+        return
     if not quiet:
         print_summary(report, folder)
     if as_json:
@@ -117,6 +137,7 @@ def validate(job: JobPath, set_: Overrides = None, as_json: AsJson = False) -> N
     from llmsynthor.console import print_json, print_warnings
     from llmsynthor.errors import InputError
     from llmsynthor.labels import count_of
+    from llmsynthor.zoneplan import plan_words, planned
 
     try:
         prepared = prepare(job, set_ or [], use="validate")
@@ -126,9 +147,9 @@ def validate(job: JobPath, set_: Overrides = None, as_json: AsJson = False) -> N
         problems = [problem.for_machines() for problem in error.problems]
         print_json({"job": str(job), "valid": False, "problems": problems, "warnings": []})
         raise typer.Exit(int(error.exit_code)) from None
-    tables = prepared.sampler.tables
+    tables = prepared.tables
     key = prepared.job.provider.api_key_env
-    found = {
+    found: dict[str, Any] = {
         "job": str(job),
         "valid": True,
         "problems": [],
@@ -143,6 +164,7 @@ def validate(job: JobPath, set_: Overrides = None, as_json: AsJson = False) -> N
         "model_found": prepared.model_found,
         "refused": prepared.refused,
         "key_set": None if key is None else bool(os.environ.get(key)),
+        "zones": None if prepared.zoned is None else planned(prepared.zoned, prepared.job),
     }
     if as_json:
         print_json(found)
@@ -154,6 +176,8 @@ def validate(job: JobPath, set_: Overrides = None, as_json: AsJson = False) -> N
         f"{count_of(len(prepared.sampler.rules), 'rule')}, "
         f"{count_of(prepared.job.records, 'record')})"
     )
+    if found["zones"] is not None:
+        write_out(plan_words(found["zones"]))
     print_warnings(prepared.warnings)
     if prepared.model_found is not None:
         write_out(prepared.model_found)
@@ -377,6 +401,7 @@ def export(
         write_out("\n".join(files))
 
 
+app.command(rich_help_panel="Run")(cli_zones.merge)
 app.command(rich_help_panel="Start")(cli_start.tables)
 app.command(rich_help_panel="Start")(cli_start.init)
 app.add_typer(cli_import.import_app, name="import", rich_help_panel="Start")

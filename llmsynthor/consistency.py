@@ -23,6 +23,7 @@ def inconsistencies(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
         *_bad_sample(job),
         *_bad_groups(job),
         *_bad_release(job),
+        *_bad_zones(job),
         *given_in_vain(job),
     ]
 
@@ -170,4 +171,36 @@ def _bad_release(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
     if control and control <= set(job.released):
         message = "every control table is freed, so nothing would be met"
         found.append((("scenario", "release"), message))
+    return found
+
+
+def _bad_zones(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    zones = job.zones
+    if zones is None:
+        if job.executor is not None:
+            found.append((("executor",), "has no effect without `zones`; leave it out"))
+        return found
+    given = job.variables.get(zones.variable)
+    if given is not None and given.type != "category":
+        message = f"`{zones.variable}` is not of `type: category`, which a zone variable must be"
+        found.append((("zones", "variable"), message))
+    for name in ("members", "seed_sample"):
+        if getattr(job, name) is not None:
+            message = f"`zones` and `{name}` do not go together yet; leave one of the two out"
+            found.append((("zones",), message))
+    if job.engine.method == "append":
+        message = "`engine.method: append` makes no zones; leave one of the two out"
+        found.append((("zones",), message))
+    found += [
+        (("zones", "within", i), f"`{name}` is a variable already; name it only here")
+        for i, name in enumerate(zones.within)
+        if name in job.variables
+    ]
+    if isinstance(job.dependencies, list):
+        found += [
+            (("dependencies", i), f"`{zones.variable}` is the zone variable, no part of a group")
+            for i, group in enumerate(job.dependencies)
+            if zones.variable in group
+        ]
     return found

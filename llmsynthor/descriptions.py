@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from llmsynthor.console import out
 from llmsynthor.labels import count_of, many
 from llmsynthor.labels import printable as on_one_line
+from llmsynthor.zoneplan import plan_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -193,6 +194,9 @@ def print_preview(found: dict[str, Any]) -> None:
         out(printable(found["model_found"]))
     if found["refused"]:
         out(f"a run would not start: {printable(found['refused'])}")
+    if found["zones"] is not None:
+        out(plan_words(found["zones"]))
+        out("the model is shown the tables summed over zones; the records below have no zone yet")
     out("\ntables")
     print_columns(
         [

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ITERATIONS = "iterations.jsonl"
 PROPOSALS = "proposals.jsonl"
-_PILOT_CANDIDATES = (20_000, 60_000)
+PILOT_CANDIDATES = (20_000, 60_000)
 
 
 class Listener(Protocol):
@@ -170,7 +170,7 @@ class Engine:
             self._tally(made)
             return None
         # a batch without its line: killed between the two, so its figures are made again
-        size = int(np.clip(40 * records, *_PILOT_CANDIDATES))
+        size = int(np.clip(40 * records, *PILOT_CANDIDATES))
         chosen = self._choose(records, size, iteration)
         if made is None:
             rows = deal(chosen.counts, 0, 1)

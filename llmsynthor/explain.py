@@ -55,6 +55,8 @@ def explain(run: RunDirectory, number: int) -> dict[str, Any]:
             "member": members.name,
             "members": members_beside(sampler, members, own, line),
         }
+    # without what a zone lies within
+    record = {variable.name: record[variable.name] for variable in variables}
     return {
         "record": number,
         "file": f"data/{index:05d}.parquet",

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from llmsynthor.job import Job
 
 UNFINGERPRINTED: dict[str, str] = {
+    "executor": "who makes a chunk does not change what is in it",
     "budget": "a limit stops a run; it does not change what a reply turns into",
     "provider.concurrency": "replies are used in the order of asking, not of arrival",
     "provider.rpm": "when a call is made does not change its reply",

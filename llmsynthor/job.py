@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from llmsynthor.consistency import inconsistencies
 from llmsynthor.jobseed import SeedSampleSpec
 from llmsynthor.jobvariables import JobModel, VariableSpec
+from llmsynthor.jobzones import ExecutorSpec, ZonesSpec
 
 PROVIDERS_WITHOUT_CALLS = ("none", "replay")
 
@@ -59,6 +60,12 @@ class TableSpec(JobModel):
         default_factory=dict, description="Variable -> (label in the file -> category or bin)."
     )
 
+    groups: dict[str, dict[str, list[str]]] = Field(
+        default_factory=dict,
+        description="Variable -> (group -> its categories): this table counts groups of a category "
+        "variable's values. Every category stands in one group.",
+        examples=[{"education": {"low": ["none", "primary"], "high": ["degree"]}}],
+    )
     separator: Literal[",", ";", "\t", "|"] | None = Field(
         None,
         description='What stands between the columns of a CSV file: `";"`, `"\\t"` (a tab) or '
@@ -327,6 +334,9 @@ class Job(JobModel):
         description="Members of each record, with variables of their own, such as the persons of "
         "households; see docs/members.md.",
     )
+    zones: ZonesSpec | None = Field(
+        None, description="A variable of very many categories, and what they lie within."
+    )
     tables: list[TableSpec] = Field(
         min_length=1, description="The target tables.", examples=[[{"file": "tables/age.csv"}]]
     )
@@ -347,6 +357,9 @@ class Job(JobModel):
     budget: Budget = Field(default_factory=Budget, description="Limits.")
     engine: EngineSpec = Field(default_factory=EngineSpec, description="How records are made.")
     output: OutputSpec = Field(default_factory=OutputSpec, description="How records are stored.")
+    executor: ExecutorSpec | None = Field(
+        None, description="Who makes the chunks of zones; default: the cores of this machine."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Job:

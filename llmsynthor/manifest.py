@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from llmsynthor.checks import Prepared
     from llmsynthor.rundir import RunDirectory
 
-FINGERPRINT_VERSION = 3
+FINGERPRINT_VERSION = 4
 """Goes up when the same job would give other records; older runs then refuse to resume."""
 
 
@@ -74,7 +74,7 @@ def begin_attempt(
     manifest["status"] = "partial"
     manifest["attempts"] = [*manifest["attempts"], attempt]
     run.write_text("job.resolved.yaml", dump_job(prepared.job))
-    keep_tables(run, prepared.sampler.tables)
+    keep_tables(run, prepared.tables)
     if prepared.sampler.sample is not None:
         keep_sample(run, prepared.sampler.sample)
     run.write_json("manifest.json", manifest)
@@ -156,3 +156,9 @@ def _git(folder: Path) -> dict[str, Any] | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return {"commit": commit, "dirty": bool(dirty)}
+
+
+def file_hash(path: Path) -> str:
+    """Return the sha256 of a file that a job reads."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

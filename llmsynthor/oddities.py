@@ -75,19 +75,26 @@ def _in_no_table(tables: TableSet) -> Iterator[Problem]:
 
 
 def _margin(table: Table, name: str) -> np.ndarray:
-    """Return a table's figures by the categories of one variable, shape `(categories,)`."""
+    """Return a table's figures by the categories of one variable, shape `(categories,)`.
+
+    Each category of a group has the whole group's figure.
+    """
     axis = table.scope.index(name)
     kept: np.ndarray = table.figures.sum(
         axis=tuple(i for i in range(table.figures.ndim) if i != axis)
     )
-    return kept
+    return np.asarray(kept[table.groups[axis]])
+
+
+def _is_zones(tables: TableSet, name: str) -> bool:
+    return tables.zones is not None and tables.zones.variable == name
 
 
 def _never(tables: TableSet) -> Iterator[Problem]:
     for variable in tables.domain.variables:
         own = [table for table in tables.control if variable.name in table.scope]
-        if variable.is_numeric or not own:
-            continue
+        if variable.is_numeric or not own or _is_zones(tables, variable.name):
+            continue  # a zone may well be empty
         total = np.sum([_margin(table, variable.name) for table in own], axis=0)
         for code, label in enumerate(variable.labels):
             if total[code] == 0:
@@ -103,9 +110,13 @@ def _never(tables: TableSet) -> Iterator[Problem]:
 def _in_one_table_only(tables: TableSet) -> Iterator[Problem]:
     """Name categories that one table has and another has not; hard tables cannot differ so."""
     for variable in tables.domain.variables:
-        if variable.is_numeric:
+        if variable.is_numeric or _is_zones(tables, variable.name):
             continue
-        own = [table for table in tables.tables if variable.name in table.scope]
+        own = [
+            table
+            for table in tables.tables
+            if variable.name in table.scope and not table.coarsens(variable)
+        ]
         for first, second in combinations(own, 2):
             a, b = _margin(first, variable.name), _margin(second, variable.name)
             for code in ((a > 0) != (b > 0)).nonzero()[0]:

@@ -10,6 +10,7 @@ import numpy as np
 from llmsynthor.domain import cell_label
 from llmsynthor.errors import Problem, TableError
 from llmsynthor.labels import clean
+from llmsynthor.zones import joined
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,7 +112,7 @@ def _different_margins(tables: TableSet, first: Table, second: Table) -> list[Pr
         and abs(first.total - second.total) > 1e-6 * first.total
     ):
         return []  # the totals are named already; every margin would differ for that reason alone
-    common = [_common_groups(tables.domain[n], _group(first, n), _group(second, n)) for n in shared]
+    common = [_common_groups(tables.domain[n], first, second) for n in shared]
     margins = [_margin(table, shared, common) for table in (first, second)]
     allowed = sum(
         _rounding(table, shared, common, margin)
@@ -138,12 +139,11 @@ def _group(table: Table, name: str) -> np.ndarray:
     return table.groups[table.scope.index(name)]
 
 
-def _common_groups(
-    variable: Variable, first: np.ndarray, second: np.ndarray
-) -> tuple[np.ndarray, list[str]]:
+def _common_groups(variable: Variable, one: Table, other: Table) -> tuple[np.ndarray, list[str]]:
     """Return domain code -> cell of the finest partition that both tables can be summed to."""
+    first, second = _group(one, variable.name), _group(other, variable.name)
     if not variable.is_numeric:
-        return np.arange(variable.size), list(variable.labels)
+        return _common_categories(variable, one, other)
     new = np.ones(variable.size, dtype=bool)
     new[1:] = (np.diff(first) != 0) & (np.diff(second) != 0)
     group = np.cumsum(new) - 1
@@ -152,6 +152,35 @@ def _common_groups(
         inside = [label for label, g in zip(variable.labels, group, strict=True) if g == code]
         labels.append(inside[0] if len(inside) == 1 else f"{inside[0]} to {inside[-1]}")
     return group, labels
+
+
+def _common_categories(
+    variable: Variable, one: Table, other: Table
+) -> tuple[np.ndarray, list[str]]:
+    """Return the same for categories: those that share a group in either table fall together."""
+    if not (one.coarsens(variable) or other.coarsens(variable)):
+        return np.arange(variable.size), list(variable.labels)
+    found = joined(_group(one, variable.name), _group(other, variable.name))
+    # in the order of their first categories, as tables have them
+    start = np.sort(np.unique(found, return_index=True)[1])
+    rank = np.empty(len(start), dtype=np.int64)
+    rank[found[start]] = np.arange(len(start))
+    group = rank[found]
+    labels: list[str | None] = [
+        variable.labels[first] if size == 1 else None
+        for first, size in zip(start, np.bincount(group), strict=True)
+    ]
+    for table in (one, other):
+        own, names = _group(table, variable.name), table.labels[table.scope.index(variable.name)]
+        alone = np.ones(len(start), dtype=bool)
+        np.logical_and.at(alone, group, own == own[start][group])
+        for code in np.flatnonzero(alone):
+            labels[code] = labels[code] or names[own[start[code]]]
+    nameless = [code for code, label in enumerate(labels) if label is None]
+    for place in nameless:
+        inside = [variable.labels[position] for position in np.flatnonzero(group == place)]
+        labels[place] = " or ".join(inside)
+    return group, [str(label) for label in labels]
 
 
 def _margin(

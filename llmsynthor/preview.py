@@ -23,6 +23,7 @@ from llmsynthor.providers.local import LocalProvider
 from llmsynthor.rundir import RunDirectory
 from llmsynthor.seeds import generator
 from llmsynthor.usage import most_usage
+from llmsynthor.zoneplan import plan_words, planned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -210,6 +211,9 @@ def _found(
         "model_found": prepared.model_found,
         "refused": prepared.refused,
         "records_asked": job.records,
+        "zones": None
+        if prepared.zoned is None
+        else {**(plan := planned(prepared.zoned, job)), "words": plan_words(plan)},
         "tables": _tables(prepared),
         "uncovered_pairs": len(pairs),
         "uncovered": [list(pair) for pair in pairs],
@@ -232,7 +236,7 @@ def _tables(prepared: Prepared) -> list[dict[str, Any]]:
             "role": table.role,
             "soft": table.is_soft,
         }
-        for table in prepared.sampler.tables.tables
+        for table in prepared.tables.tables
     ]
 
 

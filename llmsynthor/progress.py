@@ -85,6 +85,7 @@ class ConsoleListener:
         """Show how far a stage is: a new one begins, or records were written."""
         with self._lock:
             fresh = self._between or stage != self._stage
+            self._records = whole or self._records
             self._between = False
             tenth = done * 10 // max(whole, 1) > self._done * 10 // max(whole, 1)
             if fresh:

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 EVALUATION = "evaluation.json"
 """What `evaluate` found; the report shows it as long as it is there."""
 _TEMPORARY = ".part"
+PART_OF_LOCK = "-zones-"
 
-_OWN_BATCH = re.compile(r"\d{5,}\.parquet(\.part)?")
+_OWN_BATCH = re.compile(r"\d{5,}\.parquet((\.[^/]+)?\.part)?")
 """Batches, and what a kill left of one that was being written."""
 _BEFORE_A_RUN = frozenset(
     {"lock", "run.log", "job.resolved.yaml", "data", "members", "provenance", "tables_used"}
@@ -57,22 +58,27 @@ class RunDirectory:
             ) from None
 
     @contextmanager
-    def locked(self, started: str) -> Iterator[None]:
-        """Hold the directory's lock.
+    def locked(self, started: str, part: str = "") -> Iterator[None]:
+        """Hold the directory's lock, or that of one part of its chunks, beside which others may work.
 
         Raises:
-            RunDirectoryError: Another process holds it.
+            RunDirectoryError: Another process holds it, or one that excludes it.
         """
+        others = [] if part else sorted(self.path.glob(f"lock{PART_OF_LOCK}*"))
+        for other in [self.path / "lock"] if part else others:
+            if other.exists():
+                self._break_stale_lock(other)
         holder = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
             "started": started,
         }
-        lock = self.path / "lock"
+        lock = self.path / f"lock{PART_OF_LOCK if part else ''}{part}"
         self._take_lock(lock, json.dumps(holder))
         try:
-            self._remove_leftovers()
+            if not part:  # what looks like a leftover may be written by another part just now
+                self._remove_leftovers()
             yield
         finally:
             lock.unlink(missing_ok=True)
@@ -129,8 +135,12 @@ class RunDirectory:
         """Write a whole JSON-lines file; see `write_text`."""
         self.write_text(name, "".join(_line(record) for record in records))
 
-    def _write(self, path: Path, content: bytes) -> None:
-        temporary = path.with_name(path.name + _TEMPORARY)
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Write a whole file; see `write_text`."""
+        self._write(self.path / name, content)
+
+    def _write(self, path: Path, content: bytes, own: str = "") -> None:
+        temporary = path.with_name(path.name + own + _TEMPORARY)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("wb") as file:
@@ -222,8 +232,9 @@ class RunDirectory:
             for file in (self.path / folder).glob("*"):
                 if _OWN_BATCH.fullmatch(file.name):
                     file.unlink()
-        for file in (self.path / "tables_used").glob("*"):
-            file.unlink()
+        for folder in ("tables_used", "chunks"):
+            for file in (self.path / folder).glob("*"):
+                file.unlink()
         names = (
             "job.resolved.yaml", "proposals.jsonl", "replies.jsonl", "prompts.jsonl",
             "iterations.jsonl", "report.json", "report.html", EVALUATION, "data_dictionary.json",
@@ -271,10 +282,12 @@ class RunDirectory:
         members: pl.DataFrame | None = None,
     ) -> None:
         """Write a batch; once its data file is there, all its files are there."""
-        self._write(self.provenance_path(index), _parquet(provenance))
+        # two that make the same batch, one of them given up for lost, must not share a file
+        own = f".{socket.gethostname()}-{os.getpid()}"
+        self._write(self.provenance_path(index), _parquet(provenance), own)
         if members is not None:
-            self._write(self.members_path(index), _parquet(members))
-        self._write(self.batch_path(index), _parquet(records))
+            self._write(self.members_path(index), _parquet(members), own)
+        self._write(self.batch_path(index), _parquet(records), own)
 
     def batch_files(self) -> list[Path]:
         """Return the data files in order."""

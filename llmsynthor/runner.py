@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from llmsynthor.append import AppendEngine, append_job
 from llmsynthor.askers import make_asker, replaying_asker
+from llmsynthor.chunkfiles import read_plan
 from llmsynthor.engine import ITERATIONS, Engine, Listener
 from llmsynthor.errors import (
     ExitCode,
+    JobError,
     LLMSynthorError,
     ReplayError,
     RunDirectoryError,
@@ -33,6 +35,8 @@ from llmsynthor.providers.model_fetch import MODEL_SHA256, WARNING
 from llmsynthor.providers.replay import REPLY_LOG, replies_in
 from llmsynthor.report.build import write_report
 from llmsynthor.rundir import RunDirectory
+from llmsynthor.zoneengine import ZoneEngine
+from llmsynthor.zonerun import executor_for, make_chunks, put_together
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,17 +55,21 @@ class RunOptions:
     resume: bool = False
     overwrite: bool = False
     replay: bool = False
+    until_chunks: bool = False
+    """Whether to stop when the chunks of zones are ready."""
 
 
 def run_job(
     prepared: Prepared, options: RunOptions, listener: Listener
-) -> tuple[ExitCode, dict[str, Any]]:
+) -> tuple[ExitCode, dict[str, Any] | None]:
     """Run a job into its directory; return the exit code and the report.
 
     Raises:
         LLMSynthorError: The run cannot start or go on; what is on disk is whole.
         StopRequestedError: A signal stopped it; what is on disk is whole.
     """
+    if options.until_chunks and prepared.zoned is None:
+        raise JobError("`--until chunks` is for jobs with `zones`; this one has none")
     run = RunDirectory(options.out)
     if not run.holds_run():
         _refuse_strangers(run)
@@ -83,7 +91,7 @@ def _attempt(
     run: RunDirectory,
     listener: Listener,
     manifest: dict[str, Any],
-) -> tuple[ExitCode, dict[str, Any]]:
+) -> tuple[ExitCode, dict[str, Any] | None]:
     """Make the records and the report; keep in the manifest how it went."""
     started = time.monotonic()
     attempt = begin_attempt(prepared, run, manifest)
@@ -98,20 +106,42 @@ def _attempt(
             engine.asker.started = started
             engine.asker.budget.seconds_before = attempt["seconds_before"]
         state = _executed(engine)
+        lost = _made_chunks(prepared, options, run, listener)
     except (LLMSynthorError, StopRequestedError) as error:
         reason = error.signal_name if isinstance(error, StopRequestedError) else str(error)
         attempt["seconds"] = round(time.monotonic() - started, 3)
         end_attempt(run, manifest, attempt, "partial", int(error.exit_code), reason)
         raise
     attempt["seconds"] = round(time.monotonic() - started, 3)
-    end_attempt(run, manifest, attempt, "complete", 0, state.stop_reason)
-    listener.progress("reporting", state.records, prepared.job.records)
+    if options.until_chunks:
+        end_attempt(run, manifest, attempt, "partial", 0, "the chunks are ready")
+        return ExitCode.DONE, None
+    status = "partial" if lost else "complete"
+    end_attempt(run, manifest, attempt, status, 0, state.stop_reason)
+    listener.progress("reporting", prepared.job.records, prepared.job.records)
     report = write_report(run)
     code = ExitCode.DONE if report["pass"] else ExitCode.TOLERANCE_MISSED
     if code:  # the end stays as it is: the report shows it
         attempt["exit_code"] = manifest["exit_code"] = int(code)
         run.write_json("manifest.json", manifest)
     return code, report
+
+
+def _made_chunks(
+    prepared: Prepared, options: RunOptions, run: RunDirectory, listener: Listener
+) -> list[str]:
+    """Make the chunks of a job with zones; return those that could not be made, in words."""
+    plan = read_plan(run) if prepared.zoned is not None else None
+    if plan is None or options.until_chunks:
+        return []
+    lost = make_chunks(run, plan, executor_for(prepared.job), listener)
+    put_together(run, plan, lost)
+    return lost
+
+
+def run_is_asked(run: RunDirectory) -> bool:
+    """Return whether the chunks of a run are ready, so that nothing is left to ask."""
+    return read_plan(run) is not None
 
 
 def _executed(engine: Engine) -> State:
@@ -207,7 +237,7 @@ def _brief(value: Any) -> str:  # noqa: ANN401 - any value of a job
 
 def _forget_data(run: RunDirectory) -> None:
     """Remove what can be made again from the reply log."""
-    for folder in ("data", "members", "provenance"):
+    for folder in ("data", "members", "provenance", "chunks"):
         for file in (run.path / folder).glob("*"):
             file.unlink()
     (run.path / ITERATIONS).unlink(missing_ok=True)
@@ -222,14 +252,19 @@ def _engine(
 ) -> Engine:
     job = append_job(prepared.job) if prepared.job.engine.method == "append" else prepared.job
     kind = AppendEngine if job.engine.method == "append" else Engine
-    if job.provider.model == "none":
+    if job.provider.model == "none" or run_is_asked(run):
         asker = None
     elif options.replay:
         asker = replaying_asker(prepared, job, run, manifest["asking_ended"])
     else:
         asker = make_asker(prepared, job, run, listener)
     manifest["replies_before"] = len(replies_in(run.lines(REPLY_LOG)))
-    engine = kind(job, prepared.sampler, run, listener, time.monotonic, asker)
+    if prepared.zoned is None:
+        engine = kind(job, prepared.sampler, run, listener, time.monotonic, asker)
+    else:
+        engine = ZoneEngine(
+            job, prepared.sampler, run, listener, time.monotonic, asker, prepared.zoned
+        )
     if manifest["inputs"].get(job.provider.model.removeprefix(LOCAL_PREFIX)) == MODEL_SHA256:
         listener.warn(WARNING)
         engine.state.notes.append(WARNING)

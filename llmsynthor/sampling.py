@@ -447,35 +447,53 @@ class Sampler:
             there = np.zeros(table.cells, dtype=np.int64)
             for codes, *_ in [*parts, *cover]:
                 there += table.tally(codes, self.domain)
-            for cell in np.flatnonzero((there < _COVER) & (table.flat_share > 0)):
-                part, broken = self._cover_cell(table, int(cell), share, iteration, number)
-                if len(part[0]):
-                    cover.append(part)
-                elif not there[cell]:
-                    empty.append(EmptyCell(table, int(cell), broken))
+            thin = np.flatnonzero((there < _COVER) & (table.flat_share > 0))
+            found, broken = self._cover_cells(table, thin, share, iteration, number)
+            cover += found
+            empty += [
+                EmptyCell(table, cell, names) for cell, names in broken.items() if not there[cell]
+            ]
         return cover, empty
 
-    def _cover_cell(
-        self, table: Table, cell: int, share: float, iteration: int, number: int
-    ) -> tuple[Part, tuple[str, ...]]:
-        mass = share * float(table.flat_share[cell])
-        place = np.unravel_index(cell, table.share.shape)
-        broken: set[str] = set()
+    def _cover_cells(
+        self, table: Table, cells: np.ndarray, share: float, iteration: int, number: int
+    ) -> tuple[list[Part], dict[int, tuple[str, ...]]]:
+        """Draw background in some cells of a table, all of them at once.
+
+        Returns:
+            What was drawn, and the cells in which nothing lawful was, with the rules in the way.
+        """
+        found: list[Part] = []
+        broken: dict[int, set[str]] = {int(cell): set() for cell in cells}
         # members of one record are repaired many times before it is given up
-        for attempt in range(_COVER_TRIES if self.members is None else 1):
-            random = generator(self.seed, "cover", iteration, number, cell, attempt)
+        tries = _COVER_TRIES if self.members is None else 1
+        for attempt in range(tries if len(cells) else 0):
+            random = generator(self.seed, "cover", iteration, number, attempt)
+            rows = np.repeat(np.arange(len(cells)), _COVER_DRAWS)
+            place = np.unravel_index(cells[rows], table.share.shape)
             fixed = {
-                wide: self._codes_in(wide, group == p, random)
-                for wide, group, p in zip(self._first(table), table.groups, place, strict=True)
+                wide: _codes_in(self.marginals[wide], group, position, random)
+                for wide, group, position in zip(
+                    self._first(table), table.groups, place, strict=True
+                )
             }
-            path = ("cover", iteration, number, cell, attempt)
-            codes, position = self.draw_background(_COVER_DRAWS, *path, fixed=fixed)
-            part = self._background_rows(codes, position, mass)
-            if len(part[0]):
-                return part, ()
-            frame = self.frame(codes, position)
-            broken |= {rule.name for rule in self.rules if broken_mask([rule], frame).any()}
-        return self._nothing(), tuple(sorted(broken))
+            path = ("cover", iteration, number, attempt)
+            codes, position = self.draw_background(len(rows), *path, fixed=fixed)
+            keep = self.lawful(codes, position)
+            kept = np.bincount(rows[keep], minlength=len(cells))
+            mass = share * table.flat_share[cells] / np.maximum(kept, 1)
+            source = np.full(int(keep.sum()), BACKGROUND, dtype=np.int64)
+            found.append((codes[keep], position[keep], mass[rows[keep]], source))
+            failed = kept == 0
+            for cell in cells[~failed]:
+                del broken[int(cell)]
+            if not failed.any():
+                break
+            self._note_broken(codes, position, np.where(failed[rows], cells[rows], -1), broken)
+            cells = cells[failed]
+        return [part for part in found if len(part[0])], {
+            cell: tuple(sorted(names)) for cell, names in broken.items()
+        }
 
     def _first(self, table: Table) -> list[str]:
         """Return the wide variables of a table's scope, those of members for their first slot."""
@@ -483,10 +501,39 @@ class Sampler:
             return list(table.scope)
         return [self.members.column(name, 0) for name in table.scope]
 
-    def _codes_in(self, name: str, inside: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        share = self.marginals[name] * inside
-        share = share if share.sum() > 0 else inside.astype(float)
-        return random.choice(len(share), size=_COVER_DRAWS, p=share / share.sum())
+    def _note_broken(
+        self, codes: np.ndarray, position: np.ndarray, cell: np.ndarray, broken: dict[int, set[str]]
+    ) -> None:
+        """Add to the names by cell those of the rules that rows of the cell break; -1 is no cell."""
+        rows = np.flatnonzero(cell >= 0)
+        frame = self.frame(codes[rows], position[rows])
+        for rule in self.rules:
+            for wrong in np.unique(cell[rows[broken_mask([rule], frame)]]):
+                broken[int(wrong)].add(rule.name)
+
+
+def _codes_in(
+    marginal: np.ndarray, group: np.ndarray, wanted: np.ndarray, random: np.random.Generator
+) -> np.ndarray:
+    """Return a code of each wanted group, in proportion to the marginal inside the group.
+
+    Args:
+        marginal: Share of each code, shape `(size,)`.
+        group: Group of each code, shape `(size,)`.
+        wanted: Groups, shape `(rows,)`.
+        random: Source of randomness.
+    """
+    inside = np.bincount(group, weights=marginal)
+    weight = np.where(inside[group] > 0, marginal, 1.0)  # nobody is there: evenly
+    order = np.argsort(group, kind="stable")
+    ends = np.cumsum(weight[order])
+    last = np.cumsum(np.bincount(group))  # codes up to and with each group
+    top = ends[last - 1]
+    bottom = np.concatenate([[0.0], top[:-1]])
+    level = bottom[wanted] + random.random(len(wanted)) * (top - bottom)[wanted]
+    found = np.searchsorted(ends, level, side="right")
+    first = np.concatenate([[0], last[:-1]])
+    return np.asarray(order[np.clip(found, first[wanted], last[wanted] - 1)])
 
 
 def _dependence_factor(table: Table) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from llmsynthor.crosswalk import check_zones, read_crosswalk
 from llmsynthor.domain import (
     Domain,
     Interval,
@@ -24,11 +25,12 @@ from llmsynthor.members import Members
 from llmsynthor.tablefile import RawTable, read_raw_table
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 
     from llmsynthor.job import Job
     from llmsynthor.jobfile import LoadedJob
     from llmsynthor.jobvariables import VariableSpec
+    from llmsynthor.zones import Zones
 
 Role = Literal["control", "validate", "released"]
 
@@ -75,6 +77,10 @@ class Table:
     def is_soft(self) -> bool:
         """Return whether the table gives way where it and others cannot all be met."""
         return not (self.tolerance is None and self.weight is None and self.moe is None)
+
+    def coarsens(self, variable: Variable) -> bool:
+        """Return whether the table has fewer cells than the domain along a variable of its scope."""
+        return len(self.labels[self.scope.index(variable.name)]) < variable.size
 
     @cached_property
     def total(self) -> float:
@@ -166,11 +172,13 @@ class TableSet:
         domain: Variables of the record, and behind them those of its members, once.
         tables: The tables.
         members: What the members are, or None.
+        zones: The zones, or None.
     """
 
     domain: Domain
     tables: tuple[Table, ...]
     members: Members | None = None
+    zones: Zones | None = None
 
     @property
     def wide(self) -> Domain:
@@ -272,32 +280,85 @@ def gather_tables(loaded: LoadedJob, unsure: Container[str] = ()) -> tuple[Table
     Returns:
         The tables without those that have problems, over their domain; and every problem.
     """
-    variables = loaded.job.all_variables
-    problems: list[Problem] = []
+    variables = dict(loaded.job.all_variables)
+    zones, problems = _zones(loaded)
+    if loaded.job.zones is not None:
+        zone_names = (loaded.job.zones.variable, *loaded.job.zones.within)
+        variables.pop(loaded.job.zones.variable, None)
+        unsure = _Either(unsure, zone_names)
+    legal = {*variables, *(zones.names() if zones else ())}
     kept: list[tuple[RawTable, str | None]] = []
     bins: dict[str, dict[str, Interval]] = {}
     for spec in loaded.job.tables:
         try:
             raw = read_raw_table(spec, loaded.resolve(spec.file), variables, unsure)
             own = _published_bins(raw, variables)
+            if zones is not None:
+                _check_geographies(raw, zones)
         except TableError as error:
             problems += error.problems
             continue
-        if set(raw.scope) <= set(variables):
+        if set(raw.scope) <= legal:
             kept.append((raw, spec.counts))
             for name, intervals in own.items():
                 bins.setdefault(name, {}).update(intervals)
     _cut_sizes(loaded.job, bins)
-    domain = Domain(
-        tuple(_variable(name, spec, bins.get(name, {})) for name, spec in variables.items())
-    )
+    variables_built = [_variable(n, spec, bins.get(n, {})) for n, spec in variables.items()]
+    if zones is not None:
+        names = list(loaded.job.variables)
+        place = names.index(zones.variable) if zones.variable in names else 0
+        variables_built.insert(place, _zone_variable(zones, loaded))
+    domain = Domain(tuple(variables_built))
     members = _members(loaded.job, domain)
     built = tuple(
-        _build(raw, domain, loaded.job.released, _counted(raw, counts, members))
+        _build(raw, domain, loaded.job.released, _counted(raw, counts, members), zones)
         for raw, counts in kept
     )
-    tables = TableSet(domain, built, members)
+    tables = TableSet(domain, built, members, zones)
     return _with_sizes(tables), problems + _same_names(loaded)
+
+
+@dataclass(frozen=True)
+class _Either:
+    first: Container[str]
+    second: Container[str]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.first or name in self.second
+
+
+def _zones(loaded: LoadedJob) -> tuple[Zones | None, list[Problem]]:
+    """Return the zones of a job that has some and whose crosswalk is right; and what is wrong."""
+    spec = loaded.job.zones
+    if spec is None:
+        return None, []
+    try:
+        return read_crosswalk(spec, loaded.resolve(spec.crosswalk), loaded.job.variables), []
+    except TableError as error:
+        return None, list(error.problems)
+
+
+def _zone_variable(zones: Zones, loaded: LoadedJob) -> Variable:
+    given = loaded.job.variables.get(zones.variable)
+    description = given.description if given is not None else ""
+    ordered = given is not None and given.type == "category" and given.ordered
+    return Variable(
+        zones.variable, "category", zones.labels, ordered=ordered, description=description
+    )
+
+
+def _check_geographies(raw: RawTable, zones: Zones) -> None:
+    """Refuse a table with two geographies, and one that has not just those of the crosswalk."""
+    found = [name for name in raw.scope if name in zones.names()]
+    if len(found) > 1:
+        message = (
+            f"both `{clean(found[0])}` and `{clean(found[1])}` are columns; a table has one "
+            f"geography, for the crosswalk {clean(zones.file)} gives the coarser ones"
+        )
+        raise TableError.of([Problem(message, raw.file, 1)])
+    for name in found:
+        keys = [key[raw.scope.index(name)] for key in raw.keys]
+        check_zones(raw.file, name, zones, keys, raw.lines)
 
 
 def _cut_sizes(job: Job, bins: dict[str, dict[str, Interval]]) -> None:
@@ -410,9 +471,19 @@ def _variable(name: str, spec: VariableSpec, bins: Mapping[str, Interval]) -> Va
 
 
 def _build(
-    raw: RawTable, domain: Domain, released: Sequence[str], members: Members | None
+    raw: RawTable,
+    domain: Domain,
+    released: Sequence[str],
+    members: Members | None,
+    zones: Zones | None = None,
 ) -> Table:
-    axes = [_axis(domain[name], [key[i] for key in raw.keys]) for i, name in enumerate(raw.scope)]
+    places = zones.names() if zones is not None else ()
+    axes = [
+        _zone_axis(zones, name)
+        if zones is not None and name in places
+        else _axis(domain[name], [key[i] for key in raw.keys], raw.groups.get(name))
+        for i, name in enumerate(raw.scope)
+    ]
     shape = [len(labels) for labels, _, _ in axes]
     cells = tuple(
         np.array([labels[key[i]] for key in raw.keys]) for i, (_, labels, _) in enumerate(axes)
@@ -422,7 +493,9 @@ def _build(
         name=raw.name,
         file=raw.file,
         role="released" if raw.name in released else raw.role,
-        scope=raw.scope,
+        scope=tuple(
+            zones.variable if zones is not None and name in places else name for name in raw.scope
+        ),
         labels=tuple(labels for labels, _, _ in axes),
         groups=tuple(group for _, _, group in axes),
         figures=figures,
@@ -451,10 +524,25 @@ def _spread(
     return array
 
 
+def _zone_axis(zones: Zones, name: str) -> tuple[tuple[str, ...], dict[str, int], np.ndarray]:
+    """Return a geography's places, place -> position, and zone -> position."""
+    labels = zones.places(name)
+    return labels, {label: i for i, label in enumerate(labels)}, zones.group(name)
+
+
 def _axis(
-    variable: Variable, published: Iterable[str]
+    variable: Variable, published: Iterable[str], groups: Mapping[str, Collection[str]] | None
 ) -> tuple[tuple[str, ...], dict[str, int], np.ndarray]:
-    """Return the table's labels, label -> position, and domain code -> position."""
+    """Return the table's labels, label -> position, and domain code -> position.
+
+    Args:
+        variable: A variable of the table's scope.
+        published: The labels that the file has.
+        groups: Where the table counts groups of categories: label -> its categories, each
+            category of the variable in exactly one of them.
+    """
+    if groups is not None:
+        return _grouped_axis(variable, groups)
     if not variable.is_numeric:
         return variable.labels, dict(variable.codes), np.arange(variable.size, dtype=np.int32)
     low, high = variable.low, variable.high
@@ -475,6 +563,21 @@ def _axis(
     group = np.searchsorted(lows, np.asarray(variable.edges[:-1]), side="right") - 1
     labels = tuple(label for label, _ in intervals)
     return labels, {label: i for i, label in enumerate(labels)}, group.astype(np.int32)
+
+
+def _grouped_axis(
+    variable: Variable, groups: Mapping[str, Collection[str]]
+) -> tuple[tuple[str, ...], dict[str, int], np.ndarray]:
+    """Return an axis of groups, in the order of their first categories.
+
+    The order makes groups of one category each the identity, as code that compares sizes expects.
+    """
+    codes = {label: [variable.codes[c] for c in inside] for label, inside in groups.items()}
+    labels = tuple(sorted(codes, key=lambda label: min(codes[label])))
+    group = np.empty(variable.size, dtype=np.int32)
+    for position, label in enumerate(labels):
+        group[codes[label]] = position
+    return labels, {label: i for i, label in enumerate(labels)}, group
 
 
 def _gap_label(variable: Variable, low: float, high: float) -> str:

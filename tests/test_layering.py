@@ -10,12 +10,17 @@ import pytest
 ROOT = Path(__file__).parents[1] / "llmsynthor"
 LAYERS = [
     "cli __main__",
-    "cli_start cli_import",
+    "cli_start cli_import cli_zones",
     "descriptions progress evaluation.summary",
     "console",
     "preview",
+    "arrays",
     "checks",
     "oddities runner",
+    "zoneengine zonerun zoneplan",
+    "executors.dask_workers executors.processes",
+    "executors.ending",
+    "executors chunkwork",
     "askers manifest",
     "starter reference",
     "microtables.writing popsim.writing",
@@ -29,7 +34,7 @@ LAYERS = [
     "microtables.published microtables.columns microtables.strength microtables.noise",
     "microtables.bins microtables.options microtables seedfile",
     "microdata ownfiles",
-    "explain likeness usage engine choosing state append batches materialize asking gathering focus_asking report report.build report.page "
+    "explain likeness usage engine chunkfiles chunking packing zonetables choosing state append batches materialize asking gathering focus_asking report report.build report.page "
     "report.curve report.scenario report.spending report.counting report.scores report.baselines "
     "report.ordered report.association report.zones report.used report.tableview report.charts "
     "report.maps report.pictures report.formats report.preview_page attempts answered evaluation evaluation.evaluate evaluation.linked evaluation.linkedfiles evaluation.memberpairs evaluation.microdata evaluation.records "
@@ -44,9 +49,9 @@ LAYERS = [
     "feasibility.check feasibility.clashes feasibility.certificate feasibility.reach "
     "feasibility.columns feasibility.restricted feasibility.maxsum feasibility.lawful "
     "feasibility.conflict feasibility",
-    "tables members memberrules memberbackground layouts linkage tablefile csvfile figures controls countmatrix calibration integerize wholesums pivotal moves copies mutations swaps sampling seedsample candidates "
+    "tables members memberrules memberbackground layouts linkage tablefile csvfile figures grouping controls countmatrix calibration integerize wholesums pivotal moves copies mutations swaps sampling seedsample candidates "
     "background binvalues maxent plan boxes library "
-    "discrepancy rules rulechecks jobfile jobwords jobkeys jobyaml fingerprint job jobvariables jobseed consistency options stopping",
+    "discrepancy rules rulechecks jobfile jobwords jobkeys jobyaml fingerprint job jobvariables jobseed jobzones consistency options stopping crosswalk zones",
     "domain errors seeds labels",
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()} | {
@@ -90,7 +95,7 @@ def test_imports_run_one_way(name):
     ("library", "allowed"),
     [
         ("litellm", {"providers.litellm_provider"}),
-        ("typer", {"cli", "cli_import", "cli_start"}),
+        ("typer", {"cli", "cli_import", "cli_start", "cli_zones"}),
         ("rich", {"console"}),
         ("click", set()),
         ("matplotlib", {"report.charts", "report.maps", "report.pictures"}),

@@ -84,7 +84,7 @@ def write_dictionary(run: RunDirectory, job: Job, tables: TableSet) -> None:
                 "data": _found(variable, *_place_of(variable.name, position, members, paths, own)),
                 "tables": _sources(variable.name, job, tables, manifest["inputs"]),
             }
-            for position, variable in enumerate(tables.domain.variables)
+            for position, variable in enumerate((*tables.domain.variables, *_levels(tables)))
         ],
     }
     if members is not None:
@@ -117,6 +117,11 @@ def _place_of(
     if name in members.record.positions:
         return position + 1, paths  # behind the key
     return members.own.positions[name] + 2, own  # behind key and number
+
+
+def _levels(tables: TableSet) -> tuple[Variable, ...]:
+    """Return what zones lie within: further columns of the records."""
+    return tables.zones.level_variables() if tables.zones is not None else ()
 
 
 def _meaning(variable: Variable) -> dict[str, Any]:

@@ -174,7 +174,9 @@ def open_records(run: RunDirectory, *, partial: bool, provenance: bool) -> Recor
         )
     members = tables.members
     domain = tables.domain if members is None else members.record
-    return Records(run, job.name, domain.variables, sizes, asked, provenance, members)
+    variables = domain.variables
+    variables += tables.zones.level_variables() if tables.zones is not None else ()
+    return Records(run, job.name, variables, sizes, asked, provenance, members)
 
 
 def _check_members(run: RunDirectory, members: Members | None, numbers: list[int]) -> None:

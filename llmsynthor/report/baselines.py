@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from llmsynthor.evaluation.baselines import SampledMaximumEntropy, maximum_entropy
 from llmsynthor.maxent import TooLargeError
+from llmsynthor.sampling import Sampler
+from llmsynthor.zonetables import summed, without_zones
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from llmsynthor.sampling import Sampler
+    from llmsynthor.tables import Table
 
 
 def maxent_shares(sampler: Sampler, records: int) -> list[np.ndarray]:
@@ -23,6 +25,8 @@ def maxent_shares(sampler: Sampler, records: int) -> list[np.ndarray]:
         sampler: Tables and rules of the job.
         records: How many records the job asks for.
     """
+    if sampler.tables.zones is not None:
+        return _shares_in_zones(sampler, records, sampler.tables.zones.variable)
     tables = sampler.tables.tables
     baseline = maximum_entropy(sampler, records)
     try:
@@ -30,3 +34,35 @@ def maxent_shares(sampler: Sampler, records: int) -> list[np.ndarray]:
     except TooLargeError:  # it fits, but a table's margin cannot be had
         sampled = SampledMaximumEntropy(sampler, records)
         return [sampled.share(table) for table in tables]
+
+
+def _shares_in_zones(sampler: Sampler, records: int, zone: str) -> list[np.ndarray]:
+    """Return the same where there are zones: maximum entropy without them, and zones besides.
+
+    A control table with zones is met. A held-out one is taken as if each zone had what all have:
+    the exact baseline over zones would take more memory than the job.
+    """
+    shared = Sampler(without_zones(sampler.tables), sampler.rules, sampler.seed)
+    fewer = [summed(table, zone) for table in sampler.tables.tables]
+    known = [table for table in fewer if table.scope]
+    baseline = maximum_entropy(shared, records)
+    try:
+        found = [baseline.share(table) for table in known]
+    except TooLargeError:
+        sampled = SampledMaximumEntropy(shared, records)
+        found = [sampled.share(table) for table in known]
+    of_table = {id(table): share for table, share in zip(known, found, strict=True)}
+    return [
+        _with_zones(table, of_table.get(id(small), np.ones(())), sampler.marginals[zone], zone)
+        for table, small in zip(sampler.tables.tables, fewer, strict=True)
+    ]
+
+
+def _with_zones(table: Table, share: np.ndarray, marginal: np.ndarray, zone: str) -> np.ndarray:
+    if zone not in table.scope:
+        return share
+    if table.role == "control":
+        return table.share
+    axis = table.scope.index(zone)
+    places = np.bincount(table.groups[axis], marginal, table.share.shape[axis])
+    return np.moveaxis(np.multiply.outer(places, share), 0, axis)

@@ -102,6 +102,7 @@ def build_report(
         "association": association_part(tables, counted.pairs, held),
         "ordered": ordered_part(tables, held),
         "zones": zones_part(tables, held),
+        "chunks": sources.last.get("chunks"),
         "copies": counted.copies(),
         "llm": model_part(run, sources.job, sources.iterations, sources.proposals),
         "convergence": convergence(sources.iterations),
@@ -139,6 +140,7 @@ def _verdict(sources: _Sources) -> dict[str, Any]:
         "records": {"asked": job.records, "made": counted.records},
         "pass": complete
         and counted.records == job.records
+        and not (sources.last.get("chunks") or {}).get("failed")
         and not any(counted.violations.values())
         and counted.linkage.is_whole
         and all(score["pass"] for score in scores if score["role"] == "control"),

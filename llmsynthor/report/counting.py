@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from llmsynthor.batches import read_wide
+from llmsynthor.chunkfiles import read_plan
 from llmsynthor.errors import RunDirectoryError
 from llmsynthor.linkage import Linkage
 from llmsynthor.materialize import encode_frame
@@ -78,7 +79,14 @@ def count_records(run: RunDirectory, sampler: Sampler) -> Counted:
     counted = Counted(sampler)
     domain = sampler.domain
     alike: pl.DataFrame | None = None
-    for index in range(len(run.batch_files())):
+    plan = read_plan(run) if sampler.tables.zones is not None else None
+    # records of two chunks differ in their zone: each chunk's are compared by themselves
+    first = {chunk.first_file for chunk in plan.chunks if chunk.files} if plan else set()
+    files = [int(path.stem) for path in run.batch_files()]
+    for index in files if plan else range(len(files)):
+        if index in first:
+            _settle(counted, alike)
+            alike = None
         batch = read_wide(run, sampler, index)
         if batch is None:
             raise RunDirectoryError(
@@ -101,12 +109,17 @@ def count_records(run: RunDirectory, sampler: Sampler) -> Counted:
         alike = _add_alike(alike, records, domain)
         for name, number in violations(sampler.rules, records).items():
             counted.violations[name] += number
+    _settle(counted, alike)
+    return counted
+
+
+def _settle(counted: Counted, alike: pl.DataFrame | None) -> None:
+    """Take in how often each of some records occurs, of which no other is like any."""
     if alike is not None and alike.height:
         groups = alike["records"]
-        counted.distinct = alike.height
-        counted.most_alike = int(groups.max())  # type: ignore[arg-type]
-        counted.repeated = int(groups.filter(groups > 1).sum())
-    return counted
+        counted.distinct += alike.height
+        counted.most_alike = max(counted.most_alike, int(groups.max()))  # type: ignore[arg-type]
+        counted.repeated += int(groups.filter(groups > 1).sum())
 
 
 def _count_pairs(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from llmsynthor.errors import RunDirectoryError
+from llmsynthor.job import TableSpec
 from llmsynthor.jobfile import LoadedJob, parse_job
 from llmsynthor.rules import compile_rules
 from llmsynthor.sampling import Sampler
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
     from llmsynthor.job import Job
     from llmsynthor.rundir import RunDirectory
     from llmsynthor.seedsample import SeedSample
-    from llmsynthor.tables import TableSet
+    from llmsynthor.tables import Table, TableSet
+    from llmsynthor.zones import Zones
 
 TABLES_USED = "tables_used"
+_ZONES = f"{TABLES_USED}/zones.csv"
 _SAMPLE_USED = f"{TABLES_USED}/seed_sample.csv"
 
 
@@ -45,10 +48,21 @@ def used_tables(run: RunDirectory) -> tuple[Job, TableSet]:
     except OSError as error:
         raise RunDirectoryError(f"{path}: cannot be read ({error.strerror})") from None
     kept = [
-        spec.model_copy(update={"file": used_name(i), "columns": {}, "values": {}, "name": name})
+        TableSpec(
+            file=used_name(i),
+            name=name,
+            role=spec.role,
+            tolerance=spec.tolerance,
+            weight=spec.weight,
+            groups=spec.groups,
+        )
         for i, (spec, name) in enumerate(zip(job.tables, _used_names(run), strict=True))
     ]
-    return job, load_tables(LoadedJob(job.model_copy(update={"tables": kept}), path))
+    changes: dict[str, Any] = {"tables": kept}
+    if job.zones is not None:
+        update: dict[str, Any] = {"crosswalk": _ZONES, "columns": {}, "separator": None}
+        changes["zones"] = job.zones.model_copy(update=update)
+    return job, load_tables(LoadedJob(job.model_copy(update=changes), path))
 
 
 def used_name(position: int) -> str:
@@ -85,10 +99,10 @@ def keep_tables(run: RunDirectory, tables: TableSet) -> None:
     import polars as pl
 
     for position, table in enumerate(tables.tables):
-        cells = [np.unravel_index(cell, table.figures.shape) for cell in range(table.cells)]
+        cells = np.unravel_index(np.arange(table.cells), table.figures.shape)
         columns = {
-            name: [table.labels[axis][int(cell[axis])] for cell in cells]
-            for axis, name in enumerate(table.scope)
+            _column(table, axis, tables.zones): np.array(labels, dtype=object)[cells[axis]].tolist()
+            for axis, labels in enumerate(table.labels)
         }
         measures = {table.measure: table.figures} | (
             {} if table.moe is None else {"moe": table.moe}
@@ -98,3 +112,20 @@ def keep_tables(run: RunDirectory, tables: TableSet) -> None:
         frame = pl.DataFrame(columns)
         run.write_text(used_name(position), frame.write_csv())
     run.write_json(f"{TABLES_USED}/names.json", [table.name for table in tables.tables])
+    if tables.zones is not None:
+        zones = tables.zones
+        places = {n: np.array(zones.places(n), dtype=object) for n in zones.names()}
+        frame = pl.DataFrame({n: places[n][zones.group(n)].tolist() for n in zones.names()})
+        run.write_text(_ZONES, frame.write_csv())
+
+
+def _column(table: Table, axis: int, zones: Zones | None) -> str:
+    """Return the column that a table has for a variable: for zones it may be what they lie within."""
+    name, group = table.scope[axis], table.groups[axis]
+    if zones is None or name != zones.variable:
+        return name
+    return next(
+        n
+        for n in zones.names()
+        if zones.places(n) == table.labels[axis] and np.array_equal(zones.group(n), group)
+    )

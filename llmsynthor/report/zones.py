@@ -69,8 +69,14 @@ def zones_part(tables: TableSet, held: Mapping[str, np.ndarray]) -> list[dict[st
     """
     found = []
     for variable in tables.domain.variables:
-        having = [table for table in tables.tables if variable.name in table.scope]
-        if variable.is_numeric or variable.size <= MANY_CATEGORIES or not having:
+        is_zone = tables.zones is not None and tables.zones.variable == variable.name
+        having = [
+            table
+            for table in tables.tables
+            if variable.name in table.scope and (is_zone or not table.coarsens(variable))
+        ]
+        few = variable.size <= MANY_CATEGORIES and not is_zone
+        if variable.is_numeric or few or not having:
             continue
         found.append(
             {
@@ -84,9 +90,9 @@ def zones_part(tables: TableSet, held: Mapping[str, np.ndarray]) -> list[dict[st
 
 
 def _table_part(table: Table, variable: Variable, held: np.ndarray) -> dict[str, Any]:
-    """Return errors of one table over the categories of `variable`."""
+    """Return errors of one table over its categories of `variable`: of zones, what they lie within."""
     axis = table.scope.index(variable.name)
-    shape = (variable.size, -1)
+    shape = (table.share.shape[axis], -1)
     wanted = np.moveaxis(table.figures * (held.sum() / table.total), axis, 0).reshape(shape)
     made = np.moveaxis(held, axis, 0).reshape(shape)
     others = [i for i in range(len(table.scope)) if i != axis]
@@ -116,7 +122,7 @@ def _table_part(table: Table, variable: Variable, held: np.ndarray) -> dict[str,
         "beyond": len(beyond),
         "worst": [
             {
-                "category": variable.labels[i],
+                "category": table.labels[axis][i],
                 "target": float(wanted[i].sum()),
                 "synthetic": float(made[i].sum()),
                 "error_percent": float(error[i]) if np.isfinite(error[i]) else None,

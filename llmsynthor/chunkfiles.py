@@ -1,0 +1,151 @@
+"""The files of a run's chunks: the plan, what each chunk must meet, and what came of it.
+
+`chunks/plan.json` is written last when chunks are made ready: once it is there, all else is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from llmsynthor.errors import RunDirectoryError
+from llmsynthor.packing import packed, unpacked
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmsynthor.rundir import RunDirectory
+    from llmsynthor.tables import TableSet
+
+CHUNKS = "chunks"
+PLAN = f"{CHUNKS}/plan.json"
+LIBRARY = f"{CHUNKS}/library.jsonl"
+_MOST_ZONES_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One chunk as planned.
+
+    Attributes:
+        number: From 0.
+        records: How many records it makes; none has no files.
+        first_file: Number of its first file in `data/`.
+        files: How many files it makes.
+        zones: How many zones it has.
+        named: In words: its first and last zone.
+    """
+
+    number: int
+    records: int
+    first_file: int
+    files: int
+    zones: int
+    named: str
+
+    @property
+    def words(self) -> str:
+        """Return what the chunk is called."""
+        return f"chunk {self.number} ({self.named})"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What chunks a run makes, and how it came to them.
+
+    Attributes:
+        chunks: In order.
+        stop_reason: Why asking ended.
+        groups: Variables that depend on each other.
+        notes: What the report must mention.
+        coarse: What the coarse step took; None where there is one chunk.
+    """
+
+    chunks: tuple[Planned, ...]
+    stop_reason: str
+    groups: list[list[str]]
+    notes: list[str]
+    coarse: dict[str, Any] | None
+
+    @property
+    def records(self) -> int:
+        """Return the records of all chunks."""
+        return sum(chunk.records for chunk in self.chunks)
+
+
+def range_named(labels: Sequence[str]) -> str:
+    """Return a few zones in words.
+
+    Example:
+        >>> range_named(["a", "b", "c", "d"])
+        '4 zones, a to d'
+    """
+    if len(labels) <= _MOST_ZONES_NAMED:
+        return f"zone{'s' if len(labels) > 1 else ''} {', '.join(labels)}"
+    return f"{len(labels)} zones, {labels[0]} to {labels[-1]}"
+
+
+def write_task(run: RunDirectory, number: int, tables: TableSet) -> None:
+    """Write what a chunk must meet."""
+    run.write_bytes(_task(number), packed(tables))
+
+
+def read_task(run: RunDirectory, number: int) -> TableSet:
+    """Return what a chunk must meet.
+
+    Raises:
+        RunDirectoryError: The file is missing or damaged.
+    """
+    path = run.path / _task(number)
+    try:
+        found: TableSet = unpacked(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise RunDirectoryError(
+            f"{path}: cannot be read ({str(error)[:80]})",
+            hint="`llmsynthor run JOB --overwrite` starts the run anew",
+        ) from None
+    return found
+
+
+def write_plan(run: RunDirectory, plan: Plan) -> None:
+    """Write the plan: from then on the chunks are ready."""
+    run.write_json(PLAN, asdict(plan))
+
+
+def read_plan(run: RunDirectory) -> Plan | None:
+    """Return the plan of a run whose chunks are ready, else None."""
+    found = run.read_json(PLAN)
+    if found is None:
+        return None
+    chunks = tuple(Planned(**chunk) for chunk in found.pop("chunks"))
+    return Plan(chunks=chunks, **found)
+
+
+def write_outcome(run: RunDirectory, number: int, outcome: dict[str, Any]) -> None:
+    """Write what came of a chunk, when its records are written."""
+    run.write_json(_outcome(number), outcome)
+
+
+def read_outcome(run: RunDirectory, chunk: Planned) -> dict[str, Any] | None:
+    """Return what came of a chunk, or None where it is not done yet."""
+    found: dict[str, Any] | None = run.read_json(_outcome(chunk.number))
+    if found is None:
+        return None
+    files = range(chunk.first_file, chunk.first_file + found["files"])
+    done = all(
+        run.batch_path(index).exists() and run.provenance_path(index).exists() for index in files
+    )
+    return found if done else None
+
+
+def missing(run: RunDirectory, plan: Plan) -> list[Planned]:
+    """Return the chunks that are not done."""
+    return [chunk for chunk in plan.chunks if chunk.records and read_outcome(run, chunk) is None]
+
+
+def _task(number: int) -> str:
+    return f"{CHUNKS}/{number:05d}.npz"
+
+
+def _outcome(number: int) -> str:
+    return f"{CHUNKS}/{number:05d}.json"

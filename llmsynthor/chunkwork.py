@@ -1,0 +1,154 @@
+"""The work on one chunk of zones: draw, calibrate, make whole, write; alone, in any process."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llmsynthor.batches import Batches
+from llmsynthor.choosing import Chooser
+from llmsynthor.chunkfiles import LIBRARY, read_plan, read_task, write_outcome
+from llmsynthor.errors import InfeasibleError, RunDirectoryError
+from llmsynthor.feasibility.check import check_feasible
+from llmsynthor.jobfile import parse_job
+from llmsynthor.library import read_library
+from llmsynthor.materialize import Materializer, deal
+from llmsynthor.rules import compile_rules
+from llmsynthor.rundir import RunDirectory
+from llmsynthor.sampling import Sampler
+from llmsynthor.seeds import derive_seed
+from llmsynthor.state import State
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from llmsynthor.choosing import Chosen
+    from llmsynthor.chunkfiles import Planned
+    from llmsynthor.job import Job
+    from llmsynthor.tables import TableSet
+
+_LONGEST_REASON = 600
+
+
+def make_chunk(folder: Path, number: int) -> None:
+    """Make the records of a chunk whose run directory is `folder`; the same whoever does it.
+
+    Tables that cannot be met are no error: the records come as near as they can, and the chunk's
+    outcome says what is wrong.
+
+    Raises:
+        LLMSynthorError: Something is missing, or the disk refuses.
+    """
+    run = RunDirectory(folder)
+    plan = read_plan(run)
+    if plan is None:
+        raise RunDirectoryError(f"{folder}: its chunks are not ready")
+    chunk = plan.chunks[number]
+    path = folder / "job.resolved.yaml"
+    job = parse_job(path.read_text(encoding="utf-8"), path)
+    work = _Work(run, job, chunk, read_task(run, number), len(plan.chunks) == 1)
+    work.execute()
+
+
+class _Work:
+    """One chunk while it is worked on."""
+
+    def __init__(
+        self, run: RunDirectory, job: Job, chunk: Planned, tables: TableSet, is_only: bool
+    ) -> None:
+        self.run = run
+        self.chunk = chunk
+        self.tables = tables
+        seed = job.seed if is_only else derive_seed(job.seed, "chunk", chunk.number)
+        self.job = job.model_copy(update={"records": chunk.records, "seed": seed})
+        self.rules = compile_rules(job.rules, tables.domain)
+        self.library = read_library(run.lines(LIBRARY), tables)
+        self.notes: list[str] = []
+        self.failed: str | None = None
+
+    def execute(self) -> None:
+        sampler = Sampler(self.tables, self.rules, self.job.seed)
+        chooser, chosen = self._choose(sampler)
+        if self._is_odd(chosen):
+            sampler, chooser, chosen = self._helped(sampler, chooser, chosen)
+        if not chosen.calibration.converged:
+            words = chooser.unmet(chosen.calibration, self.chunk.records)
+            self.failed = self.failed or words
+        self.notes += chosen.notes
+        self._write(sampler, chosen)
+
+    def _choose(self, sampler: Sampler) -> tuple[Chooser, Chosen]:
+        state = State(counts=[np.zeros(table.cells) for table in self.tables.control])
+        state.library = self.library
+        chooser = Chooser(self.job, sampler, state, time.monotonic)
+        size = chooser.candidate_count(self.chunk.records)
+        return chooser, chooser.choose(self.chunk.records, size, 0)
+
+    def _is_odd(self, chosen: Chosen) -> bool:
+        return bool(chosen.notes) or not chosen.calibration.converged
+
+    def _helped(
+        self, sampler: Sampler, chooser: Chooser, chosen: Chosen
+    ) -> tuple[Sampler, Chooser, Chosen]:
+        """Try again with records that the tables need and chance misses, or say why none can."""
+        try:
+            known = check_feasible(sampler, self.chunk.records)
+        except InfeasibleError as error:
+            self.failed = str(error)
+            return sampler, chooser, chosen
+        if not len(known):
+            return sampler, chooser, chosen
+        sampler = Sampler(self.tables, self.rules, self.job.seed, known)
+        return sampler, *self._choose(sampler)
+
+    def _write(self, sampler: Sampler, chosen: Chosen) -> None:
+        started = time.monotonic()
+        zones = self.tables.zones
+        batches = Batches(
+            self.run, sampler, self.notes.append, located=None if zones is None else zones.located
+        )
+        library = {proposal.id: proposal for proposal in self.library}
+        materializer = Materializer(sampler, chosen.candidates, library)
+        made: dict[int, int] = {}
+        files = min(self.chunk.files, int(chosen.counts.sum()))
+        for group in range(files):
+            rows = deal(chosen.counts, group, files)
+            held = batches.make(materializer, rows, 0, self.chunk.first_file + group, 0)
+            for proposal, records in held.by_proposal.items():
+                made[proposal] = made.get(proposal, 0) + records
+        outcome = self._outcome(chosen)
+        outcome |= {"files": files, "by_proposal": sorted(made.items())}
+        outcome["seconds_writing"] = round(time.monotonic() - started, 3)
+        write_outcome(self.run, self.chunk.number, outcome)
+
+    def _outcome(self, chosen: Chosen) -> dict[str, Any]:
+        calibration = chosen.calibration
+        made = int(chosen.counts.sum())
+        failed = self.failed
+        if made < self.chunk.records and failed is None:
+            failed = f"{made:,} of {self.chunk.records:,} records could be made"
+        return {
+            "records": made,
+            "failed": failed if failed is None else failed[:_LONGEST_REASON],
+            "notes": self.notes,
+            "kl": calibration.kl,
+            "effective_sample_size": calibration.effective_sample_size,
+            "candidates": chosen.drawn,
+            "mutants": chosen.mutants,
+            "converged": calibration.converged,
+            "error": calibration.error,
+            "max_copies": int(chosen.counts.max(initial=0)),
+            "background_prior": chosen.candidates.share_background,
+            "peak_mb": round(peak_bytes() / 1e6),
+            **chosen.seconds,
+        }
+
+
+def peak_bytes() -> int:
+    """Return the most memory that this process has held so far."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
