@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _MOST_WRONG = 60
 """Wrong cells; where there are more, single changes mend them at less cost."""
+_MOST_UNITS = 400_000
+"""Records times slots; where there are more, sums of whole records mend the cells at less cost."""
 _STEPS = 30
 """Swaps in one table for one variable."""
 _TRIES = 12
@@ -51,7 +53,8 @@ def swap(
 ) -> int:
     """Do swaps that lower the errors of a table, or move them inside it; return how many."""
     full = np.abs(copies.error) > _ONE
-    if full.sum() > _MOST_WRONG:
+    slots = 1 if variety.members is None else variety.members.most
+    if full.sum() > _MOST_WRONG or len(copies.codes) * slots > _MOST_UNITS:
         return 0
     whole = np.iinfo(np.int64)
     number = random.integers(whole.min, whole.max, len(copies.error))

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 _POOL = 2000
 """Candidates on either side; their pairs are sorted."""
-_POOLS = 4
+_NUDGES = 6
+"""Exchanges that bring a block nearer, each followed by a search."""
+_POOLS = 2
 """Random choices of them, for each block."""
 _MOST_BETWEEN = 60
 """Records that may move between blocks."""
@@ -83,16 +85,50 @@ class WholeSums:
         for block in np.unique(self._blocks):
             rows = np.flatnonzero(self._blocks == block)
             own = np.unique(self._cells[:, rows])
-            wrong = np.round(error[own]).astype(np.int64) * self._strict[own]
-            if not wrong.any():
+            if not self._wrong(error, own).any():
                 continue
-            target = int((wrong * self._number[own]).sum())
+            before = counts.copy(), error.copy()
+            if self._settle(rows, own, error, counts, most):
+                changed = True
+            else:
+                counts, error = before
+        return (counts, error) if changed else None
+
+    def _wrong(self, error: np.ndarray, own: np.ndarray) -> np.ndarray:
+        """Return the whole errors of the cells `own`, 0 where they need not be met."""
+        return np.asarray(np.round(error[own]).astype(np.int64) * self._strict[own])
+
+    def _settle(
+        self,
+        rows: np.ndarray,
+        own: np.ndarray,
+        error: np.ndarray,
+        counts: np.ndarray,
+        most: np.ndarray,
+    ) -> bool:
+        """Mend all cells of one block, if need be after a few exchanges that only bring it nearer."""
+        for _ in range(_NUDGES):
+            target = int((self._wrong(error, own) * self._number[own]).sum())
             found = self._exchange(rows, target, counts, most)
             if found is not None:
-                changed = True
                 for out, into in zip(*found, strict=True):
                     self._apply(error, counts, out, into)
-        return (counts, error) if changed else None
+                return True
+            self._nudge(rows, error, counts, most)
+        return False
+
+    def _nudge(
+        self, rows: np.ndarray, error: np.ndarray, counts: np.ndarray, most: np.ndarray
+    ) -> None:
+        """Exchange a record by chance for the one that then leaves the least squared error."""
+        held = rows[counts[rows] > 0]
+        out = int(self._nearest(error, self._some(held, _SIDE), -1))
+        counts[out] -= 1
+        np.subtract.at(error, self._cells[:, out], 1)
+        able = self._some(rows[(counts[rows] < most[rows]) & (rows != out)], _POOL)
+        into = self._nearest(error, able, 1)
+        counts[into] += 1
+        np.add.at(error, self._cells[:, into], 1)
 
     def _apply(self, error: np.ndarray, counts: np.ndarray, out: int, into: int) -> None:
         counts[out] -= 1
