@@ -53,6 +53,12 @@ class TableSpec(JobModel):
         default_factory=dict, description="Variable -> (label in the file -> category or bin)."
     )
 
+    groups: dict[str, dict[str, list[str]]] = Field(
+        default_factory=dict,
+        description="Variable -> (group -> its categories): this table counts groups of a category "
+        "variable's values. Every category stands in one group.",
+        examples=[{"education": {"low": ["none", "primary"], "high": ["degree"]}}],
+    )
     separator: Literal[",", ";", "\t", "|"] | None = Field(
         None,
         description='What stands between the columns of a CSV file: `";"`, `"\\t"` (a tab) or '

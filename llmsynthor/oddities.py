@@ -75,12 +75,15 @@ def _in_no_table(tables: TableSet) -> Iterator[Problem]:
 
 
 def _margin(table: Table, name: str) -> np.ndarray:
-    """Return a table's figures by the categories of one variable, shape `(categories,)`."""
+    """Return a table's figures by the categories of one variable, shape `(categories,)`.
+
+    Each category of a group has the whole group's figure.
+    """
     axis = table.scope.index(name)
     kept: np.ndarray = table.figures.sum(
         axis=tuple(i for i in range(table.figures.ndim) if i != axis)
     )
-    return kept
+    return np.asarray(kept[table.groups[axis]])
 
 
 def _never(tables: TableSet) -> Iterator[Problem]:
@@ -105,7 +108,11 @@ def _in_one_table_only(tables: TableSet) -> Iterator[Problem]:
     for variable in tables.domain.variables:
         if variable.is_numeric:
             continue
-        own = [table for table in tables.tables if variable.name in table.scope]
+        own = [
+            table
+            for table in tables.tables
+            if variable.name in table.scope and not table.coarsens(variable)
+        ]
         for first, second in combinations(own, 2):
             a, b = _margin(first, variable.name), _margin(second, variable.name)
             for code in ((a > 0) != (b > 0)).nonzero()[0]:

@@ -76,7 +76,7 @@ def _different_margins(tables: TableSet, first: Table, second: Table) -> list[Pr
         and abs(first.total - second.total) > 1e-6 * first.total
     ):
         return []  # the totals are named already; every margin would differ for that reason alone
-    common = [_common_groups(tables.domain[n], _group(first, n), _group(second, n)) for n in shared]
+    common = [_common_groups(tables.domain[n], first, second) for n in shared]
     margins = [_margin(table, shared, common) for table in (first, second)]
     allowed = sum(
         _rounding(table, shared, common, margin)
@@ -103,12 +103,11 @@ def _group(table: Table, name: str) -> np.ndarray:
     return table.groups[table.scope.index(name)]
 
 
-def _common_groups(
-    variable: Variable, first: np.ndarray, second: np.ndarray
-) -> tuple[np.ndarray, list[str]]:
+def _common_groups(variable: Variable, one: Table, other: Table) -> tuple[np.ndarray, list[str]]:
     """Return domain code -> cell of the finest partition that both tables can be summed to."""
+    first, second = _group(one, variable.name), _group(other, variable.name)
     if not variable.is_numeric:
-        return np.arange(variable.size), list(variable.labels)
+        return _common_categories(variable, one, other)
     new = np.ones(variable.size, dtype=bool)
     new[1:] = (np.diff(first) != 0) & (np.diff(second) != 0)
     group = np.cumsum(new) - 1
@@ -116,6 +115,36 @@ def _common_groups(
     for code in range(int(group[-1]) + 1):
         inside = [label for label, g in zip(variable.labels, group, strict=True) if g == code]
         labels.append(inside[0] if len(inside) == 1 else f"{inside[0]} to {inside[-1]}")
+    return group, labels
+
+
+def _common_categories(
+    variable: Variable, one: Table, other: Table
+) -> tuple[np.ndarray, list[str]]:
+    """Return the same for categories: those that share a group in either table fall together."""
+    if not (one.coarsens(variable) or other.coarsens(variable)):
+        return np.arange(variable.size), list(variable.labels)
+    group = np.arange(variable.size)
+    while True:
+        least = group
+        for own in (_group(one, variable.name), _group(other, variable.name)):
+            smallest = np.full(int(own.max()) + 1, variable.size)
+            np.minimum.at(smallest, own, least)
+            least = smallest[own]
+        if (least == group).all():
+            break
+        group = least
+    codes, group = np.unique(group, return_inverse=True)
+    labels = []
+    for code in range(len(codes)):
+        inside = group == code
+        named = [
+            table.labels[table.scope.index(variable.name)][int(own[0])]
+            for table in (one, other)
+            if len(set(own := _group(table, variable.name)[inside].tolist())) == 1
+        ]
+        names = [label for label, there in zip(variable.labels, inside, strict=True) if there]
+        labels.append((names if len(names) == 1 else [*named, " or ".join(names)])[0])
     return group, labels
 
 

@@ -191,7 +191,9 @@ class PlanPrompt:
         table, domain = lack.statistic.table, self.tables.domain
         position = np.unravel_index(lack.cell, table.share.shape)
         labels = [
-            clean(labels[int(code)]) if domain[name].is_numeric else domain[name].shown[int(code)]
+            domain[name].shown[int(code)]
+            if labels == domain[name].labels and not domain[name].is_numeric
+            else clean(labels[int(code)])
             for name, labels, code in zip(table.scope, table.labels, position, strict=True)
         ]
         return clean(cell_label([domain.shown[name] for name in table.scope], labels), 200)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal
 
 from llmsynthor.csvfile import read_text_table
 from llmsynthor.errors import Problem, TableError
 from llmsynthor.figures import check_sum, read_numbers, rounding
+from llmsynthor.grouping import wrong_groups
 from llmsynthor.labels import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Collection, Container, Mapping, Sequence
     from pathlib import Path
 
     import polars as pl
@@ -43,6 +44,7 @@ class RawTable:
             has no column `moe`.
         tolerance: As in the job.
         weight: As in the job.
+        groups: Variable -> (label -> categories) where the labels are groups of categories.
     """
 
     name: str
@@ -57,6 +59,7 @@ class RawTable:
     moes: list[float] | None = None
     tolerance: float | None = None
     weight: float | None = None
+    groups: Mapping[str, Mapping[str, Collection[str]]] = field(default_factory=dict)
 
 
 def read_raw_table(
@@ -83,6 +86,7 @@ def read_raw_table(
     figure = _figure_column(spec.file, frame.columns)
     scope = tuple(name for name in frame.columns if name not in (figure, _MOE))
     problems = _unknown_columns(spec.file, scope, variables, unsure)
+    problems += wrong_groups(spec, scope, variables)
     columns = {name: frame[name].to_list() for name in frame.columns}
     keys = _keys(spec, columns, lines, scope, variables, problems)
     figures = read_numbers(spec.file, figure, columns[figure], lines, problems)
@@ -111,6 +115,7 @@ def read_raw_table(
         moes=None if moes is None else [value / scale for value in moes],
         tolerance=spec.tolerance,
         weight=spec.weight,
+        groups=spec.groups,
     )
 
 
@@ -179,6 +184,8 @@ def _keys(
         mapping = spec.values.get(name, {})
         variable = variables.get(name)
         known = set(variable.values) if variable and variable.type == "category" else None
+        if known is not None and name in spec.groups:
+            known = set(spec.groups[name])
         labels = [
             mapping.get(text, mapping.get(text.strip(), text.strip())) for text in frame[name]
         ]
@@ -187,7 +194,7 @@ def _keys(
             if known is None or label in known or label in seen:
                 continue
             seen.add(label)
-            what = f"`{clean(label)}` is no category of `{clean(name)}`" if label else (
+            what = f"`{clean(label)}` is no {'group' if name in spec.groups else 'category'} of `{clean(name)}`" if label else (
                 f"there is no category in column `{clean(name)}`"
             )  # fmt: skip
             problems.append(Problem(f"{what}{_suggest(label, known)}", spec.file, line))

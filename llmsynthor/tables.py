@@ -23,7 +23,7 @@ from llmsynthor.labels import clean
 from llmsynthor.tablefile import RawTable, read_raw_table
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 
     from llmsynthor.jobfile import LoadedJob
     from llmsynthor.jobvariables import VariableSpec
@@ -69,6 +69,10 @@ class Table:
     def is_soft(self) -> bool:
         """Return whether the table gives way where it and others cannot all be met."""
         return not (self.tolerance is None and self.weight is None and self.moe is None)
+
+    def coarsens(self, variable: Variable) -> bool:
+        """Return whether the table has fewer cells than the domain along a variable of its scope."""
+        return len(self.labels[self.scope.index(variable.name)]) < variable.size
 
     @cached_property
     def total(self) -> float:
@@ -292,7 +296,10 @@ def _variable(name: str, spec: VariableSpec, bins: Mapping[str, Interval]) -> Va
 
 
 def _build(raw: RawTable, domain: Domain, released: Sequence[str]) -> Table:
-    axes = [_axis(domain[name], [key[i] for key in raw.keys]) for i, name in enumerate(raw.scope)]
+    axes = [
+        _axis(domain[name], [key[i] for key in raw.keys], raw.groups.get(name))
+        for i, name in enumerate(raw.scope)
+    ]
     shape = [len(labels) for labels, _, _ in axes]
     cells = tuple(
         np.array([labels[key[i]] for key in raw.keys]) for i, (_, labels, _) in enumerate(axes)
@@ -323,9 +330,18 @@ def _spread(
 
 
 def _axis(
-    variable: Variable, published: Iterable[str]
+    variable: Variable, published: Iterable[str], groups: Mapping[str, Collection[str]] | None
 ) -> tuple[tuple[str, ...], dict[str, int], np.ndarray]:
-    """Return the table's labels, label -> position, and domain code -> position."""
+    """Return the table's labels, label -> position, and domain code -> position.
+
+    Args:
+        variable: A variable of the table's scope.
+        published: The labels that the file has.
+        groups: Where the table counts groups of categories: label -> its categories, each
+            category of the variable in exactly one of them.
+    """
+    if groups is not None:
+        return _grouped_axis(variable, groups)
     if not variable.is_numeric:
         return variable.labels, dict(variable.codes), np.arange(variable.size, dtype=np.int32)
     low, high = variable.low, variable.high
@@ -346,6 +362,21 @@ def _axis(
     group = np.searchsorted(lows, np.asarray(variable.edges[:-1]), side="right") - 1
     labels = tuple(label for label, _ in intervals)
     return labels, {label: i for i, label in enumerate(labels)}, group.astype(np.int32)
+
+
+def _grouped_axis(
+    variable: Variable, groups: Mapping[str, Collection[str]]
+) -> tuple[tuple[str, ...], dict[str, int], np.ndarray]:
+    """Return an axis of groups, in the order of their first categories.
+
+    The order makes groups of one category each the identity, as code that compares sizes expects.
+    """
+    codes = {label: [variable.codes[c] for c in inside] for label, inside in groups.items()}
+    labels = tuple(sorted(codes, key=lambda label: min(codes[label])))
+    group = np.empty(variable.size, dtype=np.int32)
+    for position, label in enumerate(labels):
+        group[codes[label]] = position
+    return labels, {label: i for i, label in enumerate(labels)}, group
 
 
 def _gap_label(variable: Variable, low: float, high: float) -> str:

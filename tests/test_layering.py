@@ -38,7 +38,7 @@ LAYERS = [
     "feasibility.check feasibility.clashes feasibility.certificate feasibility.reach "
     "feasibility.columns feasibility.restricted feasibility.maxsum feasibility.lawful "
     "feasibility.conflict feasibility",
-    "tables tablefile csvfile figures controls calibration integerize pivotal moves mutations sampling candidates "
+    "tables tablefile csvfile figures grouping controls calibration integerize pivotal moves mutations sampling candidates "
     "background binvalues maxent plan boxes library "
     "discrepancy rules jobfile jobwords jobkeys jobyaml fingerprint job jobvariables consistency options stopping",
     "domain errors seeds labels",

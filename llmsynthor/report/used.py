@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmsynthor.errors import RunDirectoryError
+from llmsynthor.job import TableSpec
 from llmsynthor.jobfile import LoadedJob, parse_job
 from llmsynthor.rules import compile_rules
 from llmsynthor.sampling import Sampler
@@ -42,7 +43,14 @@ def used_tables(run: RunDirectory) -> tuple[Job, TableSet]:
     except OSError as error:
         raise RunDirectoryError(f"{path}: cannot be read ({error.strerror})") from None
     kept = [
-        spec.model_copy(update={"file": used_name(i), "columns": {}, "values": {}, "name": name})
+        TableSpec(
+            file=used_name(i),
+            name=name,
+            role=spec.role,
+            tolerance=spec.tolerance,
+            weight=spec.weight,
+            groups=spec.groups,
+        )
         for i, (spec, name) in enumerate(zip(job.tables, _used_names(run), strict=True))
     ]
     return job, load_tables(LoadedJob(job.model_copy(update={"tables": kept}), path))

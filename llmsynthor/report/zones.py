@@ -69,7 +69,11 @@ def zones_part(tables: TableSet, held: Mapping[str, np.ndarray]) -> list[dict[st
     """
     found = []
     for variable in tables.domain.variables:
-        having = [table for table in tables.tables if variable.name in table.scope]
+        having = [
+            table
+            for table in tables.tables
+            if variable.name in table.scope and not table.coarsens(variable)
+        ]
         if variable.is_numeric or variable.size <= MANY_CATEGORIES or not having:
             continue
         found.append(
