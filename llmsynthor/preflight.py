@@ -9,6 +9,7 @@ import numpy as np
 
 from llmsynthor.domain import cell_label
 from llmsynthor.errors import Problem, TableError
+from llmsynthor.grouping import common_groups
 from llmsynthor.labels import clean
 
 if TYPE_CHECKING:
@@ -124,19 +125,9 @@ def _common_categories(
     """Return the same for categories: those that share a group in either table fall together."""
     if not (one.coarsens(variable) or other.coarsens(variable)):
         return np.arange(variable.size), list(variable.labels)
-    group = np.arange(variable.size)
-    while True:
-        least = group
-        for own in (_group(one, variable.name), _group(other, variable.name)):
-            smallest = np.full(int(own.max()) + 1, variable.size)
-            np.minimum.at(smallest, own, least)
-            least = smallest[own]
-        if (least == group).all():
-            break
-        group = least
-    codes, group = np.unique(group, return_inverse=True)
+    group = common_groups(_group(one, variable.name), _group(other, variable.name))
     labels = []
-    for code in range(len(codes)):
+    for code in range(int(group.max()) + 1):
         inside = group == code
         named = [
             table.labels[table.scope.index(variable.name)][int(own[0])]

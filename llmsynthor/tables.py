@@ -20,6 +20,7 @@ from llmsynthor.domain import (
 )
 from llmsynthor.errors import Problem, TableError
 from llmsynthor.labels import clean
+from llmsynthor.suppressed import fill_unknown
 from llmsynthor.tablefile import RawTable, read_raw_table
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class Table:
             it), shape and unit of `figures`, or None.
         tolerance: Largest TVD at which the table passes; None leaves that to the job.
         weight: How strongly a soft table holds; None is 1.
+        filled: How many cells the publisher does not give; their figures are estimates.
+        filled_from: What these estimates come from, in words.
     """
 
     name: str
@@ -64,6 +67,8 @@ class Table:
     moe: np.ndarray | None = None
     tolerance: float | None = None
     weight: float | None = None
+    filled: int = 0
+    filled_from: str = ""
 
     @property
     def is_soft(self) -> bool:
@@ -229,8 +234,10 @@ def gather_tables(loaded: LoadedJob, unsure: Container[str] = ()) -> tuple[Table
     domain = Domain(
         tuple(_variable(name, spec, bins.get(name, {})) for name, spec in variables.items())
     )
-    built = tuple(_build(raw, domain, loaded.job.released) for raw in kept)
-    return TableSet(domain, built), problems + _same_names(loaded)
+    built, unfilled = fill_unknown(
+        kept, [_build(raw, domain, loaded.job.released) for raw in kept], domain
+    )
+    return TableSet(domain, tuple(built)), problems + unfilled + _same_names(loaded)
 
 
 def _same_names(loaded: LoadedJob) -> list[Problem]:

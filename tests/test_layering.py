@@ -38,9 +38,10 @@ LAYERS = [
     "feasibility.check feasibility.clashes feasibility.certificate feasibility.reach "
     "feasibility.columns feasibility.restricted feasibility.maxsum feasibility.lawful "
     "feasibility.conflict feasibility",
-    "tables tablefile csvfile figures grouping controls calibration integerize pivotal moves mutations sampling candidates "
+    "tables suppressed tablefile offices offices.acs offices.eurostat offices.nomis shaping totals binwords "
+    "csvfile decoding workbook figures grouping controls calibration integerize pivotal moves mutations sampling candidates "
     "background binvalues maxent plan boxes library "
-    "discrepancy rules jobfile jobwords jobkeys jobyaml fingerprint job jobvariables consistency options stopping",
+    "discrepancy rules jobfile jobwords jobkeys jobyaml fingerprint job jobvariables jobtables consistency options stopping",
     "domain errors seeds labels",
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()} | {
