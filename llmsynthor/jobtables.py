@@ -231,6 +231,14 @@ class TableSpec(JobModel):
                     )
         if self.thousands is not None and self.thousands == self.decimal:
             raise ValueError(f"`thousands` and `decimal` are both `{self.decimal}`")
+        wide = self.wide
+        if (
+            wide is not None
+            and self.ignore == "others"
+            and not wide.columns
+            and wide.pattern is None
+        ):
+            raise ValueError("with `ignore: others`, `wide` must name its `columns` or a `pattern`")
         for name, ends in self.bins.items():
             if len(ends) != 2:
                 raise ValueError(f"`bins.{name}` must name two columns: the low and the high end")

@@ -277,7 +277,7 @@ def _fitted(
     limits: Sequence[_Limit], low: np.ndarray, high: np.ndarray, start: np.ndarray
 ) -> np.ndarray:
     """Return figures within their ranges that meet the sums, the last one exactly."""
-    values = np.clip(start, low, high)
+    values = start.astype(float)
     for _ in range(_ROUNDS):
         before = values.copy()
         for limit in limits:
