@@ -87,10 +87,11 @@ class AppendEngine(Engine):
         """Return codes and positions of a proposal's records that keep the rules."""
         random = generator(self.job.seed, "append", proposal.id)
         variables = self.sampler.domain.variables
-        codes = np.empty((proposal.count, len(variables)), dtype=np.int32)
+        records = round(proposal.count)
+        codes = np.empty((records, len(variables)), dtype=np.int32)
         for i, (variable, box) in enumerate(zip(variables, proposal.boxes, strict=True)):
             share = _single(variable, box)
-            codes[:, i] = random.choice(len(share), size=proposal.count, p=share)
+            codes[:, i] = random.choice(len(share), size=records, p=share)
         low, high = (
             np.broadcast_to(row, (len(codes), len(self.sampler.curves)))
             for row in self.sampler.limits(proposal)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from llmsynthor.dependencies import groups_schema
 from llmsynthor.errors import ProviderUnavailableError
 from llmsynthor.gathering import Outlook, gather
+from llmsynthor.library import said
 from llmsynthor.plan import Plan, Proposal, Rejection, parse_plan, plan_schema
 from llmsynthor.providers.base import OutOfRepliesError, Purpose, Reply, Request
 
@@ -90,7 +91,8 @@ class Asker:
         self.started = clock()
         self._outlook = Outlook()
         self._system = templates.render("system.md.j2", {})
-        self._schema = plan_schema(sampler.domain)
+        self._record = sampler.tables.of_records.domain
+        self._schema = plan_schema(self._record, sampler.members)
 
     def seconds_used(self) -> float:
         """Return the wall time of the run so far in seconds, earlier attempts included."""
@@ -104,7 +106,7 @@ class Asker:
                 "plan",
                 (iteration - 1) * calls + call,
                 self.templates.render(
-                    "propose_plan.md.j2", self.prompts.call_context(context, call)
+                    self.prompts.template, self.prompts.call_context(context, call)
                 ),
                 self._schema,
             )
@@ -140,7 +142,7 @@ class Asker:
         """Ask once which variables depend on each other; return the reply's words, or None."""
         found = Round()
         prompt = self.templates.render("dependencies.md.j2", self.prompts.dependency_context())
-        schema = groups_schema(self.sampler.domain)
+        schema = groups_schema(self.sampler.tables.domain)
         answers = self._ask([self._request("dependencies", 0, prompt, schema)], found)
         return (answers[0][1].text if answers else None), found
 
@@ -211,11 +213,12 @@ class Asker:
     def _read(self, reply: Reply, iteration: int, first_id: int) -> Plan:
         plan = parse_plan(
             reply.text,
-            self.sampler.domain,
+            self._record,
             self.sampler.marginals,
             iteration=iteration,
             first_id=first_id,
             most_count=self.job.records,
+            members=self.sampler.members,
         )
         lawful = []
         for proposal in plan.proposals:
@@ -223,7 +226,7 @@ class Asker:
             if problem is None:
                 lawful.append(proposal)
             else:
-                raw = {"count": proposal.count, "values": proposal.values}
+                raw = {"count": proposal.count, **said(proposal)}
                 plan.rejections.append(
                     Rejection(proposal.id, iteration, proposal.reason, problem, raw)
                 )

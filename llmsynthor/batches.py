@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmsynthor.domain import BACKGROUND
+from llmsynthor.linkage import Linkage, joined, split
 from llmsynthor.materialize import encode_frame, provenance_frame
 from llmsynthor.rundir import DamagedBatchError
 from llmsynthor.seeds import generator
@@ -29,12 +30,32 @@ class Held:
     Attributes:
         records: How many records.
         cells: Records by control table and cell.
-        by_proposal: Records by proposal; those of the background are left out.
+        by_proposal: Records by proposal; those of the background and of a seed sample are left out.
     """
 
     records: int
     cells: list[np.ndarray]
     by_proposal: dict[int, int]
+
+
+def read_wide(
+    run: RunDirectory, sampler: Sampler, index: int
+) -> tuple[pl.DataFrame, pl.DataFrame, Linkage] | None:
+    """Return a batch's records with their members beside them, its provenance, and what is wrong.
+
+    Returns:
+        None where there is no such batch.
+
+    Raises:
+        DamagedBatchError: A file of it cannot be read.
+    """
+    batch = run.read_batch(index)
+    if batch is None:
+        return None
+    if sampler.members is None:
+        return *batch, Linkage()
+    wide, linkage = joined(batch[0], run.read_members(index), sampler.members)
+    return wide, batch[1], linkage
 
 
 class Batches:
@@ -46,12 +67,20 @@ class Batches:
         self._warn = warn
 
     def make(
-        self, materializer: Materializer, rows: np.ndarray, iteration: int, index: int
+        self, materializer: Materializer, rows: np.ndarray, iteration: int, index: int, first: int
     ) -> Held:
-        """Make the records of the candidates `rows` and write them as batch `index`."""
+        """Make the records of the candidates `rows` and write them as batch `index`.
+
+        Args:
+            materializer: Makes them.
+            rows: Candidate of each record.
+            iteration: That the batch belongs to; 0 for the bulk.
+            index: Number of the batch.
+            first: Number of its first record in the run, which is the key of that record.
+        """
         random = generator(self._sampler.seed, "records", index)
         frame, source = materializer.records(rows, random)
-        return self.write(index, iteration, frame, materializer.codes(rows), source)
+        return self.write(index, iteration, frame, materializer.codes(rows), source, first)
 
     def write(
         self,
@@ -60,19 +89,30 @@ class Batches:
         frame: pl.DataFrame,
         codes: np.ndarray,
         source: np.ndarray,
+        first: int = 0,
     ) -> Held:
         """Write records with their codes (in any order) and the proposal that each came from."""
-        self._run.write_batch(index, frame, provenance_frame(iteration, source))
+        provenance = provenance_frame(iteration, source, self._sampler.sample)
+        members = self._sampler.members
+        if members is None:
+            self._run.write_batch(index, frame, provenance)
+        else:
+            records, own = split(frame, members, first)
+            self._run.write_batch(index, records, provenance, own)
         return self._held(codes, source)
 
     def read(self, index: int, records: int, iteration: int) -> Held | None:
         """Return what the batch of an iteration holds if it is already there, or None."""
         try:
-            found = self._run.read_batch(index)
+            found = read_wide(self._run, self._sampler, index)
         except DamagedBatchError as error:
             self._warn(f"{error}; it is made again from the recorded replies")
             return None
         if found is None or found[0].height != records or found[1]["iteration"][0] != iteration:
+            return None
+        if not found[2].is_whole:
+            path = self._run.members_path(index)
+            self._warn(f"{path}: does not fit its records; it is made again")
             return None
         source = found[1]["proposal"].fill_null(BACKGROUND).to_numpy()
         return self._held(encode_frame(found[0], self._sampler), source)
@@ -80,5 +120,5 @@ class Batches:
     def _held(self, codes: np.ndarray, source: np.ndarray) -> Held:
         tables = self._sampler.tables
         ids, records = np.unique(source, return_counts=True)
-        made = {int(i): int(n) for i, n in zip(ids, records, strict=True) if i != BACKGROUND}
-        return Held(len(codes), [t.tally(codes, tables.domain) for t in tables.control], made)
+        made = {int(i): int(n) for i, n in zip(ids, records, strict=True) if i > BACKGROUND}
+        return Held(len(codes), [t.tally(codes, tables.wide) for t in tables.control], made)

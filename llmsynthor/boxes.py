@@ -187,6 +187,8 @@ def _weights(variable: Variable, value: dict[Any, Any], marginal: np.ndarray) ->
 
 def _members(variable: Variable, label: Any) -> tuple[np.ndarray, int]:  # noqa: ANN401
     """Return which share of each code `label` takes in, and 1 if its spelling was mended."""
+    if type(label) is int and abs(label) < 10**9 and str(label) in variable.codes:
+        return _members(variable, str(label))[0], 1
     if not isinstance(label, str):
         raise BoxError(f"{str(label)[:40]!r} must be a text in quotes, one of {_listed(variable)}")
     inside = np.zeros(variable.size)

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from llmsynthor.controls import Controls, cell_sums
+from llmsynthor.countmatrix import CountMatrix
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from llmsynthor.controls import Controls
 
 PRECISION = 1e-9
 """Calibration stops when no cell is further from its target than this share of all records."""
@@ -31,8 +32,16 @@ _NEWTON_STEPS = 60
 _DENSE_CELLS = 3000
 """Up to so many cells the Hessian is factored; above, conjugate gradients use it unassembled."""
 _CG_STEPS = 300
+_SAMPLED_CG_STEPS = 60
+_SAMPLED = 30_000
+"""Candidates with members that a Hessian is assembled from; that of more is too slow to assemble,
+and one of so many makes conjugate gradients quick."""
+_MEMBER_RAKING_ROUNDS = 6
+"""Rounds where tables count members: slower and less use than Newton's steps."""
 _SMALLEST_STEP = 1e-6
 _LONGEST_STEP = 20.0
+_WEIGHTLESS = 1e-12
+"""Share of all records; a candidate with less does not hold back the others."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,21 +81,39 @@ def calibrate(
         check: Called between rounds; may raise to stop.
     """
     live = np.flatnonzero(controls.fillable() & (prior > 0))
-    total = float(controls.target[0].sum())
+    total = controls.total
     weights = np.zeros(len(prior))
     if not len(live) or total <= 0:
         fitted = tuple(controls.sums(weights))
         return Calibration(weights, fitted, float(total > 0), total <= 0, 0, 0.0, 0.0)
-    solver = _Solver(controls.take(live), prior[live] / prior[live].sum() * total, total)
-    solver.rake(_RAKING_ROUNDS, check)
+    kept = with_records(controls.take(live))
+    solver = _Solver(kept, prior[live] / prior[live].sum() * total, total)
+    solver.rake(_MEMBER_RAKING_ROUNDS if kept.has_members else _RAKING_ROUNDS, check)
     solver.newton(check)
-    if solver.error > PRECISION and not solver.soft:
+    if solver.error > PRECISION and not solver.soft and not kept.has_members:
         solver.rake(_MORE_RAKING_ROUNDS, check)
     weights[live] = solver.weights
     kl, size = _effort(weights / weights.sum(), prior / prior.sum())
     error = solver.error
     return Calibration(
         weights, tuple(controls.sums(weights)), error, error <= PRECISION, solver.rounds, kl, size
+    )
+
+
+def with_records(controls: Controls) -> Controls:
+    """Return controls that say how many records there are, if tables of members alone do not."""
+    says = [
+        index.ndim == 1 and variance is None
+        for index, variance in zip(controls.index, controls.gives_way, strict=True)
+    ]
+    if any(says) or all(index.ndim == 1 for index in controls.index):
+        return controls
+    candidates = controls.index[0].shape[-1]
+    return Controls(
+        (*controls.index, np.zeros(candidates, dtype=np.int64)),
+        (*controls.target, np.array([controls.total])),
+        (*controls.gives_way, None),
+        controls.records,
     )
 
 
@@ -114,6 +141,10 @@ class _Solver:
             for size, variance in zip(self._sizes, controls.gives_way, strict=True)
         ]
         self._give = np.concatenate(given)
+        self._slots = [index.ndim > 1 for index in self._index]
+        self._matrix = (
+            CountMatrix(controls.index, controls.target, self._starts) if any(self._slots) else None
+        )
         self._hard = [variance is None for variance in controls.gives_way]
         self._order = sorted(range(len(self._hard)), key=lambda k: self._hard[k])
         self.soft = not all(self._hard)
@@ -121,6 +152,8 @@ class _Solver:
         self.error = self._error(weights, self.multiplier)
 
     def _sums(self, weights: np.ndarray) -> np.ndarray:
+        if self._matrix is not None:
+            return self._matrix.sums(weights)
         return np.concatenate(
             [
                 np.bincount(index, weights=weights, minlength=size)
@@ -154,10 +187,17 @@ class _Solver:
         index = self._index[table]
         cells = slice(self._starts[table], self._starts[table + 1])
         target = self._target[cells]
-        held = np.bincount(index, weights=self.weights, minlength=len(target))
+        held = cell_sums(index, self.weights, len(target))
         factor = np.divide(target, held, out=np.ones(len(target)), where=(held > 0) & (target > 0))
-        self.weights = self.weights * factor[index]
-        self.multiplier[cells] += np.log(factor)
+        if self._slots[table]:
+            # a root for each member, for all of them scale their record: generalized iterative
+            # scaling (Darroch & Ratcliff 1972)
+            step = np.log(factor) / len(index)
+            self.weights = self.weights * np.exp(np.append(step, 0.0)[index].sum(axis=0))
+            self.multiplier[cells] += step
+        else:
+            self.weights = self.weights * factor[index]
+            self.multiplier[cells] += np.log(factor)
 
     def newton(self, check: Callable[[], None]) -> None:
         """Take damped Newton steps on the dual while they lower it."""
@@ -167,7 +207,11 @@ class _Solver:
             check()
             gradient = self._gradient(self.weights, self.multiplier)
             dense = len(self._target) <= _DENSE_CELLS
-            step = self._factored(gradient) if dense else self._by_conjugate_gradients(gradient)
+            many = self._matrix is not None and len(self.weights) > _SAMPLED
+            if dense and not many:
+                step = self._factored(gradient)
+            else:
+                step = self._by_conjugate_gradients(gradient, sampled=dense)
             self.rounds += 1
             if not self._line_search(step, gradient):
                 return
@@ -187,6 +231,8 @@ class _Solver:
 
     def _hessian(self) -> np.ndarray:
         """Return A diag(w) A', shape `(cells, cells)`, block by block of two tables."""
+        if self._matrix is not None:
+            return self._matrix.hessian(self.weights)
         sizes, starts = self._sizes, self._starts
         hessian = np.zeros((starts[-1], starts[-1]))
         for a, index_a in enumerate(self._index):
@@ -204,15 +250,28 @@ class _Solver:
                 hessian[columns, rows] = block.T
         return hessian
 
-    def _by_conjugate_gradients(self, gradient: np.ndarray) -> np.ndarray:
-        """Return an inexact Newton step; the nearer the end, the more exact."""
+    def _by_conjugate_gradients(self, gradient: np.ndarray, *, sampled: bool) -> np.ndarray:
+        """Return an inexact Newton step; the nearer the end, the more exact.
+
+        Args:
+            gradient: Of the dual.
+            sampled: Whether to precondition with the Hessian of a sample of the candidates, rather
+                than with the diagonal.
+        """
         from scipy.sparse.linalg import LinearOperator, cg  # a slow import, only here needed
 
-        diagonal = self._sums(self.weights)
+        diagonal = self._diagonal()
         extra = self._give + self._ridge(diagonal)
 
         def product(direction: np.ndarray) -> np.ndarray:
             return self._sums(self.weights * self._spread(direction)) + extra * direction
+
+        if sampled and self._matrix is not None:
+            inverse = self._sampled_inverse(self._matrix, diagonal, extra)
+        else:
+
+            def inverse(x: np.ndarray) -> np.ndarray:
+                return np.asarray(x / (diagonal + extra))
 
         cells = len(gradient)
         forcing = min(0.1, float(np.sqrt(self.error)))
@@ -220,13 +279,35 @@ class _Solver:
             LinearOperator((cells, cells), matvec=product, dtype=float),
             -gradient,
             rtol=max(forcing, 1e-6),
-            maxiter=_CG_STEPS,
-            M=LinearOperator((cells, cells), matvec=lambda x: x / (diagonal + extra), dtype=float),
+            maxiter=_SAMPLED_CG_STEPS if sampled else _CG_STEPS,
+            M=LinearOperator((cells, cells), matvec=inverse, dtype=float),
         )
         return np.asarray(step)
 
+    def _diagonal(self) -> np.ndarray:
+        """Return the diagonal of A diag(w) A', shape `(cells,)`."""
+        return (
+            self._sums(self.weights) if self._matrix is None else self._matrix.squares(self.weights)
+        )
+
+    def _sampled_inverse(
+        self, matrix: CountMatrix, diagonal: np.ndarray, extra: np.ndarray
+    ) -> Callable[[np.ndarray], np.ndarray]:
+        """Return what solves for the Hessian as a sample has it, with the diagonal of all."""
+        from scipy.linalg import cho_factor, cho_solve  # a slow import, only here needed
+
+        step = -(-len(self.weights) // _SAMPLED)
+        some = matrix.hessian(self.weights, step)
+        own = some.diagonal()
+        # no cell may be softer than it is; what the sample lacks altogether stands alone
+        some[np.diag_indices_from(some)] += np.maximum(diagonal - own, 0.0) + extra
+        factor = cho_factor(some, overwrite_a=True)
+        return lambda x: np.asarray(cho_solve(factor, x))
+
     def _spread(self, by_cell: np.ndarray) -> np.ndarray:
         """Return A' times a value for each cell, shape `(candidates,)`."""
+        if self._matrix is not None:
+            return self._matrix.spread(by_cell)
         out = np.zeros(len(self.weights))
         for index, start in zip(self._index, self._starts[:-1], strict=True):
             out += by_cell[start + index]
@@ -237,7 +318,8 @@ class _Solver:
         before, slope = self.weights.sum(), float(gradient @ step)
         linear = float((self._give * self.multiplier - self._target) @ step)
         square = 0.5 * float((self._give * step) @ step)
-        size = min(1.0, _LONGEST_STEP / max(float(np.abs(exponent).max()), 1e-12))
+        felt = np.where(self.weights > _WEIGHTLESS * self._total, np.abs(exponent), exponent)
+        size = min(1.0, _LONGEST_STEP / max(float(felt.max()), 1e-12))
         while size > _SMALLEST_STEP:
             weights = self.weights * np.exp(size * exponent)
             multiplier = self.multiplier + size * step

@@ -28,7 +28,8 @@ class Candidates:
             the same as another.
         prior: Prior probability of each, shape `(candidates,)`, sum 1 without mutants.
         start: Where each candidate's sources begin, shape `(candidates + 1,)`.
-        source: Proposal ids (`BACKGROUND` for none), grouped by candidate.
+        source: Proposal ids (`BACKGROUND` for none, below it records of the seed sample), grouped by
+            candidate.
         source_end: Running sum of the sources' prior probabilities over the whole array.
         position: Shape `(candidates, numeric variables)`: a position inside the bins at
             which every rule holds.
@@ -60,17 +61,27 @@ class Candidates:
         largest = np.flatnonzero(mass == np.repeat(most, np.diff(self.start)))
         return np.asarray(self.source[largest[np.searchsorted(largest, self.start[:-1])]])
 
-    def with_mutants(self, mutants: Mutants) -> Candidates:
-        """Return the candidates and, behind them, mutants; their prior is that of their parents."""
+    def with_mutants(self, mutants: Mutants, copied: np.ndarray | None = None) -> Candidates:
+        """Return the candidates and, behind them, mutants; their prior is that of their parents.
+
+        Args:
+            mutants: Candidates that have another value in a variable.
+            copied: Which variables a seed sample has, shape `(variables,)`: what differs from a
+                record of it there is no copy any more, and counts to the background.
+        """
         if not len(mutants):
             return self
+        source = self.main_source[mutants.parent]
+        if copied is not None:
+            changed = (mutants.codes != self.codes[mutants.parent])[:, copied].any(axis=1)
+            source = np.where((source < BACKGROUND) & changed, BACKGROUND, source)
         prior = self.prior[mutants.parent]
         ends = self.start[-1] + np.arange(1, len(mutants) + 1)
         return Candidates(
             codes=np.concatenate([self.codes, mutants.codes]),
             prior=np.concatenate([self.prior, prior]),
             start=np.concatenate([self.start, ends]),
-            source=np.concatenate([self.source, self.main_source[mutants.parent]]),
+            source=np.concatenate([self.source, source.astype(np.int32)]),
             source_end=np.concatenate([self.source_end, self.source_end[-1] + np.cumsum(prior)]),
             position=np.concatenate([self.position, mutants.position]),
             share_background=self.share_background,
@@ -104,14 +115,16 @@ def merged(parts: Sequence[Part], sizes: Sequence[int], numeric: int) -> Candida
     source = np.concatenate([part[3] for part in parts])
     mass = mass / mass.sum()
     _, first, inverse = np.unique(row_keys(codes, sizes), return_index=True, return_inverse=True)
-    pair, where = np.unique(inverse * (source.max() + 2) + source + 1, return_inverse=True)
+    lowest = int(source.min())  # records of a seed sample have sources below the background's
+    span = int(source.max()) - lowest + 1
+    pair, where = np.unique(inverse * span + (source - lowest), return_inverse=True)
     pair_mass = np.bincount(where, weights=mass)
-    owner = pair // (source.max() + 2)
+    owner = pair // span
     return Candidates(
         codes=codes[first],
         prior=np.bincount(inverse, weights=mass),
         start=np.searchsorted(owner, np.arange(len(first) + 1)),
-        source=(pair % (source.max() + 2) - 1).astype(np.int32),
+        source=(pair % span + lowest).astype(np.int32),
         source_end=np.cumsum(pair_mass),
         position=position[first],
         share_background=float(mass[source == BACKGROUND].sum()),

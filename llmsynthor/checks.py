@@ -21,6 +21,7 @@ from llmsynthor.providers.local import check_local
 from llmsynthor.providers.replay import ReplayProvider
 from llmsynthor.rules import gather_rules
 from llmsynthor.sampling import Sampler
+from llmsynthor.seedfile import read_seed
 from llmsynthor.tables import gather_tables
 from llmsynthor.templates import Templates
 
@@ -100,6 +101,7 @@ def prepare(
     sampler = None
     if not clashes and rules is not None and tables.control and "records" not in gaps.keys:
         sampler = found.attempt(lambda: _feasible(tables, rules, loaded.job))
+    sampler, left_out = _sampled(found, sampler)
     templates = found.attempt(lambda: _templates(loaded)) if "prompts" not in gaps.keys else None
     model = None
     if "provider" not in gaps.keys:
@@ -111,7 +113,7 @@ def prepare(
     loaded = model.loaded
     hashes, absent = _hashes(loaded)
     everything = use == "validate"
-    warnings = odd_things(loaded.job, tables, sampler.rules, all_of_them=everything)
+    warnings = odd_things(loaded.job, tables, sampler.rules, all_of_them=everything) + left_out
     placed = tuple(loaded.placed(warning) for warning in warnings)
     return Prepared(loaded, sampler, templates, hashes, model.words, placed, model.refused, absent)
 
@@ -145,7 +147,7 @@ def _rules(found: _Findings, tables: TableSet, gaps: Gaps) -> tuple[Rule, ...] |
         return None
     specs = found.loaded.job.rules
     positions = gaps.kept.get("rules", list(range(len(specs))))
-    rules, problems = gather_rules(specs, tables.domain, positions)
+    rules, problems = gather_rules(specs, tables.domain, positions, tables.members)
     found.add(problems)
     usable = set(positions) - {problem.at[1] for problem in problems}
     return rules[: next(n for n in range(len(specs) + 1) if n not in usable)]
@@ -154,8 +156,19 @@ def _rules(found: _Findings, tables: TableSet, gaps: Gaps) -> tuple[Rule, ...] |
 def _feasible(tables: TableSet, rules: tuple[Rule, ...], job: Job) -> Sampler:
     """Return a sampler that knows records which the tables need, if they can be met at all."""
     sampler = Sampler(tables, rules, job.seed)
+    if tables.members is not None:  # the linear programs are over records without members
+        return sampler
     known = check_feasible(sampler, job.records)
     return Sampler(tables, rules, job.seed, known) if len(known) else sampler
+
+
+def _sampled(found: _Findings, sampler: Sampler | None) -> tuple[Sampler | None, list[Problem]]:
+    """Return the sampler with the job's seed sample, and what was left out of that."""
+    loaded = found.loaded
+    if sampler is None or loaded.job.seed_sample is None:
+        return sampler, []
+    read = found.attempt(lambda: read_seed(loaded, sampler))
+    return (None, []) if read is None else (sampler.with_sample(read[0]), read[1])
 
 
 def _templates(loaded: LoadedJob) -> Templates:
@@ -219,7 +232,9 @@ def _hashes(loaded: LoadedJob) -> tuple[dict[str, str], tuple[str, ...]]:
 
     A file of the model that cannot be read is not needed where one gets here: it is named instead.
     """
-    hashes = {spec.file: _sha256(loaded.resolve(spec.file)) for spec in loaded.job.tables}
+    sample = loaded.job.seed_sample
+    files = [spec.file for spec in loaded.job.tables] + list(sample.files if sample else ())
+    hashes = {file: _sha256(loaded.resolve(file)) for file in files}
     file = _file_of_model(loaded.job)
     if file is None:
         return hashes, ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from llmsynthor.integerize import integerize
 from llmsynthor.library import library_tvd
 from llmsynthor.pivotal import Balance, choose_scopes
 from llmsynthor.seeds import generator
+from llmsynthor.seedsample import FILLING
 from llmsynthor.stopping import Effort, effort_of
 
 if TYPE_CHECKING:
@@ -105,14 +106,17 @@ class Chooser:
         """Return the share of the prior that is background.
 
         `auto` is twice the library's own mean TVD to the tables: a library that covers them needs
-        little help. It never sees a table that is held out.
+        little help. It never sees a table that is held out. A seed sample takes the library's
+        place in part or in whole, and needs the background for empty cells only.
         """
-        given = self.job.engine.background
-        return (
-            float(np.clip(2 * library_tvd(self.state.library, self.tables), 0.03, 0.5))
-            if given == "auto"
-            else float(given)
-        )
+        given, library = self.job.engine.background, self.state.library
+        if given != "auto":
+            return float(given)
+        sample = self.sampler.sample
+        if sample is None:
+            return float(np.clip(2 * library_tvd(library, self.tables), 0.03, 0.5))
+        proposed = 1 - sample.share_beside(len(library))
+        return float(np.clip(2 * proposed * library_tvd(library, self.tables), FILLING, 0.5))
 
     def candidate_count(self, records: int) -> int:
         """Return how many candidates to draw for a batch of `records`."""
@@ -126,7 +130,10 @@ class Chooser:
         """
         left = self.job.records - self.state.records
         return [
-            (table.flat_share * self.job.records - self.state.counts[self._positions[table.name]])
+            (
+                table.wanted(self.job.records).ravel()
+                - self.state.counts[self._positions[table.name]]
+            )
             * (records / left)
             for table in tables
         ]
@@ -135,7 +142,7 @@ class Chooser:
         """Return whether records with these codes leave a hard cell a whole record above its target."""
         left = self.residual(self.job.records - self.state.records, self._rounded)
         for table, wanted in zip(self._rounded, left, strict=True):
-            held = table.tally(codes, self.tables.domain)
+            held = table.tally(codes, self.tables.wide)
             if not table.is_soft and (held - np.maximum(wanted, 0.0) >= 1 - _MET).any():
                 return True
         return False
@@ -149,10 +156,11 @@ class Chooser:
         )
         times.append(self.clock())
         self.tell("calibrating")
-        domain, sizes = self.tables.domain, self.tables.domain.sizes
+        domain, sizes = self.tables.wide, self.tables.wide.sizes
         targets = self.residual(records, self._binding)
         calibration = calibrate(
-            controls_for(self._binding, targets, candidates.codes, domain), candidates.prior
+            controls_for(self._binding, targets, candidates.codes, domain, records),
+            candidates.prior,
         )
         times.append(self.clock())
         self.tell("integerizing")
@@ -162,11 +170,17 @@ class Chooser:
             self._reachable(candidates, calibration, records),
             records,
             random,
-            balance=Balance(candidates.codes, sizes, choose_scopes(sizes, random)),
-            variety=self.sampler.variety(candidates, self.state.library, self._rounded, iteration),
+            balance=Balance(
+                candidates.codes, sizes, choose_scopes(sizes, random, self.tables.members)
+            ),
+            variety=replace(
+                self.sampler.variety(candidates, self.state.library, self._rounded, iteration),
+                members=self.tables.members,
+            ),
             importance=rounding_importance(self._rounded),
             thorough=iteration == 0,
         )
+        sample = self.sampler.sample
         counts = np.concatenate([whole.counts, np.ones(len(whole.mutants), dtype=np.int64)])
         times.append(self.clock())
         seconds = {
@@ -174,7 +188,9 @@ class Chooser:
             for stage, (start, end) in zip(_STAGES, pairwise(times), strict=True)
         }
         return Chosen(
-            candidates=candidates.with_mutants(whole.mutants),
+            candidates=candidates.with_mutants(
+                whole.mutants, None if sample is None else sample.present
+            ),
             calibration=calibration,
             counts=counts,
             drawn=len(candidates),
@@ -184,11 +200,16 @@ class Chooser:
         )
 
     def _empty(self, cell: EmptyCell) -> str:
-        wanted = cell.table.flat_share[cell.cell] * self.job.records
+        wanted = cell.table.wanted(self.job.records).ravel()[cell.cell]
         return (
             f"{cell.table.file}: no candidate is in {cell.table.cell_name(cell.cell)}, which wants "
-            f"{wanted:.0f} records"
+            f"{wanted:.0f} {self._counted(cell.table)}"
         )
+
+    def _counted(self, table: Table) -> str:
+        """Return what a table counts, in words: households where records are some."""
+        members = self.tables.members
+        return table.counted if members is None or table.members else f"{members.of}s"
 
     def _reachable(
         self, candidates: Candidates, calibration: Calibration, records: int
@@ -200,7 +221,7 @@ class Chooser:
         """
         targets = self.residual(records, self._rounded)
         weights = calibration.weights * (records / max(float(calibration.weights.sum()), 1e-300))
-        domain = self.tables.domain
+        domain = self.tables.wide
         asked = Controls(
             tuple(t.cell_index(candidates.codes, domain).astype(np.int32) for t in self._rounded),
             tuple(targets),
@@ -220,7 +241,7 @@ class Chooser:
                 continue
             cell = int(np.argmax(np.abs(fitted - target)))
             words = (
-                f"{table.file}: {table.cell_name(cell)} wants {target[cell]:,.1f} records and the "
+                f"{table.file}: {table.cell_name(cell)} wants {target[cell]:,.1f} {self._counted(table)} and the "
                 f"candidates give {fitted[cell]:,.1f}"
             )
             worst.append((-abs(float(fitted[cell] - target[cell])), words))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from llmsynthor import __version__, cli_start
+from llmsynthor import __version__, cli_import, cli_start
 from llmsynthor.errors import ExitCode, LLMSynthorError, StopRequestedError
 
 if TYPE_CHECKING:
@@ -230,6 +230,14 @@ def evaluate(
     microdata: Annotated[
         Path, typer.Argument(metavar="MICRODATA", help="Real records, CSV or parquet.")
     ],
+    members: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Their members, where the run's records have members."),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="What links the two files, if not as in the run."),
+    ] = None,
     columns: Annotated[
         list[str] | None,
         typer.Option(metavar="COLUMN=VARIABLE", help="Which variable a column holds; repeatable."),
@@ -262,7 +270,7 @@ def evaluate(
     from llmsynthor.evaluation.summary import print_evaluation
     from llmsynthor.rundir import RunDirectory
 
-    options = Options(tuple(columns or ()), weight, target, sdmetrics, most_triples)
+    options = Options(tuple(columns or ()), weight, target, sdmetrics, most_triples, members, key)
     content = evaluate(RunDirectory(folder), microdata, options, say)
     print_evaluation(content, folder)
     if as_json:
@@ -361,15 +369,17 @@ def export(
         say(f"note: {note}")
     files = [str(path) for path in found.files]
     if as_json:
-        print_json(
-            {"format": format_, "records": found.records, "files": files, "notes": found.notes}
-        )
+        counts = {"records": found.records}
+        if found.members is not None:
+            counts["members"] = found.members
+        print_json({"format": format_, **counts, "files": files, "notes": found.notes})
     else:
         write_out("\n".join(files))
 
 
 app.command(rich_help_panel="Start")(cli_start.tables)
 app.command(rich_help_panel="Start")(cli_start.init)
+app.add_typer(cli_import.import_app, name="import", rich_help_panel="Start")
 
 model_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Local models.")
 app.add_typer(model_app, name="model", rich_help_panel="Check")

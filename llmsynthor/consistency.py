@@ -7,12 +7,24 @@ from typing import TYPE_CHECKING
 from llmsynthor.options import given_in_vain
 
 if TYPE_CHECKING:
-    from llmsynthor.job import Job
+    from llmsynthor.job import Job, MembersSpec
+    from llmsynthor.jobseed import SeedColumns
+    from llmsynthor.jobvariables import VariableSpec
+
+MOST_MEMBERS = 30
+"""Of one record."""
 
 
 def inconsistencies(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
     """Return where parts of a job, each right by itself, do not fit: the place and what is wrong."""
-    return [*_bad_names(job), *_bad_groups(job), *_bad_release(job), *given_in_vain(job)]
+    return [
+        *_bad_names(job),
+        *_bad_members(job),
+        *_bad_sample(job),
+        *_bad_groups(job),
+        *_bad_release(job),
+        *given_in_vain(job),
+    ]
 
 
 def _bad_names(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
@@ -31,14 +43,117 @@ def _bad_names(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
     return found
 
 
+def _bad_members(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
+    """Return what is wrong between members, variables and tables."""
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    members = job.members
+    if members is None:
+        return [
+            (("tables", i, "counts"), "the job has no `members`; leave `counts` out")
+            for i, table in enumerate(job.tables)
+            if table.counts is not None
+        ]
+    found += [
+        (
+            ("members", "variables", name),
+            f"`{name}` names a variable of the record too; call one of them otherwise",
+        )
+        for name in sorted(set(members.variables) & set(job.variables))
+    ]
+    found += [
+        (("members", "variables", name), f"`{name}` cannot name a variable: tables use it")
+        for name in sorted({"count", "share", "moe"} & set(members.variables))
+    ]
+    keys = {f"{members.of}_id", f"{members.name}_number"}
+    found += [
+        (
+            ("members",),
+            f"`{name}` names a variable and a key of the data; choose another `members.of` or "
+            "`members.name`",
+        )
+        for name in sorted(keys & set(job.all_variables))
+    ]
+    if job.engine.method == "append":
+        found.append((("members",), "`engine.method: append` makes records without members"))
+    if job.engine.plan_style == "focus":
+        found.append((("members",), "`engine.plan_style: focus` asks for records without members"))
+    size = _bad_size(job, members)
+    return [*found, (("members", "size"), size)] if size else found
+
+
+def _bad_size(job: Job, members: MembersSpec) -> str | None:
+    """Return what keeps `members.size` from being a number of members, or None."""
+    spec = job.variables.get(members.size)
+    if spec is None:
+        return (
+            f"`{members.size}` is no variable of the record (variables: {', '.join(job.variables)})"
+        )
+    if spec.type == "number":
+        return f"`{members.size}` is a real number; make it an `integer`"
+    if spec.type == "category":
+        words = [value for value in spec.values if not (value.isascii() and value.isdigit())]
+        if words:
+            return (
+                f"`{members.size}` has the category `{words[0]}`, which is no whole number; an open "
+                "class such as `4+` needs `type: integer` with a `max`"
+            )
+        sizes = [int(value) for value in spec.values]
+        if len(set(sizes)) < len(sizes):
+            return f"`{members.size}` has two categories that are the same number"
+        least, most = min(sizes), max(sizes)
+    else:
+        least, most = spec.min, spec.max
+    if least < 0 or not 1 <= most <= MOST_MEMBERS:
+        return (
+            f"`{members.size}` goes from {least} to {most}; members number from 0 to at most "
+            f"{MOST_MEMBERS}"
+        )
+    return None
+
+
+def _bad_sample(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
+    """Return what is wrong between the seed sample and the rest."""
+    sample = job.seed_sample
+    if sample is None:
+        return []
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    if sample.members is not None and job.members is None:
+        message = "the job has no `members`; leave them out here, or describe them"
+        found.append((("seed_sample", "members"), message))
+    if job.engine.method == "append":
+        message = "`engine.method: append` makes records of proposals alone"
+        found.append((("seed_sample",), message))
+    if sample.share != "auto" and job.provider.model == "none":
+        message = "no model is asked, so that there is nothing beside the sample; leave it out"
+        found.append((("seed_sample", "share"), message))
+    own = job.members.variables if job.members else {}
+    levels: list[tuple[tuple[str, ...], SeedColumns, dict[str, VariableSpec]]] = []
+    levels.append((("seed_sample",), sample, job.variables))
+    if sample.members is not None:
+        levels.append((("seed_sample", "members"), sample.members, own))
+    for at, spec, known in levels:
+        wanted = [(("columns", column), name) for column, name in spec.columns.items()]
+        wanted += [(("values", name), name) for name in spec.values]
+        found += [
+            (
+                (*at, *key),
+                f"`{name}` is no variable of this file's records (variables: {', '.join(known)})",
+            )
+            for key, name in wanted
+            if name not in known
+        ]
+    return found
+
+
 def _bad_groups(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
     if isinstance(job.dependencies, str):
         return []
+    known = job.all_variables
     return [
-        (("dependencies", i, j), f"`{name}` is no variable (variables: {', '.join(job.variables)})")
+        (("dependencies", i, j), f"`{name}` is no variable (variables: {', '.join(known)})")
         for i, group in enumerate(job.dependencies)
         for j, name in enumerate(group)
-        if name not in job.variables
+        if name not in known
     ]
 
 

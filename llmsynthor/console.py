@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 WIDTH = 80
 _MOST_TABLES = 10
+_LONGEST_UNIT = 9
 
 
 def out(text: str) -> None:
@@ -122,7 +123,8 @@ def _scorecard(tables: list[dict[str, Any]], title: str, *, control: bool) -> No
     for table in sorted(tables, key=lambda t: -t["tvd"])[:_MOST_TABLES]:
         maxent = table["baseline"]["maxent"]
         if control:
-            end = f"{table['tae']:,.0f} rec"
+            unit = "rec" if table["counts"] == "records" else table["counts"][:_LONGEST_UNIT]
+            end = f"{table['tae']:,.0f} {unit}"
         else:
             end = f"{table['tvd'] / maxent:.2f}" if maxent > 0 else "-"
         name = _padded(table["name"], 36)
@@ -141,9 +143,14 @@ def _verdict(report: dict[str, Any]) -> list[str]:
     verb = "misses" if len(missed) == 1 else "miss"
     why = [f"{count_of(len(missed), 'table')} {verb} the tolerance"] if missed else []
     why += [f"rules broken: {', '.join(broken)}"] if broken else []
+    members = report.get("members")
+    if members and any(members["linkage"].values()):
+        why.append(f"{members['name']}s do not fit their {members['of']}s")
     why += ["fewer records than asked"] if records["made"] < records["asked"] else []
     verdict = "pass" if report["pass"] else "not passed"
     asked = count_of(records["asked"], "record")
+    if members:
+        asked += f" with {count_of(members['made'], members['name'])}"
     lines = [f"{verdict}: {records['made']:,} of {asked}{'; ' + '; '.join(why) if why else ''}"]
     if summary["validate_ratio"] is not None:
         lines.append(

@@ -17,6 +17,7 @@ _Z90 = 1.645
 """Standard errors in a margin of error: the US Census Bureau publishes them at 90 % confidence."""
 SOFT_IMPORTANCE = 0.1
 """Below 1: the table need not be met to the record."""
+_SIZE_IMPORTANCE = 30.0
 _EXACT = 1e-9
 """Rounding below this share of a record is none."""
 _NEARLY_WHOLE = 1e-6
@@ -31,15 +32,29 @@ class Controls:
     """What calibration has to meet.
 
     Attributes:
-        index: Per table the cell of each candidate, a whole number, shape `(candidates,)`.
-        target: Per table the records wanted in each cell, shape `(cells,)`.
+        index: Per table the cell of each candidate, a whole number, shape `(candidates,)`; of each
+            of its members, shape `(slots, candidates)`, where the table counts them, and the number
+            of cells where there is no member.
+        target: Per table the records or members wanted in each cell, shape `(cells,)`.
         variance: Per table how easily each cell gives way, in records squared, shape
             `(cells,)`; None where the table must be met exactly. Empty means all exactly.
+        records: How many records the weights should add up to; None is what the first table wants.
     """
 
     index: tuple[np.ndarray, ...]
     target: tuple[np.ndarray, ...]
     variance: tuple[np.ndarray | None, ...] = ()
+    records: float | None = None
+
+    @property
+    def total(self) -> float:
+        """Return how many records the weights should add up to."""
+        return float(self.target[0].sum()) if self.records is None else self.records
+
+    @property
+    def has_members(self) -> bool:
+        """Return whether any table counts members."""
+        return any(index.ndim > 1 for index in self.index)
 
     @property
     def gives_way(self) -> tuple[np.ndarray | None, ...]:
@@ -49,21 +64,39 @@ class Controls:
     def sums(self, weights: np.ndarray) -> list[np.ndarray]:
         """Return per table what the cells hold with these weights."""
         return [
-            np.bincount(index, weights=weights, minlength=len(target))
+            cell_sums(index, weights, len(target))
             for index, target in zip(self.index, self.target, strict=True)
         ]
 
     def take(self, rows: np.ndarray) -> Controls:
         """Return the controls of some candidates only."""
-        return Controls(tuple(index[rows] for index in self.index), self.target, self.variance)
+        index = tuple(index[..., rows] for index in self.index)
+        return Controls(index, self.target, self.variance, self.records)
 
     def fillable(self) -> np.ndarray:
         """Return which candidates are in no cell that must stay empty."""
-        able = np.ones(len(self.index[0]), dtype=bool)
+        able = np.ones(self.index[0].shape[-1], dtype=bool)
         for index, target, variance in zip(self.index, self.target, self.gives_way, strict=True):
             if variance is None:
-                able &= target[index] > 0
+                is_open = np.append(target > 0, values=True)[index]
+                able &= is_open if index.ndim == 1 else is_open.all(axis=0)
         return able
+
+
+def cell_sums(index: np.ndarray, weights: np.ndarray, cells: int) -> np.ndarray:
+    """Return how much weight each cell holds, shape `(cells,)`.
+
+    Args:
+        index: As in `Controls`, of one table.
+        weights: Shape `(candidates,)`.
+        cells: How many cells there are.
+    """
+    if index.ndim == 1:
+        return np.bincount(index, weights, cells)
+    held = np.zeros(cells + 1)
+    for slot in index:  # all at once take much memory
+        held += np.bincount(slot, weights, cells + 1)
+    return held[:cells]
 
 
 def binding_tables(tables: Sequence[Table]) -> tuple[Table, ...]:
@@ -86,7 +119,7 @@ def rounding_tables(tables: Sequence[Table], records: int) -> tuple[Table, ...]:
     add up in the tables that they imply, which must be followed too.
     """
     binding = binding_tables(tables)
-    hard = [table.flat_share * records for table in binding if not table.is_soft]
+    hard = [table.wanted(records).ravel() for table in binding if not table.is_soft]
     wanted = np.concatenate([*hard, np.zeros(1)])
     if np.abs(wanted - np.round(wanted)).max() < _NEARLY_WHOLE:
         return binding
@@ -95,7 +128,9 @@ def rounding_tables(tables: Sequence[Table], records: int) -> tuple[Table, ...]:
 
 def implies(fine: Table, coarse: Table) -> bool:
     """Return whether every cell of `fine` lies inside one cell of `coarse`."""
-    if not set(coarse.scope) <= set(fine.scope):
+    if (fine.members is None) != (coarse.members is None) or not set(coarse.scope) <= set(
+        fine.scope
+    ):
         return False
     pairs = [
         (fine.groups[fine.scope.index(name)], group)
@@ -111,21 +146,35 @@ def rounding_importance(tables: Sequence[Table]) -> list[float]:
 
     Three times more for each variable that stands in another hard table too: an exchange of
     records that changes it changes both. Errors are so driven into tables of which each variable
-    stands nowhere else, where they are easily mended. Soft tables count little.
+    stands nowhere else, where they are easily mended. Soft tables count little. Most counts the
+    number of members, where tables count them: only exchanges change it, and with it all of them.
     """
     hard = [table for table in tables if not table.is_soft]
+    size = next((table.members.size for table in hard if table.members is not None), None)
     return [
         SOFT_IMPORTANCE
         if table.is_soft
         else 3.0 ** sum(any(n in o.scope for o in hard if o is not table) for n in table.scope)
+        * (_SIZE_IMPORTANCE if size in table.scope else 1.0)
         for table in tables
     ]
 
 
 def controls_for(
-    tables: Sequence[Table], targets: Sequence[np.ndarray], codes: np.ndarray, domain: Domain
+    tables: Sequence[Table],
+    targets: Sequence[np.ndarray],
+    codes: np.ndarray,
+    domain: Domain,
+    records: float | None = None,
 ) -> Controls:
-    """Return the controls of candidates `codes` for the given tables and targets in records.
+    """Return the controls of candidates `codes` for the given tables and targets.
+
+    Args:
+        tables: What counts the candidates.
+        targets: Per table what each cell wants, in records or in members.
+        codes: Of the candidates, by the columns of `domain`.
+        domain: Variables of the codes.
+        records: What the weights should add up to; None: what the first table wants.
 
     A cell that has got a part of a record too many already, because records are whole, has a
     target below 0. It is met by nobody, and its table then gives way by the parts of records that
@@ -135,6 +184,7 @@ def controls_for(
         tuple(table.cell_index(codes, domain) for table in tables),
         tuple(np.maximum(target, 0.0) for target in targets),
         tuple(cell_variance(t, target) for t, target in zip(tables, targets, strict=True)),
+        records,
     )
 
 
@@ -143,7 +193,8 @@ def controls_of_all(
 ) -> Controls:
     """Return the controls of candidates `codes` for `records` records that follow all the tables."""
     binding = binding_tables(tables)
-    return controls_for(binding, [t.flat_share * records for t in binding], codes, domain)
+    targets = [table.wanted(records).ravel() for table in binding]
+    return controls_for(binding, targets, codes, domain, records)
 
 
 def cell_variance(table: Table, target: np.ndarray) -> np.ndarray | None:

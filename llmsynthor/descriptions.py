@@ -64,11 +64,9 @@ def print_explanation(found: dict[str, Any], folder: Path, *, prompt: bool) -> N
     out(f"made in: {found['made_in']}")
     proposal = found["proposal"]
     if proposal is None:
-        others = count_of(found["siblings"] - 1, "other record")
-        out(f"came from: the background, with {others}")
-        out(f"  {found['meaning']}")
+        _print_without_proposal(found)
         print_columns(
-            [(n, v, _percent(found["table_share"][n])) for n, v in found["values"].items()],
+            [(n, v, _percent(found["table_share"].get(n))) for n, v in found["values"].items()],
             ("variable", "record", "in tables"),
         )
         return
@@ -92,6 +90,19 @@ def print_explanation(found: dict[str, Any], folder: Path, *, prompt: bool) -> N
     )
     _print_reply(found["model"], proposal)
     _print_guidance(proposal, prompt=prompt)
+
+
+def _print_without_proposal(found: dict[str, Any]) -> None:
+    """Show that a record is a copy of a real one, or came from the tables alone."""
+    others = count_of(found["siblings"] - 1, "other record")
+    copied = found["seed_record"]
+    if copied is None:
+        out(f"came from: the background, with {others}")
+        out(f"  {found['meaning']}")
+        return
+    weight = "" if copied["weight"] is None else f" (weight {copied['weight']:g})"
+    out(f"copied from seed record {_cut(copied['key'], 200)}{weight}, as {others} are")
+    out("  a real record of the job's seed sample, with the values that it has there")
 
 
 _MARKS = {

@@ -33,12 +33,13 @@ def tvd(target: np.ndarray, held: np.ndarray) -> float:
     return float(np.abs(target - held).sum() / 2)
 
 
-def discrepancy(target: np.ndarray, counts: np.ndarray) -> Discrepancy:
+def discrepancy(target: np.ndarray, counts: np.ndarray, wanted: float | None = None) -> Discrepancy:
     """Return the measures of `counts` against target shares.
 
     Args:
         target: Shares, sum 1, any shape.
         counts: Records in each cell, same shape; may be all 0.
+        wanted: How many there should be in all, for `tae`; as many as there are where it is None.
     """
     records = float(counts.sum())
     held = counts / records if records else np.zeros_like(target)
@@ -46,7 +47,9 @@ def discrepancy(target: np.ndarray, counts: np.ndarray) -> Discrepancy:
     return Discrepancy(
         tvd=tvd(target, held),
         srmse=float(np.sqrt(np.mean(apart**2)) / np.mean(target)),
-        tae=float(np.abs(apart).sum() * records) if records else 0.0,
+        tae=round(float(np.abs(counts - target * (records if wanted is None else wanted)).sum()), 9)
+        if records
+        else 0.0,
         max_abs_share=float(np.abs(apart).max()),
     )
 

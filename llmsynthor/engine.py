@@ -177,7 +177,7 @@ class Engine:
             if self.chooser.takes_too_much(chosen.candidates.codes[rows]):
                 return chosen.effort()
             materializer = self._materializer(chosen.candidates)
-            made = self.batches.make(materializer, rows, iteration, index)
+            made = self.batches.make(materializer, rows, iteration, index, self.state.records)
         self._tally(made)
         return chosen.effort()
 
@@ -222,11 +222,16 @@ class Engine:
         """Write `groups` files, several at a time; they do not depend on each other."""
         first = self.state.batches
         materializer = self._materializer(candidates)
+        # record k goes to group k mod `groups`
+        held = [-(-(int(counts.sum()) - group) // groups) for group in range(groups)]
+        begin = self.state.records + np.cumsum([0, *held])
 
         def make(group: int) -> Held:
             rows = deal(counts, group, groups)
             there = self.batches.read(first + group, len(rows), 0)
-            return there or self.batches.make(materializer, rows, 0, first + group)
+            return there or self.batches.make(
+                materializer, rows, 0, first + group, int(begin[group])
+            )
 
         for made in in_parallel(make, range(groups)):
             self._tally(made)

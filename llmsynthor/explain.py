@@ -15,8 +15,9 @@ from llmsynthor.errors import RunDirectoryError
 from llmsynthor.labels import count_of
 from llmsynthor.providers.promptlog import PROMPT_LOG
 from llmsynthor.providers.replay import REPLY_LOG, reply_of
-from llmsynthor.report.used import load_used
+from llmsynthor.report.used import load_used, weight_of
 from llmsynthor.rundir import DamagedBatchError
+from llmsynthor.seedsample import SEED_RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +44,7 @@ def explain(run: RunDirectory, number: int) -> dict[str, Any]:
     """
     manifest = run.manifest()
     index, row = _place(run, number)
-    record, iteration, source = _read(run, index, row)
+    record, iteration, source, copied = _read(run, index, row)
     _, sampler = load_used(run)
     return {
         "record": number,
@@ -52,9 +53,10 @@ def explain(run: RunDirectory, number: int) -> dict[str, Any]:
         "values": record,
         "iteration": iteration,
         "made_in": _made_in(run, iteration),
-        "source": "background" if source is None else "proposal",
-        "meaning": BACKGROUND_MEANS if source is None else None,
-        "siblings": _records_of(run, source),
+        "source": "proposal" if source is not None else "seed_sample" if copied else "background",
+        "meaning": BACKGROUND_MEANS if source is None and copied is None else None,
+        "siblings": _records_of(run, source, copied),
+        "seed_record": None if copied is None else _seed_record(run, copied),
         "model": manifest["model"],
         "table_share": _table_shares(sampler, record),
         "proposal": None if source is None else _proposal(run, sampler, source, record),
@@ -76,8 +78,10 @@ def _place(run: RunDirectory, number: int) -> tuple[int, int]:
     )
 
 
-def _read(run: RunDirectory, index: int, row: int) -> tuple[dict[str, Any], int, int | None]:
-    """Return a record's values, its batch's iteration and its proposal."""
+def _read(
+    run: RunDirectory, index: int, row: int
+) -> tuple[dict[str, Any], int, int | None, str | None]:
+    """Return a record's values, its batch's iteration, its proposal and what it is a copy of."""
     path = run.provenance_path(index)
     if not path.exists():
         raise RunDirectoryError(
@@ -91,7 +95,13 @@ def _read(run: RunDirectory, index: int, row: int) -> tuple[dict[str, Any], int,
         raise RunDirectoryError(f"{run.batch_path(index)}: has just been removed")
     records, provenance = batch
     entry = provenance.row(row, named=True)
-    return records.row(row, named=True), int(entry["iteration"]), entry["proposal"]
+    copied = entry.get(SEED_RECORD)
+    return records.row(row, named=True), int(entry["iteration"]), entry["proposal"], copied
+
+
+def _seed_record(run: RunDirectory, key: str) -> dict[str, Any]:
+    """Return the record of the seed sample that a record is a copy of."""
+    return {"key": key, "weight": weight_of(run, key)}
 
 
 def _made_in(run: RunDirectory, iteration: int) -> str:
@@ -102,14 +112,17 @@ def _made_in(run: RunDirectory, iteration: int) -> str:
     return f"the bulk, after {count_of(asked, 'iteration')} of asking" if asked else "the bulk"
 
 
-def _records_of(run: RunDirectory, source: int | None) -> int:
-    """Return how many records came from a proposal, or from the background."""
+def _records_of(run: RunDirectory, source: int | None, copied: str | None) -> int:
+    """Return how many records came from a proposal, a seed record, or the background."""
     wanted = pl.col("proposal").is_null() if source is None else pl.col("proposal") == source
     total = 0
     for path in run.batch_files():
         there = run.provenance_path(int(path.stem))
         try:
-            total += int(pl.scan_parquet(there).filter(wanted).select(pl.len()).collect().item())
+            lines = pl.scan_parquet(there)
+            if SEED_RECORD in lines.collect_schema().names():
+                wanted = wanted & pl.col(SEED_RECORD).eq_missing(pl.lit(copied))
+            total += int(lines.filter(wanted).select(pl.len()).collect().item())
         except (pl.exceptions.PolarsError, OSError) as error:
             raise DamagedBatchError(there, str(error).splitlines()[0][:120]) from None
     return total
@@ -152,6 +165,7 @@ def _table_shares(sampler: Sampler, record: Mapping[str, Any]) -> dict[str, floa
     return {
         v.name: float(sampler.marginals[v.name][_code(v, record[v.name])])
         for v in sampler.domain.variables
+        if v.name in record
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -81,7 +82,7 @@ def statistics(tables: TableSet, groups: Sequence[Sequence[str]]) -> list[Statis
     dependent variables, and what a table says beside a variable with very many labels.
     """
     found = [Statistic(table, number) for number, table in enumerate(tables.control)]
-    shown = {frozenset(s.table.scope) for s in found}
+    shown = {frozenset(s.table.scope) for s in found if s.table in _counting(tables, s.table.scope)}
     scopes: list[tuple[str, ...]] = [(name,) for name in tables.domain.names]
     scopes += [tuple(group) for group in groups]
     scopes += [
@@ -91,12 +92,19 @@ def statistics(tables: TableSet, groups: Sequence[Sequence[str]]) -> list[Statis
     ]
     numbers = {table.name: number for number, table in enumerate(tables.control)}
     for scope in scopes:
-        covered = cover(scope, tables.control)
+        covered = cover(scope, _counting(tables, scope))
         if covered.table is None or not scope or frozenset(scope) in shown:
             continue
         shown.add(frozenset(scope))
         found.append(_summed(tables.control, numbers[covered.table], scope))
     return found
+
+
+def _counting(tables: TableSet, scope: Sequence[str]) -> list[Table]:
+    """Return the control tables that count what a scope is of: records, or members."""
+    members = tables.members
+    own = members is not None and any(name in members.own.positions for name in scope)
+    return [table for table in tables.control if (table.members is not None) == own]
 
 
 def _summed(tables: Sequence[Table], parent: int, scope: Sequence[str]) -> Statistic:
@@ -186,12 +194,29 @@ def _apart(
 def without_table(
     tables: TableSet, groups: Sequence[Coverage]
 ) -> tuple[list[tuple[str, ...]], list[tuple[str, str]]]:
-    """Return groups and pairs of groups that no table has, then all other uncovered pairs."""
+    """Return groups and pairs of groups that no table has, then all other uncovered pairs.
+
+    Of the latter those with a variable of members go before.
+    """
     first = [group.variables for group in groups if group.how == "none"]
     first += [pair for group in groups for pair in group.missing]
     matter = list({frozenset(scope): scope for scope in first}.values())
     named = {frozenset(scope) for scope in matter}
-    return matter, [pair for pair in tables.uncovered_pairs() if frozenset(pair) not in named]
+    others = [pair for pair in tables.uncovered_pairs() if frozenset(pair) not in named]
+    if tables.members is not None:  # what members have, and whose they are, is known least
+        own = tables.members.own.positions
+        others.sort(key=lambda pair: not any(name in own for name in pair))
+    return matter, others
+
+
+def among_members(tables: TableSet, scopes: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Return what to look at: scopes by turns with variables of the members of one record.
+
+    Such a variable stands in its scope twice: how one member's goes with another's is what no
+    table can say.
+    """
+    between = [] if tables.members is None else [(name, name) for name in tables.members.own.names]
+    return [scope for pair in zip_longest(between, scopes) for scope in pair if scope is not None]
 
 
 def focuses(

@@ -8,6 +8,7 @@ change one or two tables and nothing else, take turns to mend them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from llmsynthor.moves import ExactMoves
 from llmsynthor.mutations import Mutants, Mutations
 from llmsynthor.pivotal import round_pivotal
+from llmsynthor.wholesums import WholeSums, blocks_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,6 +30,8 @@ _GREEDY_ROUNDS = 400
 _PATIENCE = 2
 _MOST_TO_MOVE = 60
 """Wrong cells; where there are more, exchanges mend them at less cost than exact moves."""
+_MOST_TO_SUM = 100
+"""Wrong cells; where there are more, whole sums are not tried."""
 _TURNS = 40
 """Rounds of mutations, exchanges and moves."""
 _IDLE_TURNS = 12
@@ -135,18 +139,25 @@ class _Rounding:
         self._variety = variety
         self.share = share
         self._starts = np.cumsum([0, *(len(target) for target in controls.target)])
-        self._cells = np.empty((len(controls.index), len(share)), dtype=np.int32)
-        for cell, index, start in zip(self._cells, controls.index, self._starts, strict=False):
-            np.add(index, start, out=cell, casting="unsafe")
+        self._cells = all_cells(controls, self._starts)
+        self._once = all(index.ndim == 1 for index in controls.index)
+        slots = [1 if index.ndim == 1 else len(index) for index in controls.index]
+        first = [0, *np.cumsum(slots).tolist()]
+        of_records = [i for i, index in enumerate(controls.index) if index.ndim == 1]
+        self._first_once = first[of_records[0]] if of_records else None
         target = np.concatenate(controls.target)
         whole = np.round(target)
         noise = float(np.clip(_NOISE * share.sum(), _NEARLY_WHOLE, 0.01))
         self._target = np.where(np.abs(target - whole) < noise, whole, target)
-        self._tables = len(self._cells)
-        self._importance = np.array(importance if importance else [1.0] * self._tables)
+        self._importance = np.array(importance if importance else [1.0] * len(controls.index))
         self._by_cell = np.repeat(self._importance, np.diff(self._starts))
+        if not self._once:  # a cell of no importance for those who are not there
+            self._target = np.append(self._target, 1.0)
+            self._by_cell = np.append(self._by_cell, 0.0)
+            self._square = _squares(self._cells, np.cumsum([0, *slots]), self._by_cell)
         self._strict = self._by_cell >= 1
         self._moves: ExactMoves | None = None
+        self._sums: WholeSums | None = None
         self._hopeless = b""
         self.most = np.ceil(share).astype(np.int64) + _EXTRA_COPIES
         self.counts = np.zeros(len(share), dtype=np.int64)
@@ -154,6 +165,8 @@ class _Rounding:
 
     def mend(self, turns: int, check: Callable[[], None]) -> None:
         """Mutate, exchange and move in turns; keep the best of what they lead to."""
+        if not self._once:  # mutations cannot mend how many members there are
+            self.exchange_pools(check)
         best = self._state()
         idle = 0
         for turn in range(turns):
@@ -163,6 +176,7 @@ class _Rounding:
             if turn % _EXCHANGE_EVERY == 0:
                 self.exchange_pools(check)
             self.move(check)
+            self.settle_sums(check)
             found = self._state()
             idle = 0 if found.badness < best.badness else idle + 1
             best = found if found.badness <= best.badness else best
@@ -178,10 +192,12 @@ class _Rounding:
         """Take the counts of pivotal rounding."""
         cells = len(self._target)
         self.counts = round_pivotal(
-            self.share, self._cells, cells, self.random, balance=balance, check=check
+            self.share, self._cells, self._by_cell > 0, self.random, balance=balance, check=check
         )
         held = [np.bincount(cell, self.counts, cells) for cell in self._cells]
         self.error = np.sum(held, axis=0) - self._target
+        if not self._once:
+            self.error[-1] = 0.0
 
     @property
     def done(self) -> bool:
@@ -194,8 +210,13 @@ class _Rounding:
     def _apply(self, out: int, into: int) -> None:
         self.counts[out] -= 1
         self.counts[into] += 1
-        self.error[self._cells[:, out]] -= 1
-        self.error[self._cells[:, into]] += 1
+        if self._once:
+            self.error[self._cells[:, out]] -= 1
+            self.error[self._cells[:, into]] += 1
+        else:
+            np.subtract.at(self.error, self._cells[:, out], 1)
+            np.add.at(self.error, self._cells[:, into], 1)
+            self.error[-1] = 0.0
 
     def _score(self) -> np.ndarray:
         """Return the weighted sum of the errors of the cells that each candidate is in."""
@@ -230,7 +251,7 @@ class _Rounding:
             if self.counts[out] < 1:
                 continue
             own = self._cells[:, out]
-            gain = pull[cells].sum(axis=1) - pull[own].sum() + (cells != own) @ self._importance
+            gain = pull[cells].sum(axis=1) - pull[own].sum() + self._turbulence(int(out), pool)
             gain[self.counts[pool] >= self.most[pool]] = np.inf
             best = int(np.argmin(gain))
             if gain[best] < -1e-9:
@@ -239,9 +260,42 @@ class _Rounding:
                 moved = True
         return moved
 
+    def _turbulence(self, out: int, pool: np.ndarray) -> np.ndarray:
+        """Return half the weighted square of what an exchange changes, for each of `pool`."""
+        cells, own = self._cells[:, pool].T, self._cells[:, out]
+        if self._once:
+            return np.asarray((cells != own) @ self._importance)
+        shared = (self._by_cell * np.bincount(own, minlength=len(self._by_cell)))[cells].sum(axis=1)
+        return np.asarray((self._square[pool] + self._square[out]) / 2 - shared)
+
+    def settle_sums(self, check: Callable[[], None]) -> None:
+        """Mend all wrong cells at once where records count several times in a table."""
+        errors = np.where(self._strict, self.error, 0.0).round(3).tobytes()
+        if self._once or self.done or errors == self._hopeless:
+            return
+        check()
+        wrong = self.error[self._strict]
+        self._hopeless = errors
+        if (
+            np.abs(wrong - np.round(wrong)).max() > _NEARLY_WHOLE
+            or self._wrong().sum() > _MOST_TO_SUM
+        ):
+            return
+        self._sums = self._sums or WholeSums(
+            self._cells,
+            self._strict,
+            blocks_of(self._variety, len(self.share)),
+            self._first_once,
+            self.random,
+        )
+        found = self._sums.find(self.error, self.counts, self.most)
+        if found is not None:
+            self.counts, self.error = found
+            self.error[-1] = 0.0
+
     def move(self, check: Callable[[], None]) -> None:
         """Remove errors by exact moves, as long as there are some that help."""
-        while 0 < self._wrong().sum() <= _MOST_TO_MOVE:
+        while self._once and 0 < self._wrong().sum() <= _MOST_TO_MOVE:
             check()
             errors = np.where(self._wrong(), self.error, 0.0).round(3).tobytes()
             if errors == self._hopeless:
@@ -266,12 +320,49 @@ class _Rounding:
             self._cells,
             self.counts,
             self.error,
-            self._target <= 0,
+            (self._target <= 0) & (self._by_cell > 0),
             np.minimum(self._by_cell, 1.0),
             self.random,
         )
         mutations.mend(check, self._wrong, heat)
         self.mutants.append(mutations.settle(self.counts))
+
+
+def all_cells(controls: Controls, starts: np.ndarray) -> np.ndarray:
+    """Return the cells of all tables in a row that each candidate is in.
+
+    Args:
+        controls: The tables.
+        starts: Number of the first cell of each table, and behind them that of all cells.
+
+    Returns:
+        Int32, shape `(tables, candidates)`; a table that counts members has a row for each slot,
+        with the number of all cells where there is no member.
+    """
+    rows = []
+    for index, target, start in zip(controls.index, controls.target, starts[:-1], strict=True):
+        for slot in np.atleast_2d(index):
+            row = (slot + start).astype(np.int32)
+            if index.ndim > 1:
+                row[slot >= len(target)] = starts[-1]
+            rows.append(row)
+    return np.stack(rows)
+
+
+def _squares(cells: np.ndarray, spans: np.ndarray, by_cell: np.ndarray) -> np.ndarray:
+    """Return the weighted sum of squares of how often each candidate is in each cell.
+
+    Args:
+        cells: As `all_cells` gives them.
+        spans: Number of the first row of each table, and behind them that of all rows.
+        by_cell: Weight of each cell.
+    """
+    square = np.zeros(cells.shape[1])
+    for first, end in pairwise(spans):
+        for one in cells[first:end]:
+            for other in cells[first:end]:
+                square += by_cell[one] * (one == other)
+    return square
 
 
 def _largest(score: np.ndarray, most: int) -> np.ndarray:

@@ -11,10 +11,39 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from llmsynthor.consistency import inconsistencies
+from llmsynthor.jobseed import SeedSampleSpec
 from llmsynthor.jobtables import TableSpec as TableSpec
 from llmsynthor.jobvariables import JobModel, VariableSpec
 
 PROVIDERS_WITHOUT_CALLS = ("none", "replay")
+
+
+class MembersSpec(JobModel):
+    """Members of each record: the persons of a household, the trips of a diary."""
+
+    name: str = Field(
+        "member",
+        pattern=r"^[A-Za-z][A-Za-z0-9_]*$",
+        description="What a member is called; names its number in the data.",
+        examples=["person"],
+    )
+    of: str = Field(
+        "record",
+        pattern=r"^[A-Za-z][A-Za-z0-9_]*$",
+        description="What a record is called; names its key in the data.",
+        examples=["household"],
+    )
+    size: str = Field(
+        min_length=1,
+        description="The variable of the record that is the number of its members: an integer, or "
+        "categories that are whole numbers.",
+        examples=["size"],
+    )
+    variables: dict[str, VariableSpec] = Field(
+        min_length=1,
+        description="Name -> variable of a member.",
+        examples=[{"sex": {"type": "category", "values": ["female", "male"]}}],
+    )
 
 
 class Scenario(JobModel):
@@ -220,8 +249,17 @@ class Job(JobModel):
         description="Name -> variable.",
         examples=[{"age": {"type": "integer", "min": 18, "max": 90}}],
     )
+    members: MembersSpec | None = Field(
+        None,
+        description="Members of each record, with variables of their own, such as the persons of "
+        "households; see docs/members.md.",
+    )
     tables: list[TableSpec] = Field(
         min_length=1, description="The target tables.", examples=[[{"file": "tables/age.csv"}]]
+    )
+    seed_sample: SeedSampleSpec | None = Field(
+        None,
+        description="Real records that the made records may be copies of; see docs/seed-sample.md.",
     )
     rules: list[RuleSpec] = Field(default_factory=list, description="Validity rules.")
     dependencies: Literal["infer", "off"] | list[list[str]] = Field(
@@ -243,6 +281,11 @@ class Job(JobModel):
         if problems:
             raise ValueError("; ".join(message for _, message in problems))
         return self
+
+    @property
+    def all_variables(self) -> dict[str, VariableSpec]:
+        """Return the variables of records and of members, by name."""
+        return self.variables | (self.members.variables if self.members else {})
 
     @property
     def released(self) -> tuple[str, ...]:

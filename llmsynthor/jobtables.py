@@ -103,6 +103,11 @@ class TableSpec(JobModel):
         description="How strongly this table holds among soft tables that disagree: one of weight "
         "2 gives way half as much as one of weight 1.",
     )
+    counts: Literal["records", "members"] | None = Field(
+        None,
+        description="What the figures count, in a job with `members`; default: `members` where "
+        "the table has a variable of theirs, else `records`.",
+    )
     columns: dict[str, str] = Field(
         default_factory=dict,
         description="Column of the file -> variable, `count`, `share` or `moe` (margin of error).",

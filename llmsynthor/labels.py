@@ -66,3 +66,15 @@ def count_of(number: int, noun: str, many: str | None = None) -> str:
         ('1 table', '1,200 replies')
     """
     return f"{number:,} {noun if number == 1 else many or noun + 's'}"
+
+
+def many(noun: str) -> str:
+    """Return the plural of a noun that a job gives, as English mostly has it.
+
+    Example:
+        >>> many("household"), many("diary"), many("box")
+        ('households', 'diaries', 'boxes')
+    """
+    if noun.endswith("y") and noun[-2:-1] not in tuple("aeiou") and len(noun) > 1:
+        return noun[:-1] + "ies"
+    return noun + ("es" if noun.endswith(("s", "x", "ch", "sh")) else "s")

@@ -19,7 +19,7 @@ from llmsynthor.jobfile import dump_job
 from llmsynthor.providers.base import OutOfRepliesError
 from llmsynthor.providers.replay import REPLY_LOG, replies_in
 from llmsynthor.providers.structured import simplest
-from llmsynthor.report.used import keep_tables
+from llmsynthor.report.used import keep_sample, keep_tables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,6 +75,8 @@ def begin_attempt(
     manifest["attempts"] = [*manifest["attempts"], attempt]
     run.write_text("job.resolved.yaml", dump_job(prepared.job))
     keep_tables(run, prepared.sampler.tables)
+    if prepared.sampler.sample is not None:
+        keep_sample(run, prepared.sampler.sample)
     run.write_json("manifest.json", manifest)
     return attempt
 

@@ -12,6 +12,7 @@ import polars as pl
 
 from llmsynthor.domain import BACKGROUND
 from llmsynthor.rules import broken_mask
+from llmsynthor.seedsample import SEED_RECORD, seed_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from llmsynthor.candidates import Candidates
     from llmsynthor.plan import Proposal
     from llmsynthor.sampling import Sampler
+    from llmsynthor.seedsample import SeedSample
 
 _REDRAWS = 16
 _MOST_WORKERS = 8
@@ -84,9 +86,13 @@ class Materializer:
         self._numeric = bool(sampler.curves)
         names = {v.name for v in sampler.domain.variables if v.is_numeric}
         self._rules = [rule for rule in sampler.rules if names & set(rule.scope)]
-        most = max(library, default=BACKGROUND)
-        limits = [sampler.limits(library.get(number)) for number in range(BACKGROUND, most + 1)]
-        self._limits = np.stack(limits)  # row 0 is the background
+        layouts = {layout.id: layout for layout in sampler.layouts(list(library.values()))}
+        most = max(layouts, default=BACKGROUND)
+        limits = [sampler.limits(layouts.get(number)) for number in range(BACKGROUND, most + 1)]
+        sample = sampler.sample
+        before = [] if sample is None else [sample.limits[::-1]]  # sources go down from -2
+        self._lowest = BACKGROUND if sample is None else BACKGROUND - len(sample)
+        self._limits = np.concatenate([*before, np.stack(limits)])
 
     def codes(self, rows: np.ndarray) -> np.ndarray:
         """Return the codes of the candidates `rows`, shape `(rows, variables)`."""
@@ -102,22 +108,24 @@ class Materializer:
             random: Source of randomness.
 
         Returns:
-            Columns in domain order, and proposal ids (`BACKGROUND` for none), int32.
+            Columns in domain order, and proposal ids (`BACKGROUND` for none, below it records of
+            the seed sample), int32.
         """
         rows = random.permutation(rows)
         source = self._sources(rows, random)
         codes = self._candidates.codes[rows]
         if not self._numeric:
-            return self._sampler.frame(codes, np.empty((len(rows), 0))), source
-        limits = self._limits[source - BACKGROUND]
+            frame = self._sampler.frame(codes, np.empty((len(rows), 0)))
+            return frame, self._sampler.proposal_of(source)
+        limits = self._limits[source - self._lowest]
         low, high = limits[:, 0], limits[:, 1]
         position = self._sampler.draw_positions(codes, low, high, random)
         frame = self._sampler.frame(codes, position)
         wrong = np.flatnonzero(broken_mask(self._rules, frame))
-        if not len(wrong):
-            return frame, source
-        self._redraw(rows, codes, low, high, position, wrong, random)
-        return self._sampler.frame(codes, position), source
+        if len(wrong):
+            self._redraw(rows, codes, low, high, position, wrong, random)
+            frame = self._sampler.frame(codes, position)
+        return frame, self._sampler.proposal_of(source)
 
     def _redraw(
         self,
@@ -154,27 +162,39 @@ class Materializer:
         return candidates.source[np.clip(found, first, last)]
 
 
-def provenance_frame(iteration: int, source: np.ndarray) -> pl.DataFrame:
-    """Return the provenance of a batch: its iteration, and the proposal (null for background)."""
+def provenance_frame(
+    iteration: int, source: np.ndarray, sample: SeedSample | None = None
+) -> pl.DataFrame:
+    """Return the provenance of a batch: its iteration, and the proposal (null for none).
+
+    With a seed sample also the key of the record that each is a copy of (null for none).
+    """
     ids = pl.Series("proposal", source, dtype=pl.Int32)
-    return pl.DataFrame({"proposal": ids}).select(
+    frame = pl.DataFrame({"proposal": ids}).select(
         pl.lit(iteration, dtype=pl.Int32).alias("iteration"),
-        pl.when(pl.col("proposal") == BACKGROUND)
-        .then(None)
-        .otherwise(pl.col("proposal"))
-        .alias("proposal"),
+        pl.when(pl.col("proposal") > BACKGROUND).then(pl.col("proposal")).alias("proposal"),
+    )
+    if sample is None:
+        return frame
+    copied = seed_records(source)
+    keys = pl.Series(SEED_RECORD, sample.keys, dtype=pl.String)
+    there = pl.Series("there", copied >= 0)
+    return pl.DataFrame([*frame, keys.gather(np.maximum(copied, 0)), there]).select(
+        *frame.columns, pl.when("there").then(SEED_RECORD).alias(SEED_RECORD)
     )
 
 
 def encode_frame(frame: pl.DataFrame, sampler: Sampler) -> np.ndarray:
     """Return the codes of records read back from a file, int32, shape `(rows, variables)`."""
-    codes = np.empty((frame.height, len(sampler.domain.names)), dtype=np.int32)
+    codes = np.zeros((frame.height, len(sampler.domain.names)), dtype=np.int32)
     for i, variable in enumerate(sampler.domain.variables):
         # under another name: polars takes names such as `^a$` for patterns
         column = frame.get_column(variable.name).alias("values")
+        there = slice(None) if not column.null_count() else column.is_not_null().to_numpy()
+        column = column.drop_nulls()  # slots without a member
         if variable.is_numeric:
-            codes[:, i] = variable.encode_values(column.to_numpy())
+            codes[there, i] = variable.encode_values(column.to_numpy())
         else:
             known = pl.Enum(variable.labels)
-            codes[:, i] = column.cast(pl.String).cast(known).to_physical().to_numpy()
+            codes[there, i] = column.cast(pl.String).cast(known).to_physical().to_numpy()
     return codes

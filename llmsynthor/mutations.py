@@ -7,15 +7,19 @@ variable changes in the tables of that variable only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from llmsynthor.copies import Copies
+from llmsynthor.swaps import swap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from llmsynthor.domain import Domain
+    from llmsynthor.members import Members
     from llmsynthor.tables import Table
 
 _WALKS = 6
@@ -45,8 +49,9 @@ class Variety:
         owner: Row of `share` that says which values each candidate may have, shape `(candidates,)`.
         share: Per variable the probability of each code, shape `(owners, size)`.
         tables: The tables that count the candidates, in the order of the controls.
-        domain: Variables of the codes.
+        domain: Variables of the codes, with those of members slot by slot.
         complete: Draws positions for codes of given owners, and says which break no rule.
+        members: What the members are, if candidates have any; how many there are never changes.
     """
 
     codes: np.ndarray
@@ -55,17 +60,11 @@ class Variety:
     tables: Sequence[Table]
     domain: Domain
     complete: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+    members: Members | None = None
 
     def take(self, rows: np.ndarray) -> Variety:
         """Return the variety of some candidates only."""
-        return Variety(
-            self.codes[rows],
-            self.owner[rows],
-            self.share,
-            self.tables,
-            self.domain,
-            self.complete,
-        )
+        return replace(self, codes=self.codes[rows], owner=self.owner[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +118,8 @@ class Mutations:
 
         Args:
             variety: In what candidates may change.
-            cells: Cell of each candidate by table, shape `(tables, candidates)`.
+            cells: Cell of each candidate by table, shape `(tables, candidates)`; a table that
+                counts members has a row for each slot, with the last cell for nobody.
             counts: Copies of each candidate, shape `(candidates,)`.
             error: Held minus wanted, shape `(cells,)`; changes with the records.
             closed: Cells that must stay empty, shape `(cells,)`.
@@ -127,18 +127,8 @@ class Mutations:
             random: Breaks ties.
         """
         self._variety = variety
-        self._held = np.flatnonzero(counts > 0)
-        self._codes = variety.codes[self._held].copy()
-        self._owner = variety.owner[self._held]
-        self._cells = cells[:, self._held]
-        self._error = error
-        self._closed = closed
-        self._by_cell = by_cell
+        self._copies = Copies(variety, cells, counts, error, closed, by_cell)
         self._random = random
-        self._numeric = variety.complete(self._codes[:0], self._owner[:0])[0].shape[1]
-        self._position = np.zeros((len(self._held), self._numeric))
-        starts = np.cumsum([0, *(table.cells for table in variety.tables)])
-        self._places = [_places(variety.tables, starts, name) for name in variety.domain.names]
 
     def mend(
         self, check: Callable[[], None], wrong: Callable[[], np.ndarray], heat: float = 1.0
@@ -155,8 +145,10 @@ class Mutations:
         """
         for walk in range(_WALKS):
             for _ in range(_COLD_ROUNDS):
-                if not self._round(check, np.abs(self._error) > _FULL, 0.0):
+                if not self._round(check, np.abs(self._copies.error) > _FULL, 0.0):
                     break
+            if self._variety.members is not None and wrong().any():
+                swap(self._copies, self._variety, self._random, check)
             if walk == _WALKS - 1 or not wrong().any():
                 return
             self._round(check, wrong(), heat)
@@ -164,8 +156,8 @@ class Mutations:
     def _round(self, check: Callable[[], None], cells: np.ndarray, heat: float) -> int:
         """Change records in each variable that has a table with one of `cells`; return how many."""
         changed = 0
-        for variable in self._random.permutation(len(self._places)):
-            if any(cells[place.span].any() for place in self._places[variable]):
+        for variable in self._random.permutation(len(self._copies.places)):
+            if any(cells[place.span].any() for place in self._copies.places[variable]):
                 check()
                 changed += self._change(int(variable), heat)
         return changed
@@ -183,23 +175,24 @@ class Mutations:
         rows, value = rows[best], value[best]
         if not len(rows):
             return 0
-        codes = self._codes[rows]
+        codes = self._copies.codes[rows]
         codes[:, variable] = value
-        position, lawful = self._variety.complete(codes, self._owner[rows])
+        position, lawful = self._variety.complete(codes, self._copies.owner[rows])
         done = 0
         for i in np.flatnonzero(lawful):
-            if self._apply(int(rows[i]), variable, int(value[i]), slack - _LEAST_GAIN):
-                self._position[rows[i]] = position[i]
+            if self._copies.change(int(rows[i]), variable, int(value[i]), slack - _LEAST_GAIN):
+                self._copies.position[rows[i]] = position[i]
                 done += 1
         return done
 
     def _rows(self, variable: int, threshold: float) -> np.ndarray:
         """Return copies in cells of the variable's tables that hold too many, the worst first."""
         most = min(_MOST_ROWS, max(1, _MOST_CELLS // len(self._variety.share[variable][0])))
-        worst = np.zeros(len(self._codes))
-        for place in self._places[variable]:
-            np.maximum(worst, self._error[self._cells[place.table]], out=worst)
-        rows = np.flatnonzero(worst > threshold)
+        worst = np.zeros(len(self._copies.codes))
+        for place in self._copies.places[variable]:
+            for row in place.rows:
+                np.maximum(worst, self._copies.error[self._copies.cells[row]], out=worst)
+        rows = np.flatnonzero(worst > threshold)  # nobody's cell is never too full
         if len(rows) <= most:
             return rows
         urgent = worst[rows] + self._random.random(len(rows)) * _FULL
@@ -207,69 +200,18 @@ class Mutations:
 
     def _gains(self, rows: np.ndarray, variable: int) -> np.ndarray:
         """Return by how much the weighted squared error rises for each value, `(rows, size)`."""
-        now = self._codes[rows, variable]
+        now = self._copies.codes[rows, variable]
         here = np.arange(len(rows))
-        share = self._variety.share[variable][self._owner[rows]]
+        share = self._variety.share[variable][self._copies.owner[rows]]
         likely = np.log(np.maximum(share, _TINY) / np.maximum(share[here, now], _TINY)[:, None])
         rise = np.where(share > 0, -_LIKING * np.clip(likely, -4, 4), np.inf)
-        for place in self._places[variable]:
-            old = self._cells[place.table, rows]
-            new = (old - place.offset[now])[:, None] + place.offset
-            more = 2 * (self._error[new] - self._error[old][:, None]) + 2 * (new != old[:, None])
-            rise += self._by_cell[old][:, None] * more
-            rise[self._closed[new]] = np.inf
+        self._copies.rises(rows, variable, rise)
         rise[here, now] = np.inf
         return rise
 
-    def _apply(self, row: int, variable: int, value: int, worst: float) -> bool:
-        """Change a copy if that makes the squared error rise by less than `worst`."""
-        now = self._codes[row, variable]
-        old = [int(self._cells[place.table, row]) for place in self._places[variable]]
-        new = [
-            int(cell - place.offset[now] + place.offset[value])
-            for cell, place in zip(old, self._places[variable], strict=True)
-        ]
-        error, rise = self._error, 0.0
-        for a, b in zip(old, new, strict=True):
-            rise += self._by_cell[a] * 2 * (error[b] - error[a] + 1) if a != b else 0.0
-        if rise >= worst:
-            return False
-        for a, b, place in zip(old, new, self._places[variable], strict=True):
-            error[a] -= 1
-            error[b] += 1
-            self._cells[place.table, row] = b
-        self._codes[row, variable] = value
-        return True
-
     def settle(self, counts: np.ndarray) -> Mutants:
         """Take the changed copies out of `counts` and return them."""
-        changed = np.flatnonzero((self._codes != self._variety.codes[self._held]).any(axis=1))
-        counts[self._held[changed]] -= 1
-        return Mutants(self._codes[changed], self._position[changed], self._held[changed])
-
-
-@dataclass(frozen=True, eq=False)
-class _Place:
-    """Where a variable stands in a table.
-
-    Attributes:
-        table: Number of the table.
-        span: Cells of the table among those of all.
-        offset: What each code of the variable adds to the cell, shape `(size,)`.
-    """
-
-    table: int
-    span: slice
-    offset: np.ndarray
-
-
-def _places(tables: Sequence[Table], starts: np.ndarray, name: str) -> list[_Place]:
-    """Return the places of a variable."""
-    found = []
-    for number, table in enumerate(tables):
-        if name in table.scope:
-            axis = table.scope.index(name)
-            stride = int(np.prod(table.share.shape[axis + 1 :], dtype=np.int64))
-            span = slice(int(starts[number]), int(starts[number + 1]))
-            found.append(_Place(number, span, table.groups[axis].astype(np.int64) * stride))
-    return found
+        copies = self._copies
+        changed = copies.changed()
+        counts[copies.held[changed]] -= 1
+        return Mutants(copies.codes[changed], copies.position[changed], copies.held[changed])

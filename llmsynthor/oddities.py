@@ -159,7 +159,7 @@ def _implied(tables: TableSet) -> Iterator[Problem]:
 
 
 def _idle_rules(tables: TableSet, rules: Sequence[Rule]) -> Iterator[Problem]:
-    lawful = tabulate(rules, tables.domain)
+    lawful = tabulate(rules, tables.wide)
     for position, allowed in sorted(lawful.allowed.items()):
         if allowed.all():
             rule = rules[position]

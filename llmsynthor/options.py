@@ -23,9 +23,13 @@ def is_local(model: str) -> bool:
 
 
 def asks_in_focus(job: Job) -> bool:
-    """Return whether the job's model is asked in focus style; `auto` is that for local models."""
+    """Return whether the job's model is asked in focus style.
+
+    `auto` is that for local models, where records have no members.
+    """
     style = job.engine.plan_style
-    return style == "focus" or (style == "auto" and is_local(job.provider.model))
+    auto = style == "auto" and job.members is None
+    return style == "focus" or (auto and is_local(job.provider.model))
 
 
 def without_effect(job: Job) -> Mapping[Path, str]:

@@ -19,6 +19,8 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from llmsynthor.members import Members
+
 LEAN = 5e-3
 """How strongly a duel's coin leans against one unit of imbalance."""
 _CONTROL_IMPORTANCE = 16.0
@@ -55,15 +57,21 @@ class Balance:
         return Balance(self.codes[rows], self.sizes, self.scopes)
 
 
-def choose_scopes(sizes: Sequence[int], random: np.random.Generator) -> tuple[tuple[int, ...], ...]:
+def choose_scopes(
+    sizes: Sequence[int], random: np.random.Generator, members: Members | None = None
+) -> tuple[tuple[int, ...], ...]:
     """Return pairs, then triples of variables, as many as time and memory allow.
 
-    Where there are too many, a random choice of them.
+    Where there are too many, a random choice of them. Of members' variables, those of the first
+    two slots are taken: further slots are seldom in use.
     """
     chosen: list[tuple[int, ...]] = []
     cells = 0
+    columns = range(
+        len(sizes) if members is None else members.columns(min(members.most, 2) - 1).stop
+    )
     for order in (2, 3):
-        scopes = list(combinations(range(len(sizes)), order))
+        scopes = list(combinations(columns, order))
         shuffled = [scopes[i] for i in random.permutation(len(scopes))]
         for scope in shuffled:
             size = int(np.prod([sizes[v] for v in scope]))
@@ -76,7 +84,7 @@ def choose_scopes(sizes: Sequence[int], random: np.random.Generator) -> tuple[tu
 def round_pivotal(
     share: np.ndarray,
     cell: np.ndarray,
-    cells: int,
+    counts_in: np.ndarray,
     random: np.random.Generator,
     *,
     balance: Balance | None = None,
@@ -89,7 +97,7 @@ def round_pivotal(
             best alike.
         cell: Cells of the control tables that each candidate is in, int32, shape
             `(tables, candidates)`.
-        cells: Number of cells of all control tables.
+        counts_in: Whether each cell of all control tables counts, bool, shape `(cells,)`.
         random: Decides the duels.
         balance: Further tables to keep near.
         check: Called between rounds; may raise to stop.
@@ -99,7 +107,7 @@ def round_pivotal(
     """
     counts = np.floor(share).astype(np.int64)
     part = share - counts
-    arena = _Arena(part, cell, cells, balance, random)
+    arena = _Arena(part, cell, counts_in, balance, random)
     live = np.flatnonzero(part > _TINY)
     most = max(1.0, _CROWD * part.sum())
     crowded = len(live) > most
@@ -134,18 +142,19 @@ class _Arena:
         self,
         part: np.ndarray,
         cell: np.ndarray,
-        cells: int,
+        counts_in: np.ndarray,
         balance: Balance | None,
         random: np.random.Generator,
     ) -> None:
         self.part = part
         self._cell = cell
         self._random = random
+        cells = len(counts_in)
         self._features = None if balance is None else _Features(balance, cells)
         size = cells if self._features is None else self._features.cells
         self._imbalance = np.zeros(size)
         self._importance = np.ones(size)
-        self._importance[:cells] = _CONTROL_IMPORTANCE
+        self._importance[:cells] = _CONTROL_IMPORTANCE * counts_in
 
     def fight(self, live: np.ndarray) -> None:
         """Let neighbours in `live` duel, block by block; changes `part`."""

@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING, Any
 import json_repair
 
 from llmsynthor.boxes import ANY, Box, BoxError, can_be_open, read_box
+from llmsynthor.domain import Domain
+from llmsynthor.layouts import weighed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     import numpy as np
 
-    from llmsynthor.domain import Domain, Variable
+    from llmsynthor.domain import Variable
+    from llmsynthor.members import Members
 
 _REASON_LENGTH = 400
+_MOST = 1000
 _MOST_PROPOSALS = 200
 MOST_LABELS = 500
 """Categories and bins that a schema lists in all; OpenAI takes 1,000 enum values, and each category
@@ -29,24 +33,50 @@ _FENCE = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
 
 
 @dataclass(frozen=True, eq=False)
+class MemberBlock:
+    """One or more members alike, as a proposal has them.
+
+    Attributes:
+        low: Least number of such members.
+        high: Largest number.
+        boxes: Per variable of the members, what the proposal allows.
+        values: As the model wrote them.
+    """
+
+    low: int
+    high: int
+    boxes: tuple[Box, ...]
+    values: Mapping[str, Any]
+
+    def line(self) -> dict[str, Any]:
+        """Return the block as it stands in a reply."""
+        repeat = self.low if self.low == self.high else [self.low, self.high]
+        return {"repeat": repeat, "values": self.values}
+
+
+@dataclass(frozen=True, eq=False)
 class Proposal:
     """A kind of record that a model says exists.
+
+    A layout of one is the same over wide records; see `layouts.py`.
 
     Attributes:
         id: Position among all proposals of the run, rejected ones included, from 0.
         iteration: When it was proposed, from 1.
         reason: The model's words.
         count: How many records the model says there are; only its ratio to others matters.
-        boxes: Per variable of the domain, what the proposal allows.
+        boxes: Per variable of the record, what the proposal allows.
         values: As the model wrote them.
+        members: Of a record with members, in order.
     """
 
     id: int
     iteration: int
     reason: str
-    count: int
+    count: float
     boxes: tuple[Box, ...]
     values: Mapping[str, Any]
+    members: tuple[MemberBlock, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,50 +109,64 @@ class Plan:
     request: str = ""
 
 
-def plan_schema(domain: Domain) -> dict[str, Any]:
+def plan_schema(domain: Domain, members: Members | None = None) -> dict[str, Any]:
     """Return the JSON Schema of a plan over `domain`, for providers that enforce one.
+
+    With members, `domain` has the variables of the record only.
 
     Where it would be too large, variables are left without the list of their categories or bins:
     the largest first, of equals the later in the job. The prompt names what they may be, and the
     parser refuses the rest.
     """
-    listed = set(domain.names)
-    by_size = sorted(domain.variables, key=lambda v: (-v.size, -domain.positions[v.name]))
+    both = Domain((*domain.variables, *(members.own.variables if members else ())))
+    listed = set(both.names)
+    by_size = sorted(both.variables, key=lambda v: (-v.size, -both.positions[v.name]))
     for variable in by_size:
-        schema = _plan_schema(domain, listed)
-        labels = sum(v.size for v in domain.variables if v.name in listed)
+        schema = _plan_schema(domain, members, listed)
+        labels = sum(v.size for v in both.variables if v.name in listed)
         if labels <= MOST_LABELS and len(json.dumps(schema)) <= LONGEST_SCHEMA:
             return schema
         listed.remove(variable.name)
-    return _plan_schema(domain, listed)
+    return _plan_schema(domain, members, listed)
 
 
-def _plan_schema(domain: Domain, listed: Collection[str]) -> dict[str, Any]:
-    values = {
-        "type": "object",
-        "properties": {
-            domain.shown[v.name]: _value_schema(v, listed=v.name in listed)
-            for v in domain.variables
-        },
-        "required": list(domain.shown.values()),
-        "additionalProperties": False,
+def _plan_schema(
+    domain: Domain, members: Members | None, listed: Collection[str]
+) -> dict[str, Any]:
+    parts: dict[str, Any] = {
+        "reason": {"type": "string"},
+        "count": {"type": "integer", "minimum": 1},
+        "values": _values_schema(domain, listed),
     }
-    proposal = {
-        "type": "object",
-        "properties": {
-            "reason": {"type": "string"},
-            "count": {"type": "integer", "minimum": 1},
-            "values": values,
-        },
-        "required": ["reason", "count", "values"],
-        "additionalProperties": False,
-    }
+    if members is not None:
+        number = {"type": "integer", "minimum": 0, "maximum": members.most}
+        limits = {"type": "array", "items": number, "minItems": 2, "maxItems": 2}
+        block = _object(
+            {"repeat": {"anyOf": [number, limits]}, "values": _values_schema(members.own, listed)}
+        )
+        parts["members"] = {"type": "array", "items": block, "maxItems": members.most}
+    proposal = _object(parts)
     return {
         "type": "object",
         "properties": {"proposals": {"type": "array", "items": proposal}},
         "required": ["proposals"],
         "additionalProperties": False,
     }
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _values_schema(domain: Domain, listed: Collection[str]) -> dict[str, Any]:
+    return _object(
+        {domain.shown[v.name]: _value_schema(v, listed=v.name in listed) for v in domain.variables}
+    )
 
 
 def _value_schema(variable: Variable, *, listed: bool) -> dict[str, Any]:
@@ -151,34 +195,36 @@ def parse_plan(
     iteration: int,
     first_id: int,
     most_count: int,
+    members: Members | None = None,
 ) -> Plan:
     """Read a reply: JSON, or what can be repaired into it, then each proposal by itself.
 
     Args:
         text: The model's words.
-        domain: What a proposal may say.
+        domain: What a proposal may say; with members, of the record.
         marginals: Target share of each category or bin by variable; a set of values is drawn in
             proportion to it.
         iteration: Kept with each proposal.
         first_id: Id of the reply's first proposal.
         most_count: Larger counts are capped to this.
+        members: What the members of a record are.
     """
     entries = _entries(text)
     if not entries:
         return Plan(problem="the reply holds no JSON object with a list `proposals`")
     plan = Plan()
     for offset, entry in enumerate(entries[:_MOST_PROPOSALS]):
-        reader = _Reader(domain, marginals, most_count)
+        reader = _Reader(domain, marginals, most_count, members)
         proposal_id = first_id + offset
         reason = _reason(entry)
-        boxes, count = reader.read(entry)
+        boxes, blocks, count = reader.read(entry)
         if reader.problems:
             problem = "; ".join(reader.problems)
             plan.rejections.append(Rejection(proposal_id, iteration, reason, problem, entry))
             continue
         plan.mended += reader.mended
         plan.proposals.append(
-            Proposal(proposal_id, iteration, reason, count, boxes, entry["values"])
+            Proposal(proposal_id, iteration, reason, count, boxes, entry["values"], blocks)
         )
     return plan
 
@@ -235,28 +281,48 @@ class _Reader:
     """Reads one raw proposal, gathering every problem."""
 
     def __init__(
-        self, domain: Domain, marginals: Mapping[str, np.ndarray], most_count: int
+        self,
+        domain: Domain,
+        marginals: Mapping[str, np.ndarray],
+        most_count: int,
+        members: Members | None,
     ) -> None:
         self.domain = domain
+        self.members = members
         self.marginals = marginals
         self.most_count = most_count
         self.problems: list[str] = []
         self.mended = 0
 
-    def read(self, entry: Any) -> tuple[tuple[Box, ...], int]:  # noqa: ANN401
+    def read(
+        self,
+        entry: Any,  # noqa: ANN401
+    ) -> tuple[tuple[Box, ...], tuple[MemberBlock, ...], int]:
         if not isinstance(entry, dict) or not isinstance(entry.get("values"), dict):
             self.problems.append("a proposal needs `reason`, `count` and an object `values`")
-            return (), 0
+            return (), (), 0
         values = entry["values"] = _by_variable(entry["values"], self.domain)
         count = self._count(entry.get("count"))
-        unknown = [str(name)[:40] for name in values if name not in self.domain.positions]
+        boxes = self._boxes(values, self.domain, "")
+        if self.members is None:
+            return boxes, (), count
+        blocks = self._blocks(entry.get("members"), self.members)
+        if not self.problems:
+            self._fit(boxes, blocks, self.members)
+        return boxes, blocks, count
+
+    def _boxes(self, values: dict[Any, Any], domain: Domain, where: str) -> tuple[Box, ...]:
+        """Return the box of each variable; `where` goes before what is wrong."""
+        unknown = [str(name)[:40] for name in values if name not in domain.positions]
         if unknown:
-            self.problems.append(f"`{unknown[0]}` is no variable")
-        missing = [name for name in self.domain.names if name not in values]
+            self.problems.append(f"{where}`{unknown[0]}` is no variable{self._level(unknown[0])}")
+        missing = [name for name in domain.names if name not in values]
         if missing:
-            self.problems.append("no value for " + ", ".join(f"`{name}`" for name in missing))
+            self.problems.append(
+                f"{where}no value for " + ", ".join(f"`{name}`" for name in missing)
+            )
         boxes = []
-        for variable in self.domain.variables:
+        for variable in domain.variables:
             if variable.name not in values:
                 continue
             try:
@@ -264,11 +330,76 @@ class _Reader:
                     variable, values[variable.name], self.marginals[variable.name]
                 )
             except BoxError as error:
-                self.problems.append(f"{variable.name}: {error}")
+                self.problems.append(f"{where}{variable.name}: {error}")
             else:
                 boxes.append(box)
                 self.mended += mended
-        return tuple(boxes), count
+        return tuple(boxes)
+
+    def _level(self, name: str) -> str:
+        """Return whose variable a name is that stands at the wrong level, or nothing."""
+        members = self.members
+        if members is None:
+            return ""
+        if name in members.own.positions:
+            return f" of a {members.of}; it belongs into the `values` of each of its `members`"
+        if name in members.record.positions:
+            return f" of a {members.name}; it belongs into the `values` of the {members.of}"
+        return ""
+
+    def _blocks(self, given: Any, members: Members) -> tuple[MemberBlock, ...]:  # noqa: ANN401
+        """Return the members as the model wrote them."""
+        if not isinstance(given, list) or not all(
+            isinstance(block, dict) and isinstance(block.get("values"), dict) for block in given
+        ):
+            self.problems.append(
+                "`members` must be a list of objects with `repeat` and `values`, one for each "
+                f"{members.name} or kind of {members.name}"
+            )
+            return ()
+        blocks = []
+        for number, block in enumerate(given):
+            where = f"members.{number}: "
+            values = block["values"] = _by_variable(block["values"], members.own)
+            boxes = self._boxes(values, members.own, where)
+            ends = self._repeat(block.get("repeat", 1))
+            if ends is None:
+                self.problems.append(
+                    f"{where}`repeat` must be a whole number or two, the least and the most"
+                )
+            else:
+                blocks.append(MemberBlock(*ends, boxes, values))
+        return tuple(blocks)
+
+    def _repeat(self, given: Any) -> tuple[int, int] | None:  # noqa: ANN401
+        if isinstance(given, str) and given.strip().isdecimal():
+            given, self.mended = int(given), self.mended + 1
+        ends = given if isinstance(given, list) else [given]
+        whole = [
+            int(end)
+            for end in ends
+            if isinstance(end, (int, float)) and not isinstance(end, bool) and 0 <= end < _MOST
+            if float(end).is_integer()
+        ]
+        if len(whole) != len(ends) or not 1 <= len(whole) <= 2:
+            return None
+        self.mended += whole[0] > whole[-1]
+        return min(whole), max(whole)
+
+    def _fit(
+        self, boxes: tuple[Box, ...], blocks: tuple[MemberBlock, ...], members: Members
+    ) -> None:
+        """Refuse members that cannot be as many as the record says."""
+        if weighed(boxes, blocks, members):
+            return
+        share = boxes[members.record.positions[members.size]].share
+        said = sorted(int(n) for n in members.number[share > 0])
+        low, high = sum(b.low for b in blocks), sum(b.high for b in blocks)
+        adds = str(low) if low == high else f"{low} to {high}"
+        self.problems.append(
+            f"the `members` add up to {adds}, and `{members.size}` says "
+            + " or ".join(str(n) for n in said)
+        )
 
     def _count(self, given: Any) -> int:  # noqa: ANN401
         if isinstance(given, str) and given.strip().replace(".", "", 1).isdecimal():

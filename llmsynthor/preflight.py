@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmsynthor.domain import Variable
+    from llmsynthor.members import Members
     from llmsynthor.tables import Table, TableSet
 
 _MOST_PER_PAIR = 5
@@ -45,10 +46,44 @@ def disagreements(tables: TableSet) -> list[Problem]:
     Totals are compared where both tables give counts; margins of the variables that two tables
     share are compared as shares, on the finest bins that both can be summed to.
     """
-    problems = _different_totals(tables.hard)
-    for first, second in combinations(tables.hard, 2):
-        problems += _different_margins(tables, first, second)
-    return problems
+    problems: list[Problem] = []
+    members = tables.members
+    for counts_members in (False, True):
+        own = [table for table in tables.hard if (table.members is not None) == counts_members]
+        problems += _different_totals(own)
+        for first, second in combinations(own, 2):
+            problems += _different_margins(tables, first, second)
+    return problems if members is None else [*problems, *_wrong_sizes(tables, members)]
+
+
+def _wrong_sizes(tables: TableSet, members: Members) -> list[Problem]:
+    """Return where the sizes of the records say another number of members than is published.
+
+    Per category of a variable of records too, where tables of both levels have it.
+    """
+    found = []
+    sized = [t for t in tables.hard if t.members is None and members.size in t.scope]
+    own = [t for t in tables.hard if t.members is not None and t.measure == "count"]
+    for table in sized:
+        axis = table.scope.index(members.size)
+        group, number = table.groups[axis], members.number
+        least = np.array([number[group == g].min(initial=99) for g in range(group.max() + 1)])
+        most = np.array([number[group == g].max(initial=0) for g in range(group.max() + 1)])
+        counts = table.figures.sum(axis=tuple(i for i in range(table.figures.ndim) if i != axis))
+        if table.measure != "count" or not own:
+            continue
+        low, high = float(counts @ least), float(counts @ most)
+        for other in own[:1]:
+            room = 1e-6 * max(1.0, other.total)
+            if low - room <= other.total <= high + room:
+                continue
+            says = _figure(low) if low == high else f"{_figure(low)} to {_figure(high)}"
+            message = (
+                f"the counts add up to {_figure(other.total)}, and the sizes in {table.file} to "
+                f"{says} {members.name}s"
+            )
+            found.append(Problem(message, other.file, hint=_HINT))
+    return found
 
 
 def _different_totals(tables: Sequence[Table]) -> list[Problem]:

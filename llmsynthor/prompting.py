@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +9,10 @@ import numpy as np
 
 from llmsynthor.dependencies import MOST_GROUPS, cover
 from llmsynthor.domain import cell_label
-from llmsynthor.guidance import focuses, gaps, statistics, without_table
+from llmsynthor.guidance import among_members, focuses, gaps, statistics, without_table
 from llmsynthor.labels import clean, fenced, printable
+from llmsynthor.memberprompting import among, by_level, counted, forms, member_context, unit
+from llmsynthor.templates import LEVELS
 from llmsynthor.views import companions, library_view, percent, shown_variables, turned, within
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Gap:
     present: str
     points: str
     records: str
+    unit: str = "records"
 
 
 class PlanPrompt:
@@ -56,6 +58,7 @@ class PlanPrompt:
         self.job = job
         self.tables = tables
         self.marginals = marginals
+        self.template = "propose_plan.md.j2" if tables.members is None else "propose_members.md.j2"
         shown = tables.domain.shown
         self.freed = {n for t in tables.released for n in t.scope} - {
             n for t in tables.control for n in t.scope
@@ -65,21 +68,19 @@ class PlanPrompt:
         self._fixed = {
             "description": clean(job.description or job.name, _LONGEST_TEXT),
             "scenario": clean(job.scenario.text, _LONGEST_TEXT) if job.scenario else None,
-            "released": [_together(t.scope, shown) for t in tables.released],
+            "released": [counted(t, t.scope, tables) for t in tables.released],
             "variables": shown_variables(tables.domain, marginals, sorted(self.freed)),
             "rules": kept,
             "rules_more": laws_more,
             "names": list(shown.values()),
-            "examples": [
-                f"{json.dumps(shown[v.name], ensure_ascii=False)}: "
-                + ("[low, high]" if v.is_numeric else "...")
-                for v in tables.domain.variables
-            ],
+            "examples": forms(tables.domain),
             "numeric": any(variable.is_numeric for variable in tables.domain.variables),
             "records": job.records,
             "proposals": job.engine.proposals_per_call,
             "calls": job.engine.calls_per_iteration,
         }
+        if tables.members is not None:
+            self._fixed |= member_context(tables, tables.members, marginals, sorted(self.freed))
 
     def plan_context(
         self,
@@ -109,15 +110,16 @@ class PlanPrompt:
         matter, others = without_table(self.tables, covered)
         lacking, too_many = gaps(shown, prior, iteration - 1)
         calls = self.job.engine.calls_per_iteration
+        knowledge = [*matter, *among_members(self.tables, others)]
         # one call has nobody to divide the work with, and should look at everything
-        found = focuses(shown, prior, [*matter, *others], calls, iteration) if calls > 1 else []
+        found = focuses(shown, prior, knowledge, calls, iteration) if calls > 1 else []
         return {
             **self._fixed,
             "groups": [self._group(g) for g in covered if g.how != "none"][:_MOST_GROUPS_SHOWN],
             "no_table": [_together(scope, domain.shown) for scope in matter],
             "uncovered": [(domain.shown[a], domain.shown[b]) for a, b in others],
             "library_size": library_size,
-            "kinds": [] if positive_only else library_view(library, domain, self.marginals),
+            "kinds": [] if positive_only else self._kinds(library),
             "gaps": [self._gap(lack) for lack in lacking],
             "too_many": []
             if positive_only or prior is None
@@ -144,12 +146,14 @@ class PlanPrompt:
         groups, pairs = context["no_table"], context["uncovered"]
         scopes = turned(groups, [len(scope) for scope in groups], *_MOST_UNKNOWN, turn)
         listed = turned(pairs, [len(b) for _, b in pairs], *_MOST_PAIRS, turn)
+        members = self.tables.members
+        lines = {"uncovered": companions(listed)} if members is None else by_level(listed, members)
         every = context["focuses"]
         others = [focus for number, focus in enumerate(every) if number != call]
         return {
             **given,
             "no_table": scopes,
-            "uncovered": companions(listed),
+            **lines,
             "uncovered_more": len(groups) - len(scopes) + len(pairs) - len(listed),
             "call": call + 1,
             "focus": every[call] if call < len(every) else "",
@@ -159,8 +163,8 @@ class PlanPrompt:
 
     def dependency_context(self) -> dict[str, Any]:
         """Return what the dependency template is given."""
-        shown = self.tables.domain.shown
-        scopes = [_together(t.scope, shown) for t in self.tables.control if len(t.scope) > 1]
+        tables = self.tables
+        scopes = [counted(t, t.scope, tables) for t in tables.control if len(t.scope) > 1]
         kept, more = within(scopes, *_MOST_SCOPES)
         return {
             "description": self._fixed["description"],
@@ -170,13 +174,20 @@ class PlanPrompt:
             "scopes": kept,
             "scopes_more": more,
             "most": MOST_GROUPS,
+            **{name: self._fixed.get(name, "") for name in LEVELS},
         }
 
     def repair_context(self, prompt: str, answer: str, problems: Sequence[str]) -> dict[str, Any]:
         """Return what the repair template is given."""
         shown = [clean(problem, 240) for problem in list(dict.fromkeys(problems))[:_MOST_REJECTED]]
         cut = fenced(printable(answer[:_ANSWER_CUT], "\n"))
-        return {"problems": shown, "answer": cut, "cut": _ANSWER_CUT, "prompt": prompt}
+        return {
+            "problems": shown,
+            "answer": cut,
+            "cut": _ANSWER_CUT,
+            "prompt": prompt,
+            "member": self._fixed.get("member", ""),
+        }
 
     def _group(self, group: Coverage) -> str:
         names = _together(group.variables, self.tables.domain.shown)
@@ -184,7 +195,9 @@ class PlanPrompt:
 
     def _focus(self, focus: Focus) -> str:
         if focus.lack is not None:
-            return f"the shortfall at {self._cell(focus.lack)}"
+            return f"the shortfall at {self._cell(focus.lack)}{self._of(focus.lack)}"
+        if self.tables.members is not None and len(focus.scope) > len(set(focus.scope)):
+            return among(focus.scope[0], self.tables.members)
         return f"how {_together(focus.scope, self.tables.domain.shown)} go together (no table is given)"
 
     def _cell(self, lack: Lack) -> str:
@@ -198,13 +211,25 @@ class PlanPrompt:
         ]
         return clean(cell_label([domain.shown[name] for name in table.scope], labels), 200)
 
+    def _of(self, lack: Lack) -> str:
+        """Return what the cell counts, where that must be said."""
+        members = self.tables.members
+        return "" if members is None else f" (of {unit(lack.statistic.table, members)})"
+
+    def _kinds(self, library: Sequence[Proposal]) -> list[str]:
+        """Return the library at a glance."""
+        tables = self.tables
+        return library_view(library, tables.of_records.domain, self.marginals, tables.members)
+
     def _gap(self, lack: Lack) -> Gap:
+        members = self.tables.members
         return Gap(
             cell=self._cell(lack),
             target=percent(lack.target),
             present=percent(lack.held),
             points=f"{100 * lack.apart:+.1f}",
-            records=f"{lack.apart * self.job.records:+.0f}",
+            records=f"{lack.apart * self.job.records * lack.statistic.table.per_record:+.0f}",
+            unit="records" if members is None else unit(lack.statistic.table, members),
         )
 
 

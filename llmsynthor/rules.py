@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -13,18 +11,25 @@ import polars as pl
 
 from llmsynthor.errors import JobError, Problem
 from llmsynthor.labels import clean
+from llmsynthor.memberrules import Aggregate, Writer, identifier, take_apart
+from llmsynthor.rulechecks import (
+    PROBE_ROWS,
+    check_aggregate,
+    check_categories,
+    check_condition,
+    check_names,
+    parsed,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from llmsynthor.domain import Domain, Variable
     from llmsynthor.job import RuleSpec
+    from llmsynthor.members import Members
 
 _GRID_LIMIT = 200_000
 _POINTS_PER_BIN = 16
-_PROBE_ROWS = 2
-_TOKEN = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|\w+|<=|>=|<>|!=|[^\w\s]")
-_COMPARISONS = {"=", "<>", "!=", "<", ">", "<=", ">="}
 
 
 @dataclass(frozen=True)
@@ -35,123 +40,163 @@ class Rule:
         name: As in the job.
         text: The job's words, for example `forbid: age < 15`.
         broken: Polars expression; null counts as not broken.
-        scope: Variables that the rule speaks of, in domain order.
+        scope: Variables that the rule speaks of, in domain order; in a job with members the
+            columns of records with all their slots.
+        of_members: Whether it reads a member's column.
     """
 
     name: str
     text: str
     broken: pl.Expr
     scope: tuple[str, ...]
+    of_members: bool = False
 
 
-def compile_rules(specs: Sequence[RuleSpec], domain: Domain) -> tuple[Rule, ...]:
+def compile_rules(
+    specs: Sequence[RuleSpec], domain: Domain, members: Members | None = None
+) -> tuple[Rule, ...]:
     """Return the job's rules, each tried on values of every variable.
+
+    Args:
+        specs: The rules as the job has them.
+        domain: The variables, those of members too.
+        members: What the members of records are; the rules are then over wide columns.
 
     Raises:
         JobError: A rule is not SQL, or names an unknown variable or category.
     """
-    rules, problems = gather_rules(specs, domain)
+    rules, problems = gather_rules(specs, domain, members=members)
     if problems:
         raise JobError.of(problems)
     return rules
 
 
 def gather_rules(
-    specs: Sequence[RuleSpec], domain: Domain, positions: Sequence[int] | None = None
+    specs: Sequence[RuleSpec],
+    domain: Domain,
+    positions: Sequence[int] | None = None,
+    members: Members | None = None,
 ) -> tuple[tuple[Rule, ...], list[Problem]]:
     """Return the rules that can be used, and what is wrong with the others.
 
     Args:
         specs: The rules as the job has them.
-        domain: The variables.
+        domain: The variables, those of members too.
         positions: Where in the job's list each of them stands; default: in this order, from 0.
+        members: What the members of records are; the rules are then over wide columns.
     """
     rules, problems = [], []
     for position, spec in zip(positions or range(len(specs)), specs, strict=True):
         try:
-            rules.append(_compile(spec, domain))
+            rules.append(_compile(spec, domain, members))
         except JobError as error:
             message = f"rules.{position} `{clean(spec.name)}`: {error}"
             problems.append(Problem(message, at=("rules", position)))
     return tuple(rules), problems
 
 
-def _compile(spec: RuleSpec, domain: Domain) -> Rule:
+def _compile(spec: RuleSpec, domain: Domain, members: Members | None) -> Rule:
     keyword, text = (
         ("forbid", spec.forbid) if spec.forbid is not None else ("require", spec.require)
     )
     assert text is not None  # noqa: S101 - the model holds exactly one of the two
-    try:
-        expression = pl.sql_expr(text)
-        roots = expression.meta.root_names()
-    except Exception as error:  # noqa: BLE001 - polars raises several kinds for bad SQL
-        raise JobError(f"not a SQL expression: {_first_line(error)}") from None
-    unknown = sorted(set(roots) - set(domain.names))
-    if unknown:
-        near = get_close_matches(unknown[0], domain.names, n=1, cutoff=0.6)
+    parts = take_apart(text)
+    aggregates = [part for part in parts if isinstance(part, Aggregate)]
+    if aggregates and members is None:
         raise JobError(
-            f"`{unknown[0]}` is no variable{f'; did you mean `{near[0]}`?' if near else ''} "
-            f"(variables: {', '.join(domain.names)}); "
-            "put text in single quotes, and names with a dash in double quotes"
+            f"`{aggregates[0].function}` is over the members of a record, and the job has no members; "
+            "a rule must hold for each record by itself"
         )
+    stubs = _stubs(aggregates, domain)
+    outside, roots = _expression(text, parts, stubs)
+    pieces = [[parsed("".join(piece)) for piece in a.pieces] for a in aggregates]
+    inside = {name for found in pieces for _, names in found for name in names}
+    mentioned = (roots - set(stubs)) | inside
+    check_names(mentioned, domain)
     if not roots:
         raise JobError("names no variable")
-    broken = expression if keyword == "forbid" else ~expression
-    scope = tuple(name for name in domain.names if name in set(roots))
-    _check_categories(text, domain, scope)
+    scope = tuple(name for name in domain.names if name in mentioned)
+    check_categories(text, domain, scope)
+    probe = _probe(domain, scope) if scope else pl.DataFrame({"row": [0] * PROBE_ROWS})
+    for aggregate, found in zip(aggregates, pieces, strict=True):
+        check_aggregate(aggregate, found, probe, members)
+    probe = probe.with_columns(pl.Series(n, [v] * PROBE_ROWS) for n, v in stubs.items())
+    check_condition(outside, probe)
+    if members is None or not (aggregates or mentioned & set(members.own.names)):
+        broken = outside if keyword == "forbid" else ~outside
+        return Rule(spec.name, f"{keyword}: {text}", broken, scope)
+    broken = _over_members(parts, roots, mentioned, members, negated=keyword == "require")
+    wide = _wide_scope(broken, members)
+    check_condition(broken, _probe(members.wide, wide))
+    of_members = any(name not in members.record.positions for name in wide)
+    return Rule(spec.name, f"{keyword}: {text}", broken, wide, of_members)
+
+
+def _wide_scope(broken: pl.Expr, members: Members) -> tuple[str, ...]:
+    read = set(broken.meta.root_names())
+    return tuple(name for name in members.wide.names if name in read)
+
+
+def _over_members(
+    parts: Sequence[str | Aggregate],
+    outside: set[str],
+    mentioned: set[str],
+    members: Members,
+    *,
+    negated: bool,
+) -> pl.Expr:
+    """Return where a record breaks the rule, over the columns of all its slots.
+
+    Args:
+        parts: The rule, taken apart.
+        outside: Names that stand outside of aggregates.
+        mentioned: All names.
+        members: What the members are.
+        negated: Whether the rule is required, and so broken where it does not hold.
+    """
+    writer = Writer(members, mentioned)
+    if not outside & set(members.own.names):
+        held = pl.sql_expr(writer.household(parts))
+        return ~held if negated else held
+    each = [writer.member(parts, slot, negated=negated) for slot in range(members.most)]
+    return pl.any_horizontal(pl.sql_expr(text).fill_null(value=False) for text in each)
+
+
+def _stubs(aggregates: Sequence[Aggregate], domain: Domain) -> dict[str, float | bool]:
+    """Return for each aggregate a column that stands for it while the rule is checked."""
+    stubs: dict[str, float | bool] = {}
+    for aggregate in aggregates:
+        number = len(stubs) + 1
+        while f"aggregate {number}" in domain.positions or f"aggregate {number}" in stubs:
+            number += 1
+        value: float | bool = {"COUNT": 1, "ANY": True, "ALL": True}.get(aggregate.function, 1.0)
+        stubs[f"aggregate {number}"] = value
+    return stubs
+
+
+def _expression(
+    text: str, parts: Sequence[str | Aggregate], stubs: Mapping[str, float | bool]
+) -> tuple[pl.Expr, set[str]]:
+    """Return the rule with a column in place of each aggregate, and the columns that it names."""
+    if not stubs:
+        return parsed(text)
+    names = iter(stubs)
+    stood = [(part, next(names)) for part in parts if isinstance(part, Aggregate)]
+    places = iter(stood)
+    bare = "".join(p if isinstance(p, str) else identifier(next(places)[1]) for p in parts)
     try:
-        probe = _probe(domain, scope).select(broken.alias("broken"))
-    except Exception as error:  # noqa: BLE001 - polars raises several kinds for bad types
-        raise JobError(f"cannot be evaluated: {_first_line(error)}") from None
-    if probe["broken"].dtype != pl.Boolean:
-        raise JobError("is not a condition; write a comparison such as `age < 15`")
-    if probe.height != _PROBE_ROWS:
-        raise JobError("speaks of all records together; a rule must hold for each by itself")
-    return Rule(spec.name, f"{keyword}: {text}", broken, scope)
-
-
-def _check_categories(text: str, domain: Domain, scope: Sequence[str]) -> None:
-    """Refuse categories that are none: polars takes a comparison with one as never true."""
-    tokens = _TOKEN.findall(text)
-    for position, token in enumerate(tokens):
-        if not token.startswith("'"):
-            continue
-        before = position - 1
-        while before >= 0 and (tokens[before].startswith("'") or tokens[before] in {",", "("}):
-            before -= 1
-        word = tokens[before].upper() if before >= 0 else ""
-        after = tokens[position + 1] if position + 1 < len(tokens) else ""
-        if word == "IN":
-            before -= 1 + (tokens[before - 1].upper() == "NOT")
-            name = tokens[before]
-        elif word in _COMPARISONS:
-            name = tokens[before - 1]
-        elif after in _COMPARISONS:
-            name = tokens[position + 2] if position + 2 < len(tokens) else ""
-        else:
-            continue  # an argument of LIKE or of a function
-        name = name.strip('"')
-        named = [name] if name in scope else scope  # else compared with more than a variable
-        variables = [domain[n] for n in named if not domain[n].is_numeric]
-        category = token[1:-1].replace("''", "'")
-        if variables and not any(category in variable.codes for variable in variables):
-            known = [label for variable in variables for label in variable.shown]
-            near = get_close_matches(category, known, n=1, cutoff=0.6)
-            raise JobError(
-                f"`{category}` is no category of `{'` or `'.join(v.name for v in variables)}`"
-                + (f"; did you mean `{near[0]}`?" if near else f" (known: {', '.join(known[:12])})")
-            )
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0][:200] if lines else type(error).__name__
+        return parsed(bare)
+    except JobError as error:
+        message = str(error)
+        for part, name in stood:
+            message = message.replace(identifier(name), part.text)
+        raise JobError(message) from None
 
 
 def _probe(domain: Domain, scope: Sequence[str]) -> pl.DataFrame:
     return pl.DataFrame(
         [
-            _values(domain[name], np.zeros(_PROBE_ROWS, np.int64), np.zeros(_PROBE_ROWS))
+            _values(domain[name], np.zeros(PROBE_ROWS, np.int64), np.zeros(PROBE_ROWS))
             for name in scope
         ]
     )
@@ -208,8 +253,11 @@ def allowed_share(rule: Rule, domain: Domain) -> np.ndarray | None:
     evenly spaced points.
 
     Returns:
-        Shape = sizes of the rule's variables, or None when there are too many cells to try.
+        Shape = sizes of the rule's variables, or None when there are too many cells to try, or
+        the rule speaks of members.
     """
+    if rule.of_members:
+        return None
     variables = [domain[name] for name in rule.scope]
     points = [_POINTS_PER_BIN if v.is_numeric else 1 for v in variables]
     shape = tuple(v.size for v in variables)

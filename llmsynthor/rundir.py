@@ -30,7 +30,7 @@ _TEMPORARY = ".part"
 _OWN_BATCH = re.compile(r"\d{5,}\.parquet(\.part)?")
 """Batches, and what a kill left of one that was being written."""
 _BEFORE_A_RUN = frozenset(
-    {"lock", "run.log", "job.resolved.yaml", "data", "provenance", "tables_used"}
+    {"lock", "run.log", "job.resolved.yaml", "data", "members", "provenance", "tables_used"}
 )
 
 
@@ -218,8 +218,8 @@ class RunDirectory:
 
     def clear(self) -> None:
         """Remove what a run wrote, and nothing else."""
-        for folder in ("data", "provenance"):
-            for file in (self.path / folder).iterdir():
+        for folder in ("data", "members", "provenance"):
+            for file in (self.path / folder).glob("*"):
                 if _OWN_BATCH.fullmatch(file.name):
                     file.unlink()
         for file in (self.path / "tables_used").glob("*"):
@@ -246,7 +246,7 @@ class RunDirectory:
             for p in self.path.iterdir()
             if p.name.removesuffix(_TEMPORARY) not in {*_BEFORE_A_RUN, "manifest.json"}
         ]
-        for folder in ("data", "provenance"):
+        for folder in ("data", "members", "provenance"):
             place = self.path / folder
             found += [f"{folder}/{p.name}" for p in (place.iterdir() if place.is_dir() else ())]
         return sorted(found)
@@ -259,9 +259,21 @@ class RunDirectory:
         """Return the provenance file of a batch."""
         return self.path / "provenance" / f"{index:05d}.parquet"
 
-    def write_batch(self, index: int, records: pl.DataFrame, provenance: pl.DataFrame) -> None:
-        """Write a batch; once its data file is there, both its files are there."""
+    def members_path(self, index: int) -> Path:
+        """Return the file with the members of a batch's records."""
+        return self.path / "members" / f"{index:05d}.parquet"
+
+    def write_batch(
+        self,
+        index: int,
+        records: pl.DataFrame,
+        provenance: pl.DataFrame,
+        members: pl.DataFrame | None = None,
+    ) -> None:
+        """Write a batch; once its data file is there, all its files are there."""
         self._write(self.provenance_path(index), _parquet(provenance))
+        if members is not None:
+            self._write(self.members_path(index), _parquet(members))
         self._write(self.batch_path(index), _parquet(records))
 
     def batch_files(self) -> list[Path]:
@@ -288,15 +300,18 @@ class RunDirectory:
         """
         if not self.batch_path(index).exists():
             return None
-        frames = []
-        for path in (self.batch_path(index), self.provenance_path(index)):
-            try:
-                frames.append(pl.read_parquet(path))
-            except (pl.exceptions.PolarsError, OSError) as error:
-                raise DamagedBatchError(path, str(error).splitlines()[0][:120]) from None
+        frames = [_read_parquet(p) for p in (self.batch_path(index), self.provenance_path(index))]
         if frames[0].height != frames[1].height:
             raise DamagedBatchError(self.provenance_path(index), "not as many rows as the data")
         return frames[0], frames[1]
+
+    def read_members(self, index: int) -> pl.DataFrame:
+        """Return the members of a batch's records.
+
+        Raises:
+            DamagedBatchError: They cannot be read.
+        """
+        return _read_parquet(self.members_path(index))
 
 
 class DamagedBatchError(RunDirectoryError):
@@ -308,6 +323,13 @@ class DamagedBatchError(RunDirectoryError):
             hint="`llmsynthor run JOB --resume` makes it again from the recorded replies",
         )
         self.path = path
+
+
+def _read_parquet(path: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DamagedBatchError(path, str(error).splitlines()[0][:120]) from None
 
 
 def _alive(pid: int) -> bool:

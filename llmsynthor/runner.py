@@ -207,8 +207,9 @@ def _brief(value: Any) -> str:  # noqa: ANN401 - any value of a job
 
 def _forget_data(run: RunDirectory) -> None:
     """Remove what can be made again from the reply log."""
-    for file in [*(run.path / "data").glob("*"), *(run.path / "provenance").glob("*")]:
-        file.unlink()
+    for folder in ("data", "members", "provenance"):
+        for file in (run.path / folder).glob("*"):
+            file.unlink()
     (run.path / ITERATIONS).unlink(missing_ok=True)
 
 

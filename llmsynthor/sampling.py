@@ -13,22 +13,29 @@ from llmsynthor.binvalues import BinCurve
 from llmsynthor.candidates import merged
 from llmsynthor.controls import binding_tables
 from llmsynthor.domain import BACKGROUND
+from llmsynthor.layouts import layouts, proposal_of
+from llmsynthor.memberbackground import MemberBackground
 from llmsynthor.mutations import Variety
 from llmsynthor.rules import Rule, broken_mask, category_series
 from llmsynthor.seeds import generator
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from llmsynthor.boxes import Box
     from llmsynthor.candidates import Candidates, Part
     from llmsynthor.domain import Domain
     from llmsynthor.plan import Proposal
+    from llmsynthor.seedsample import SeedSample
     from llmsynthor.tables import Table, TableSet
 
 SMOOTHING = 0.02
 """Share of each proposal's distribution of each variable that is the variable's marginal instead:
 it gives coverage at no cost in held-out error (8 % and more hurt)."""
+
+MEMBER_SMOOTHING = 0.005
+"""The same where records have members: a household has several times as many variables, and with
+2 % most would have a value at random."""
 
 DEPENDENCE = 0.5
 """Power of the tables' own dependence inside a proposal. 0 draws its variables independently, 1
@@ -36,6 +43,14 @@ multiplies by all of joint / (product of marginals), some of which the proposal'
 holds already. 0.3 to 0.7 lowered the held-out error on both data sets of `docs/benchmarks.md`."""
 
 _LEAST_DRAWS = 40
+_LAWFUL_DRAWS = 400
+_REPAIRS = 40
+_IDLE_REPAIRS = 8
+"""Repairs in a row that mend no record; then none that is left can be mended."""
+_TRIED_AT_ONCE = 4000
+_MOST_WAYS = 24
+_ALL_ANEW = 10
+"""Of so many repairs of an unlawful record's members one draws all of them anew."""
 _KNOWN_DRAWS = 6
 _KNOWN_MASS = 0.05
 """Share of the background's mass that records known to be needed get: a little, for they are few."""
@@ -62,6 +77,7 @@ class Sampler:
         rules: Sequence[Rule],
         seed: int,
         known: np.ndarray | None = None,
+        sample: SeedSample | None = None,
     ) -> None:
         """Prepare to draw.
 
@@ -71,13 +87,18 @@ class Sampler:
             seed: Root of all random numbers.
             known: Codes of records that the tables need and chance draws miss, int32, shape
                 `(records, variables)`; -1 leaves a variable open.
+            sample: Real records that records may be copies of.
         """
-        self._known = np.empty((0, len(tables.domain.names)), np.int32) if known is None else known
+        self.sample = sample
+        self._known = np.empty((0, len(tables.wide.names)), np.int32) if known is None else known
         self.tables = tables
-        self.domain: Domain = tables.domain
+        self.domain: Domain = tables.wide
+        self.members = tables.members
         self.rules = tuple(rules)
         self.seed = seed
-        self.background = Background(tables)
+        self.background = (
+            Background(tables) if self.members is None else MemberBackground(tables, self.members)
+        )
         self.marginals = self.background.marginals
         self.curves = [
             BinCurve(v, self.marginals[v.name]) for v in self.domain.variables if v.is_numeric
@@ -85,9 +106,13 @@ class Sampler:
         self._numeric = [i for i, v in enumerate(self.domain.variables) if v.is_numeric]
         self._factors = [(t, _dependence_factor(t)) for t in binding_tables(tables.control)]
 
+    def with_sample(self, sample: SeedSample) -> Sampler:
+        """Return a sampler of the same job that copies real records, too."""
+        return Sampler(self.tables, self.rules, self.seed, self._known, sample)
+
     def unlawful(self, proposal: Proposal) -> str | None:
         """Return why no record of the proposal would keep the rules, or None."""
-        codes, position = self._draw_proposal(proposal, 400, "lawful")
+        codes, position = self._draw_proposal(proposal, _LAWFUL_DRAWS, "lawful")
         frame = self.frame(codes, position)
         if not self.rules or not broken_mask(self.rules, frame).all():
             return None
@@ -105,16 +130,20 @@ class Sampler:
 
         Args:
             library: Accepted proposals.
-            background_share: Share of the prior that is background; 1 where there is no library.
+            background_share: Share of the prior that is background; 1 where there is neither a
+                library nor a seed sample.
             size: About how many to draw.
             iteration: Names the random numbers.
 
         Returns:
             The candidates, and the cells with a target that none of them is in.
         """
-        share = background_share if library else 1.0
+        sample = self.sample
+        share = background_share if library or sample else 1.0
+        copied = 0.0 if sample is None else (1 - share) * sample.share_beside(len(library))
         parts = [
-            self._library_part(library, 1 - share, size, iteration),
+            self._library_part(self.layouts(library), 1 - share - copied, size, iteration),
+            self._sample_part(copied, size, iteration),
             self._background_part(size, share, iteration),
             self._known_part(max(share, 0.01), iteration),
         ]
@@ -122,8 +151,18 @@ class Sampler:
         cover, empty = self._cover(parts, max(share, 0.01), iteration)
         return merged([*parts, *cover], self.domain.sizes, len(self.curves)), empty
 
+    def layouts(self, library: Sequence[Proposal]) -> list[Proposal]:
+        """Return the proposals; where records have members, each in every layout of its members."""
+        if self.members is None:
+            return list(library)
+        return [layout for proposal in library for layout in layouts(proposal, self.members)]
+
+    def proposal_of(self, source: np.ndarray) -> np.ndarray:
+        """Return the proposals that sources of candidates belong to, int32."""
+        return source if self.members is None else proposal_of(source, self.members)
+
     def frame(self, codes: np.ndarray, position: np.ndarray) -> pl.DataFrame:
-        """Return records as polars columns in domain order.
+        """Return records as polars columns in domain order, null in slots without a member.
 
         Args:
             codes: Shape `(rows, variables)`.
@@ -137,7 +176,25 @@ class Sampler:
                 curve += 1
             else:
                 columns.append(category_series(variable, codes[:, i]))
-        return pl.DataFrame(columns)
+        return self._blanked(columns, codes)
+
+    def _blanked(self, columns: list[pl.Series], codes: np.ndarray) -> pl.DataFrame:
+        """Return columns as a frame, with nulls where a slot has no member."""
+        members = self.members
+        if members is None:
+            return pl.DataFrame(columns)
+        first = len(members.record.names)
+        there = [pl.Series(f"slot {slot}", row) for slot, row in enumerate(members.present(codes))]
+        width = len(members.own.names)
+        # under other names: polars takes names such as `^a$` for patterns
+        named = [column.alias(f"column {i}") for i, column in enumerate(columns[first:])]
+        blanked = pl.DataFrame([*there, *named]).select(
+            pl.when(pl.col(f"slot {i // width}")).then(pl.col(f"column {i}")).alias(f"column {i}")
+            for i in range(len(named))
+        )
+        names = self.domain.names[first:]
+        slots = [c.alias(n) for c, n in zip(blanked.get_columns(), names, strict=True)]
+        return pl.DataFrame([*columns[:first], *slots])
 
     def variety(
         self,
@@ -148,7 +205,9 @@ class Sampler:
     ) -> Variety:
         """Return in what candidates may be changed: to what their proposals say exists."""
         random = generator(self.seed, "mutants", "iteration", iteration)
-        limits = np.stack([self.limits(proposal) for proposal in [None, *library]])
+        library = self.layouts(library)
+        # the last row is the seed sample's: its records may change in what it does not tell
+        limits = np.stack([self.limits(proposal) for proposal in [None, *library, None]])
         row = np.zeros(max((p.id for p in library), default=BACKGROUND) + 2, dtype=np.int64)
         row[[p.id + 1 for p in library]] = np.arange(1, len(library) + 1)
 
@@ -157,10 +216,19 @@ class Sampler:
             return position, self.lawful(codes, position)
 
         share = tuple(
-            np.stack([self.marginals[name], *(p.boxes[i].share for p in library)])
+            np.stack(
+                [
+                    self.marginals[name],
+                    *(p.boxes[i].share for p in library),
+                    self.marginals[name] * (self.sample is not None and not self.sample.present[i]),
+                ]
+            )
             for i, name in enumerate(self.domain.names)
         )
-        owner = row[candidates.main_source - BACKGROUND]
+        source = candidates.main_source
+        owner = np.where(
+            source < BACKGROUND, len(library) + 1, row[np.maximum(source, BACKGROUND) - BACKGROUND]
+        )
         return Variety(candidates.codes, owner, share, tables, self.domain, complete)
 
     def draw_positions(
@@ -192,9 +260,11 @@ class Sampler:
         self, proposal: Proposal, rows: int, *path: str | int
     ) -> tuple[np.ndarray, np.ndarray]:
         random = generator(self.seed, "proposal", proposal.id, *path)
-        codes = self._draw_boxes([proposal.boxes], np.zeros(rows, dtype=np.int64), 0.0, random)
-        limits = self.limits(proposal)
-        low, high = (np.broadcast_to(row, (rows, len(self.curves))) for row in limits)
+        drawn = self.layouts([proposal])
+        owner = np.arange(rows) % len(drawn)
+        codes = self._draw_boxes([layout.boxes for layout in drawn], owner, 0.0, random)
+        limits = np.stack([self.limits(layout) for layout in drawn])
+        low, high = limits[owner, 0], limits[owner, 1]
         return codes, self.draw_positions(codes, low, high, random)
 
     def _library_part(
@@ -208,7 +278,8 @@ class Sampler:
         rows = np.maximum(_LEAST_DRAWS, np.round(size * masses)).astype(np.int64)
         owner = np.repeat(np.arange(len(library)), rows)
         random = generator(self.seed, "library", "iteration", iteration)
-        codes = self._draw_boxes([p.boxes for p in library], owner, SMOOTHING, random)
+        smoothing = SMOOTHING if self.members is None else MEMBER_SMOOTHING
+        codes = self._draw_boxes([p.boxes for p in library], owner, smoothing, random)
         limits = np.stack([self.limits(proposal) for proposal in library])
         low, high = limits[owner, 0], limits[owner, 1]
         position = self.draw_positions(codes, low, high, random)
@@ -218,6 +289,24 @@ class Sampler:
         codes, position, owner, weight = codes[kept], position[kept], owner[kept], weight[kept]
         weight *= (masses / np.maximum(np.bincount(owner, weight, len(library)), 1e-300))[owner]
         return codes, position, weight, np.array([p.id for p in library])[owner]
+
+    def _sample_part(self, mass: float, size: int, iteration: int) -> Part:
+        """Take the seed sample's records, with what they lack drawn from the background."""
+        sample = self.sample
+        if sample is None or mass <= 0:
+            return self._nothing()
+        drawn = sample.draws(round(size * mass))
+        random = generator(self.seed, "sample", "iteration", iteration)
+        codes = sample.codes[drawn]
+        if not sample.is_whole:
+            names = self.domain.names
+            given = {names[i]: codes[:, i] for i in np.flatnonzero(sample.present)}
+            codes = self.background.draw(len(drawn), random, given)
+        low, high = sample.limits[drawn, 0], sample.limits[drawn, 1]
+        position = self.draw_positions(codes, low, high, random)
+        kept = self.lawful(codes, position)
+        codes, position, drawn = codes[kept], position[kept], drawn[kept]
+        return codes, position, sample.masses(drawn, mass), sample.sources(drawn)
 
     def _draw_boxes(
         self,
@@ -230,9 +319,10 @@ class Sampler:
         codes = np.empty((len(owner), len(self.domain.names)), dtype=np.int32)
         for i, name in enumerate(self.domain.names):
             share = np.stack([sides[i].share for sides in boxes])
-            share = (1 - smoothing) * share + smoothing * self.marginals[name]
+            if self.members is None or name != self.members.size:  # a layout has its size
+                share = (1 - smoothing) * share + smoothing * self.marginals[name]
             codes[:, i] = stratified_draw(share, owner, random)
-        return codes
+        return codes if self.members is None else self.members.emptied(codes)
 
     def _dependence(self, codes: np.ndarray) -> np.ndarray:
         """Return how much more likely the tables make each row than independence would.
@@ -243,7 +333,9 @@ class Sampler:
         """
         weight = np.ones(len(codes))
         for table, factor in self._factors:
-            weight *= factor[table.cell_index(codes, self.domain)]
+            cells = table.cell_index(codes, self.domain)
+            for slot in cells.reshape(-1, len(codes)):  # one for a table that counts records
+                weight *= factor[slot]
         return weight
 
     def _background_part(self, size: int, mass: float, iteration: int) -> Part:
@@ -278,8 +370,66 @@ class Sampler:
         """Return codes and positions of background records, lawful or not; `path` names the draw."""
         random = generator(self.seed, "background", *path)
         codes = self.background.draw(rows, random, fixed)
-        low, high = (np.full((rows, len(self.curves)), x) for x in (-np.inf, np.inf))
-        return codes, self.draw_positions(codes, low, high, random)
+        position = self._anywhere(codes, random)
+        if self.rules and isinstance(self.background, MemberBackground):
+            self._repair(self.background, codes, position, fixed or {}, random)
+        return codes, position
+
+    def _anywhere(self, codes: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Return positions without limits, shape `(rows, numeric variables)`."""
+        low, high = (np.full((len(codes), len(self.curves)), x) for x in (-np.inf, np.inf))
+        return self.draw_positions(codes, low, high, random)
+
+    def _repair(
+        self,
+        background: MemberBackground,
+        codes: np.ndarray,
+        position: np.ndarray,
+        fixed: Mapping[str, np.ndarray],
+        random: np.random.Generator,
+    ) -> None:
+        """Draw members anew, mostly one at a time, in the records that break a rule.
+
+        Where few records are left, each is tried in several ways at once.
+        """
+        wrong = np.flatnonzero(~self.lawful(codes, position))
+        idle = 0
+        for attempt in range(_REPAIRS):
+            if not len(wrong) or idle > _IDLE_REPAIRS:
+                return
+            ways = int(np.clip(_TRIED_AT_ONCE // len(wrong), 1, _MOST_WAYS))
+            rows = np.repeat(wrong, ways)
+            some = codes[rows]
+            given = {name: values[rows] for name, values in fixed.items()}
+            self._member_anew(background, some, given, attempt % _ALL_ANEW == 0, random)
+            places = self._anywhere(some, random)
+            kept = self.lawful(some, places).reshape(-1, ways)
+            first = np.arange(len(wrong)) * ways + kept.argmax(axis=1)
+            codes[wrong], position[wrong] = some[first], places[first]
+            idle = 0 if kept.any() else idle + 1
+            wrong = wrong[~kept.any(axis=1)]
+
+    def _member_anew(
+        self,
+        background: MemberBackground,
+        codes: np.ndarray,
+        fixed: Mapping[str, np.ndarray],
+        every: bool,
+        random: np.random.Generator,
+    ) -> None:
+        """Draw one member of each record anew, or `every` one; changes `codes`."""
+        members = background.members
+        sizes = members.sizes(codes)
+        chosen = (random.random(len(codes)) * sizes).astype(np.int64)
+        for slot in range(members.most):
+            anew = np.flatnonzero((sizes > slot) & (every | (chosen == slot)))
+            given = {
+                name: fixed[column][anew]
+                for name in members.own.names
+                if (column := members.column(name, slot)) in fixed
+            }
+            drawn = background.draw_members(codes[anew], random, given)
+            codes[anew, members.columns(slot)] = drawn
 
     def _background_rows(self, codes: np.ndarray, position: np.ndarray, mass: float) -> Part:
         keep = self.lawful(codes, position)
@@ -311,11 +461,12 @@ class Sampler:
         mass = share * float(table.flat_share[cell])
         place = np.unravel_index(cell, table.share.shape)
         broken: set[str] = set()
-        for attempt in range(_COVER_TRIES):
+        # members of one record are repaired many times before it is given up
+        for attempt in range(_COVER_TRIES if self.members is None else 1):
             random = generator(self.seed, "cover", iteration, number, cell, attempt)
             fixed = {
-                name: self._codes_in(name, group == p, random)
-                for name, group, p in zip(table.scope, table.groups, place, strict=True)
+                wide: self._codes_in(wide, group == p, random)
+                for wide, group, p in zip(self._first(table), table.groups, place, strict=True)
             }
             path = ("cover", iteration, number, cell, attempt)
             codes, position = self.draw_background(_COVER_DRAWS, *path, fixed=fixed)
@@ -325,6 +476,12 @@ class Sampler:
             frame = self.frame(codes, position)
             broken |= {rule.name for rule in self.rules if broken_mask([rule], frame).any()}
         return self._nothing(), tuple(sorted(broken))
+
+    def _first(self, table: Table) -> list[str]:
+        """Return the wide variables of a table's scope, those of members for their first slot."""
+        if self.members is None:
+            return list(table.scope)
+        return [self.members.column(name, 0) for name in table.scope]
 
     def _codes_in(self, name: str, inside: np.ndarray, random: np.random.Generator) -> np.ndarray:
         share = self.marginals[name] * inside
@@ -343,4 +500,4 @@ def _dependence_factor(table: Table) -> np.ndarray:
         product = np.multiply.outer(product, table.share.sum(axis=others))
     share = 0.98 * table.share + 0.02 * product if table.is_soft else table.share
     ratio = np.divide(share, product, out=np.zeros_like(share), where=product > 0)
-    return np.asarray(ratio.ravel() ** DEPENDENCE)
+    return np.append(ratio.ravel() ** DEPENDENCE, 1.0)  # last, a slot without a member

@@ -74,14 +74,23 @@ def fill_unknown(
         if not raw.ranges:
             filled.append(table)
             continue
-        made = _fill(
-            raw, table, [t for t in whole if t.role == "control" and not t.is_soft], domain
-        )
+        made = _fill(raw, table, _like(table, whole), domain)
         if isinstance(made, list):
             problems += made
         else:
             filled.append(made)
     return filled, problems
+
+
+def _like(table: Table, others: Sequence[Table]) -> list[Table]:
+    """Return the tables that must be met and count the same as `table`: records or members."""
+    return [
+        other
+        for other in others
+        if other.role == "control"
+        and not other.is_soft
+        and (other.members is None) == (table.members is None)
+    ]
 
 
 def _fill(

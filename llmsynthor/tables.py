@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
@@ -20,12 +20,14 @@ from llmsynthor.domain import (
 )
 from llmsynthor.errors import Problem, TableError
 from llmsynthor.labels import clean
+from llmsynthor.members import Members
 from llmsynthor.suppressed import fill_unknown
 from llmsynthor.tablefile import RawTable, read_raw_table
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 
+    from llmsynthor.job import Job
     from llmsynthor.jobfile import LoadedJob
     from llmsynthor.jobvariables import VariableSpec
 
@@ -53,6 +55,8 @@ class Table:
         weight: How strongly a soft table holds; None is 1.
         filled: How many cells the publisher does not give; their figures are estimates.
         filled_from: What these estimates come from, in words.
+        members: Whose members the figures count; None where they count records.
+        per_record: How many there are of what the figures count, for each record.
     """
 
     name: str
@@ -69,6 +73,8 @@ class Table:
     weight: float | None = None
     filled: int = 0
     filled_from: str = ""
+    members: Members | None = None
+    per_record: float = 1.0
 
     @property
     def is_soft(self) -> bool:
@@ -89,9 +95,17 @@ class Table:
         """Return the target shares, sum 1, in the shape of `figures`."""
         return self.figures / self.total
 
-    def records(self, number: float) -> np.ndarray:
-        """Return how many of so many records each cell wants; whole where the figures count them."""
-        return np.asarray(self.figures * (number / self.total))
+    def wanted(self, records: float) -> np.ndarray:
+        """Return how much each cell wants of so many records, in the shape of `figures`.
+
+        It counts records, or their members; whole where the figures count them.
+        """
+        return np.asarray(self.figures * (records * self.per_record / self.total))
+
+    @property
+    def counted(self) -> str:
+        """Return what the figures count, in words."""
+        return "records" if self.members is None else f"{self.members.name}s"
 
     @property
     def cells(self) -> int:
@@ -104,17 +118,36 @@ class Table:
         return self.share.ravel()
 
     def cell_index(self, codes: np.ndarray, domain: Domain) -> np.ndarray:
-        """Return the cell of each row of `codes` (rows x domain variables), int64."""
+        """Return the cell of each row of `codes` (rows x variables of `domain`), int64.
+
+        Returns:
+            Shape `(rows,)`. Where the table counts members `(slots, rows)`, the cell of each
+            member; `cells`, which is none, where a slot is not in use.
+        """
+        if self.members is None:
+            return self._index(codes, [domain.positions[name] for name in self.scope])
+        present = self.members.present(codes)
+        found = np.full(present.shape, self.cells, dtype=np.int64)
+        for slot, there in enumerate(present):
+            rows = np.flatnonzero(there)
+            columns = [domain.positions[self.members.column(name, slot)] for name in self.scope]
+            found[slot, rows] = self._index(codes[rows], columns)
+        return found
+
+    def _index(self, codes: np.ndarray, columns: Sequence[int]) -> np.ndarray:
         index = np.zeros(len(codes), dtype=np.int64)
-        for name, group, size in zip(self.scope, self.groups, self.share.shape, strict=True):
-            index = index * size + group[codes[:, domain.positions[name]]]
+        for column, group, size in zip(columns, self.groups, self.share.shape, strict=True):
+            index = index * size + group[codes[:, column]]
         return index
 
     def tally(
         self, codes: np.ndarray, domain: Domain, weights: np.ndarray | None = None
     ) -> np.ndarray:
-        """Return how many rows of `codes`, or how much of their weight, each cell holds, `(cells,)`."""
-        return np.bincount(self.cell_index(codes, domain), weights, self.cells)
+        """Return how much of rows of `codes`, or of their weight, each cell holds, `(cells,)`."""
+        index = self.cell_index(codes, domain)
+        if weights is not None:
+            weights = np.broadcast_to(weights, index.shape).ravel()
+        return np.bincount(index.ravel(), weights, self.cells + 1)[: self.cells]
 
     def rounding_room(self, share: np.ndarray, cells: np.ndarray | float = 1.0) -> np.ndarray:
         """Return by how much the rounding of published figures can move shares of this table.
@@ -136,10 +169,38 @@ class Table:
 
 @dataclass(frozen=True)
 class TableSet:
-    """The tables of a job over their common domain."""
+    """The tables of a job over their common domain.
+
+    Attributes:
+        domain: Variables of the record, and behind them those of its members, once.
+        tables: The tables.
+        members: What the members are, or None.
+    """
 
     domain: Domain
     tables: tuple[Table, ...]
+    members: Members | None = None
+
+    @property
+    def wide(self) -> Domain:
+        """Return what the columns of records' codes are: `domain`, with members slot by slot."""
+        return self.domain if self.members is None else self.members.wide
+
+    @cached_property
+    def of_records(self) -> TableSet:
+        """Return the record's variables with the tables that count records."""
+        if self.members is None:
+            return self
+        tables = tuple(table for table in self.tables if table.members is None)
+        return TableSet(self.members.record, tables)
+
+    @cached_property
+    def of_members(self) -> TableSet:
+        """Return all variables with the tables that count members, each member a row of its own."""
+        tables = [table for table in self.tables if table.members is not None]
+        return TableSet(
+            self.domain, tuple(replace(t, members=None, per_record=1.0) for t in tables)
+        )
 
     @cached_property
     def control(self) -> tuple[Table, ...]:
@@ -166,8 +227,12 @@ class TableSet:
 
         It comes from the control table that cuts the variable finest; what no table splits is
         split evenly over a bin's width (or over the categories). A released table stands in where
-        no control table has the variable: without it a scenario would begin from nothing.
+        no control table has the variable: without it a scenario would begin from nothing. Shares
+        of a record's variable are of records, those of a member's of members.
         """
+        if self.members is not None:
+            own = self.of_members if name in self.members.own.positions else self.of_records
+            return own.marginal(name)
         variable = self.domain[name]
         tables = [table for table in self.control if name in table.scope] or [
             table for table in self.released if name in table.scope
@@ -216,9 +281,9 @@ def gather_tables(loaded: LoadedJob, unsure: Container[str] = ()) -> tuple[Table
     Returns:
         The tables without those that have problems, over their domain; and every problem.
     """
-    variables = loaded.job.variables
+    variables = loaded.job.all_variables
     problems: list[Problem] = []
-    kept: list[RawTable] = []
+    kept: list[tuple[RawTable, str | None]] = []
     bins: dict[str, dict[str, Interval]] = {}
     for spec in loaded.job.tables:
         try:
@@ -228,16 +293,71 @@ def gather_tables(loaded: LoadedJob, unsure: Container[str] = ()) -> tuple[Table
             problems += error.problems
             continue
         if set(raw.scope) <= set(variables):
-            kept.append(raw)
+            kept.append((raw, spec.counts))
             for name, intervals in own.items():
                 bins.setdefault(name, {}).update(intervals)
+    _cut_sizes(loaded.job, bins)
     domain = Domain(
         tuple(_variable(name, spec, bins.get(name, {})) for name, spec in variables.items())
     )
+    members = _members(loaded.job, domain)
     built, unfilled = fill_unknown(
-        kept, [_build(raw, domain, loaded.job.released) for raw in kept], domain
+        [raw for raw, _ in kept],
+        [
+            _build(raw, domain, loaded.job.released, _counted(raw, counts, members))
+            for raw, counts in kept
+        ],
+        domain,
     )
-    return TableSet(domain, tuple(built)), problems + unfilled + _same_names(loaded)
+    tables = TableSet(domain, tuple(built), members)
+    return _with_sizes(tables), problems + unfilled + _same_names(loaded)
+
+
+def _cut_sizes(job: Job, bins: dict[str, dict[str, Interval]]) -> None:
+    """Cut the bins of an integer number of members to single numbers."""
+    spec = job.variables.get(job.members.size) if job.members else None
+    if job.members is None or spec is None or spec.type != "integer":
+        return
+    own = bins.setdefault(job.members.size, {})
+    own |= {str(n): Interval(n, n + 1.0) for n in range(spec.min, spec.max + 1)}
+
+
+def _members(job: Job, domain: Domain) -> Members | None:
+    spec = job.members
+    if spec is None or spec.size not in job.variables:
+        return None
+    record = Domain(domain.variables[: len(job.variables)])
+    size = record[spec.size]
+    numbers = [int(edge) for edge in size.edges[:-1]] or [
+        int(label) for label in size.labels if label.isascii() and label.isdigit()
+    ]
+    if len(numbers) < size.size:  # the job is refused for it
+        return None
+    own = Domain(domain.variables[len(job.variables) :])
+    return Members(spec.name, spec.of, spec.size, np.array(numbers), record, own)
+
+
+def _with_sizes(tables: TableSet) -> TableSet:
+    """Tell the tables that count members how many of them there are for each record.
+
+    The counts of two tables say it, or else the sizes of the records.
+    """
+    members = tables.members
+    if members is None:
+        return tables
+    counted = [table for table in tables.tables if table.measure == "count"]
+    records = next((table.total for table in counted if table.members is None), None)
+    own = next((table.total for table in counted if table.members is not None), None)
+    each = float(tables.marginal(members.size) @ members.number)
+    if records and own:
+        each = own / records
+    return replace(
+        tables,
+        tables=tuple(
+            table if table.members is None else replace(table, per_record=each)
+            for table in tables.tables
+        ),
+    )
 
 
 def _same_names(loaded: LoadedJob) -> list[Problem]:
@@ -302,7 +422,9 @@ def _variable(name: str, spec: VariableSpec, bins: Mapping[str, Interval]) -> Va
     return Variable(name, spec.type, labels, edges, True, spec.description, spec.unit, decimals)
 
 
-def _build(raw: RawTable, domain: Domain, released: Sequence[str]) -> Table:
+def _build(
+    raw: RawTable, domain: Domain, released: Sequence[str], members: Members | None
+) -> Table:
     axes = [
         _axis(domain[name], [key[i] for key in raw.keys], raw.groups.get(name))
         for i, name in enumerate(raw.scope)
@@ -325,7 +447,16 @@ def _build(raw: RawTable, domain: Domain, released: Sequence[str]) -> Table:
         moe=None if raw.moes is None else _spread(shape, cells, raw.moes),
         tolerance=raw.tolerance,
         weight=raw.weight,
+        members=members,
     )
+
+
+def _counted(raw: RawTable, counts: str | None, members: Members | None) -> Members | None:
+    """Return the members that a table counts, or None where it counts records."""
+    if members is None or counts == "records":
+        return None
+    own = any(name in members.own.positions for name in raw.scope)
+    return members if own or counts == "members" else None
 
 
 def _spread(

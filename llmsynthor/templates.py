@@ -17,37 +17,44 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+_PLAN = frozenset(
+    {
+        "description",
+        "scenario",
+        "released",
+        "variables",
+        "rules",
+        "rules_more",
+        "groups",
+        "no_table",
+        "uncovered",
+        "uncovered_more",
+        "library_size",
+        "kinds",
+        "gaps",
+        "too_many",
+        "rejected",
+        "proposals",
+        "call",
+        "calls",
+        "focus",
+        "taken",
+        "taken_more",
+        "names",
+        "examples",
+        "records",
+        "numeric",
+    }
+)
+LEVELS = frozenset({"of", "of_many", "member", "member_many", "member_variables"})
+"""What templates are given of the members of records."""
 CONTEXT: dict[str, frozenset[str]] = {
     "system.md.j2": frozenset(),
-    "propose_plan.md.j2": frozenset(
-        [
-            "description",
-            "scenario",
-            "released",
-            "variables",
-            "rules",
-            "rules_more",
-            "groups",
-            "no_table",
-            "uncovered",
-            "uncovered_more",
-            "library_size",
-            "kinds",
-            "gaps",
-            "too_many",
-            "rejected",
-            "proposals",
-            "call",
-            "calls",
-            "focus",
-            "taken",
-            "taken_more",
-            "names",
-            "examples",
-            "records",
-            "numeric",
-        ]
-    ),
+    "propose_plan.md.j2": _PLAN,
+    "propose_members.md.j2": _PLAN
+    | LEVELS
+    | {"size", "most", "mean", "own_names", "given", "given_more", "member_examples", "example"}
+    | {"uncovered_across", "uncovered_members"},
     "propose_focus.md.j2": frozenset(
         {
             "description",
@@ -61,10 +68,11 @@ CONTEXT: dict[str, frozenset[str]] = {
             "look",
         }
     ),
-    "repair_plan.md.j2": frozenset({"problems", "answer", "cut", "prompt"}),
+    "repair_plan.md.j2": frozenset({"problems", "answer", "cut", "prompt", "member"}),
     "dependencies.md.j2": frozenset(
         {"description", "scenario", "released", "variables", "scopes", "scopes_more", "most"}
-    ),
+    )
+    | LEVELS,
 }
 """What each template may use."""
 

@@ -15,7 +15,9 @@ from llmsynthor.labels import clean
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from llmsynthor.boxes import Box
     from llmsynthor.domain import Domain, Variable
+    from llmsynthor.members import Members
     from llmsynthor.plan import Proposal
 
 _Item = TypeVar("_Item")
@@ -26,6 +28,7 @@ _MOST_KINDS = 12
 _READ_FOR_KINDS = 60
 """Proposals looked at: those of one kind share a line."""
 _LONGEST_KIND = 160
+_LONGEST_WITH_MEMBERS = 360
 _MOST_TELLING = 3
 _LEAST_TELLING = 0.05
 """TVD from the table below which a variable says nothing about a proposal."""
@@ -154,38 +157,64 @@ def _shares(variable: Variable, marginal: np.ndarray, texts: Sequence[str], room
 
 
 def library_view(
-    library: Sequence[Proposal], domain: Domain, marginals: Mapping[str, np.ndarray]
+    library: Sequence[Proposal],
+    domain: Domain,
+    marginals: Mapping[str, np.ndarray],
+    members: Members | None = None,
 ) -> list[str]:
-    """Return the largest kinds of record in the library, by count, as short lines."""
+    """Return the largest kinds of record in the library, by count, as short lines.
+
+    Args:
+        library: The proposals.
+        domain: The variables of a record.
+        marginals: Target share of each code, by variable.
+        members: What the members of a record are.
+    """
     largest = sorted(library, key=lambda p: (-p.count, p.id))[:_READ_FOR_KINDS]
     counts: dict[str, int] = {}
     for proposal in largest:
-        kind = clean(_telling(proposal, domain, marginals), _LONGEST_KIND)
-        counts[kind] = counts.get(kind, 0) + proposal.count
+        if members is None:
+            kind = clean(_telling(proposal.boxes, domain, marginals, _MOST_TELLING), _LONGEST_KIND)
+        else:
+            kind = clean(_telling_members(proposal, members, marginals), _LONGEST_WITH_MEMBERS)
+        counts[kind] = counts.get(kind, 0) + round(proposal.count)
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return [f"{count} x {kind}" for kind, count in ranked[:_MOST_KINDS]]
 
 
-def _telling(proposal: Proposal, domain: Domain, marginals: Mapping[str, np.ndarray]) -> str:
+def _telling_members(
+    proposal: Proposal, members: Members, marginals: Mapping[str, np.ndarray]
+) -> str:
+    """Return what tells most of a record, and of each of its members."""
+    own = []
+    for block in proposal.members:
+        number = f"{block.low}" if block.low == block.high else f"{block.low} to {block.high}"
+        told = _telling(block.boxes, members.own, marginals, _MOST_TELLING)
+        own.append(told if number == "1" else f"{number} times {told}")
+    record = _telling(proposal.boxes, members.record, marginals, _MOST_TELLING)
+    return f"{record}: {' + '.join(own)}" if own else record
+
+
+def _telling(
+    boxes: Sequence[Box], domain: Domain, marginals: Mapping[str, np.ndarray], most: int
+) -> str:
     """Return the values of a proposal that differ most from the tables' shares."""
     apart = [
         round(tvd(marginals[v.name], box.share), 9)
-        for v, box in zip(domain.variables, proposal.boxes, strict=True)
+        for v, box in zip(domain.variables, boxes, strict=True)
     ]
-    order = sorted(range(len(apart)), key=lambda i: (-apart[i], i))[:_MOST_TELLING]
+    order = sorted(range(len(apart)), key=lambda i: (-apart[i], i))[:most]
     told = [i for i in order if apart[i] > _LEAST_TELLING]
     words = [
-        f"{clean(domain.variables[i].name, 24)}={_main_values(proposal, domain, i, marginals)}"
+        f"{clean(domain.variables[i].name, 24)}="
+        + _main_values(boxes[i], domain.variables[i], marginals)
         for i in told
     ]
     return ", ".join(words) or "much like the tables"
 
 
-def _main_values(
-    proposal: Proposal, domain: Domain, position: int, marginals: Mapping[str, np.ndarray]
-) -> str:
+def _main_values(box: Box, variable: Variable, marginals: Mapping[str, np.ndarray]) -> str:
     """Return a range, or the one or two values that are most above the tables' shares."""
-    variable, box = domain.variables[position], proposal.boxes[position]
     if box.limits is not None:
         high = box.limits.high - (1 if variable.kind == "integer" else 0)
         return f"{format_number(box.limits.low)} to {format_number(high)}"

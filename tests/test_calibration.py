@@ -185,7 +185,7 @@ def test_the_same_seed_makes_the_same_counts():
 def test_shares_that_are_whole_but_for_noise_are_rounded_at_once():
     share = np.array([8.5e6 + 2e-9, 1.5e6])
     cell = np.zeros((1, 2), dtype=np.int32)
-    counts = round_pivotal(share, cell, 1, np.random.default_rng(0))
+    counts = round_pivotal(share, cell, np.ones(1, bool), np.random.default_rng(0))
     assert counts.tolist() == [8_500_000, 1_500_000]
 
 
@@ -195,7 +195,10 @@ def test_a_crowd_of_small_fractions_is_rounded_without_bias():
     share = random.dirichlet(np.ones(400)) * 40
     cell = (np.arange(400) // 100)[None, :].astype(np.int32)
     rounds = np.array(
-        [round_pivotal(share, cell, 4, np.random.default_rng(seed)) for seed in range(600)]
+        [
+            round_pivotal(share, cell, np.ones(4, bool), np.random.default_rng(seed))
+            for seed in range(600)
+        ]
     )
     assert (rounds.sum(axis=1) == 40).all()
     assert (np.abs(rounds - share) < 1).all()

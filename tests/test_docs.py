@@ -24,6 +24,8 @@ NOT_RUN = {
     "llmsynthor run job.yaml --set provider.model=local:models/SmolLM2-135M-Instruct.Q4_1.gguf": (
         "needs a model file and the extra `local`"
     ),
+    "llmsynthor import populationsim example_survey --out survey": "needs PopulationSim's example",
+    "llmsynthor run survey/job.yaml": "needs PopulationSim's example",
     "llmsynthor run job.yaml --out runs/job --resume": "a line of a Slurm script, for your own job",
 }
 """Commands that need a key, a model or a job of one's own, each with the reason."""

@@ -9,6 +9,7 @@ import json
 import os
 from pathlib import Path
 
+import household_job
 import yaml
 from odd_jobs import hostile_job, many, wide_job
 from scripted_server import reply
@@ -145,3 +146,16 @@ def test_a_group_inside_a_larger_table_is_read_from_it(tmp_path):
     assert found["dependencies"][0]["table"] == "whole"
     page = (tmp_path / "out" / "report.html").read_text()
     assert "inside the larger table whole" in page
+
+
+def test_prompts_of_households_are_as_reviewed(tmp_path):
+    groups = reply('{"groups": [["tenure", "age"], ["age", "role"]]}')
+    every = [household_job.proposal(size) for size in (1, 2, 3, 4)]
+    wrong = household_job.proposal(3, members=every[1]["members"])
+    job = household_job.write_job(
+        tmp_path, provider=provider("http://localhost", concurrency=1), dependencies="infer"
+    )
+    steps = [groups, reply(household_job.plan(*every, wrong)), reply(household_job.plan(wrong))]
+    prompts = prompts_of(job, steps, lambda _: reply(household_job.plan(*every)))
+    names = {"dependencies": 0, "first_plan": 1, "later_plan": 4, "repair": 3}
+    compare({f"households_{name}": prompts[number] for name, number in names.items()})

@@ -95,7 +95,12 @@ def test_a_rule_may_be_written_in_many_ways(text):
         ("age = 'car'", "cannot be evaluated: cannot compare string with numeric type (i64)"),
         (
             "SUM(age) > 3",
-            "speaks of all records together; a rule must hold for each by itself",
+            "`SUM` is over the members of a record, and the job has no members; a rule must hold for "
+            "each record by itself",
+        ),
+        (
+            "age > MEDIAN(age)",
+            "`MEDIAN` speaks of all records together; a rule must hold for each by itself",
         ),
     ],
 )

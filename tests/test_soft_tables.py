@@ -57,7 +57,8 @@ def test_pivotal_rounding_is_unbiased_and_keeps_the_sum():
     balance = Balance(codes, (3, 3, 3), choose_scopes((3, 3, 3), random))
     cell = codes[:, :1].T.astype(np.int32)
     rounds = [
-        round_pivotal(share, cell, 3, np.random.default_rng(s), balance=balance) for s in range(600)
+        round_pivotal(share, cell, np.ones(3, bool), np.random.default_rng(s), balance=balance)
+        for s in range(600)
     ]
     assert {int(counts.sum()) for counts in rounds} == {30}
     assert all(((c >= np.floor(share)) & (c <= np.ceil(share))).all() for c in rounds)

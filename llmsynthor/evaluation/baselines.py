@@ -7,6 +7,8 @@ no table is soft and the tables are not too entangled, else a large sample calib
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import combinations
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from llmsynthor.domain import Domain
+    from llmsynthor.members import Members
     from llmsynthor.sampling import Sampler
 
 Scope = tuple[str, ...]
@@ -33,14 +36,18 @@ _AT_ONCE = 100_000
 """Records drawn at once, each with a row of chances."""
 
 
-class Baseline(Protocol):
-    """A distribution over the domain."""
-
-    method: Literal["exact", "sample"]
+class Shares(Protocol):
+    """What gives the share of each cell of a table."""
 
     def share(self, table: Table) -> np.ndarray:
         """Return the share of each cell of a table, in its shape; may raise `TooLargeError`."""
         ...
+
+
+class Baseline(Shares, Protocol):
+    """A distribution over the domain."""
+
+    method: Literal["exact", "sample"]
 
     def draw(self, records: int, random: np.random.Generator) -> np.ndarray:
         """Return codes, int32, shape `(records, variables)`; may raise `TooLargeError`."""
@@ -103,18 +110,23 @@ class SampledMaximumEntropy:
 
     def __init__(self, sampler: Sampler, records: int) -> None:
         self._domain = sampler.domain
+        self._members = sampler.members
         candidates, _ = sampler.candidates([], 1.0, SAMPLE, 0)
+        tables = sampler.tables.control
+        controls = controls_of_all(tables, records, candidates.codes, sampler.domain)
+        self._weights = calibrate(controls, candidates.prior).weights
+        self._all = candidates.codes
         # column by column: thousands of scopes read two or three columns each
         self._codes = {
             variable.name: candidates.codes[:, position].astype(code_type(variable))
             for position, variable in enumerate(sampler.domain.variables)
         }
-        tables = sampler.tables.control
-        controls = controls_of_all(tables, records, candidates.codes, sampler.domain)
-        self._weights = calibrate(controls, candidates.prior).weights
 
     def share(self, table: Table) -> np.ndarray:
         """Return the share of the candidates' weight in each cell."""
+        if table.members is not None:
+            held = table.tally(self._all, self._domain, self._weights)
+            return np.asarray(held / held.sum()).reshape(table.share.shape)
         columns = [
             self._codes[name] if len(group) == size else group[self._codes[name]]
             for name, group, size in zip(table.scope, table.groups, table.share.shape, strict=True)
@@ -128,10 +140,54 @@ class SampledMaximumEntropy:
         rows = random.choice(len(chance), records, p=chance)
         return np.column_stack([self._codes[n][rows] for n in self._domain.names]).astype(np.int32)
 
+    def between(self, name: str) -> np.ndarray:
+        """Return the joint share of a member's variable and another member's of the same record.
+
+        Over all ordered pairs of different members, shape `(size, size)`.
+
+        Raises:
+            ValueError: The records have no members.
+        """
+        members = self._members
+        if members is None:
+            raise ValueError("the records have no members")
+        size = members.own[name].size
+        present = members.present(self._all)
+        held = np.zeros((size, size))
+        for one, two in combinations(range(members.most), 2):
+            rows = np.flatnonzero(present[two])  # slots fill from the first
+            columns = [self._codes[members.column(name, slot)][rows] for slot in (one, two)]
+            cells = cell_counts(columns, (size, size), self._weights[rows])
+            held += cells + cells.T
+        return held / max(held.sum(), 1e-300)
+
+
+class OfMembers:
+    """A baseline's members, as if each were a record."""
+
+    def __init__(self, baseline: Baseline, members: Members) -> None:
+        self._baseline = baseline
+        self._members = members
+
+    def share(self, table: Table) -> np.ndarray:
+        """Return the share of each cell of a table, of members."""
+        return self._baseline.share(replace(table, members=self._members))
+
+
+class BetweenMembers:
+    """Pairs of a baseline's members of one record; a table's first variable is meant, twice."""
+
+    def __init__(self, baseline: SampledMaximumEntropy) -> None:
+        self._baseline = baseline
+
+    def share(self, table: Table) -> np.ndarray:
+        """Return the share of each cell of a table."""
+        return self._baseline.between(table.scope[0])
+
 
 def maximum_entropy(sampler: Sampler, records: int) -> Baseline:
     """Return maximum entropy given the control tables and rules, for a job of `records` records."""
-    if any(table.is_soft for table in sampler.tables.control):
+    if sampler.members is not None or any(table.is_soft for table in sampler.tables.control):
         return SampledMaximumEntropy(sampler, records)
     factors: list[Factor] = []
     for rule in sampler.rules:

@@ -16,7 +16,7 @@ from llmsynthor.seeds import generator
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from llmsynthor.evaluation.baselines import Baseline
+    from llmsynthor.evaluation.baselines import Shares
     from llmsynthor.evaluation.records import Records
     from llmsynthor.tables import TableSet
 
@@ -62,7 +62,7 @@ def compare_scopes(
     real: Records,
     synthetic: Records,
     tables: TableSet,
-    baseline: Baseline,
+    baseline: Shares,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return the measures of each scope, and the scopes that could not be compared, with the reason."""
     compared, left_out = [], []
@@ -82,7 +82,7 @@ def compare_scopes(
 
 
 def _compare(
-    scope: tuple[str, ...], real: Records, synthetic: Records, baseline: Baseline
+    scope: tuple[str, ...], real: Records, synthetic: Records, baseline: Shares
 ) -> dict[str, Any] | None:
     truth = real.counts(scope)
     total = float(truth.cells.sum())
@@ -110,6 +110,26 @@ def _compare(
 def ratio(value: float | None, base: float | None) -> float | None:
     """Return `value / base`, or None where one is not known or the base is as good as nothing."""
     return None if value is None or base is None or base <= _NO_ERROR else value / base
+
+
+def part_of(
+    found: Sequence[dict[str, Any]], left_out: Sequence[dict[str, Any]], whole: int
+) -> dict[str, Any]:
+    """Return the part of `evaluation.json` on scopes of one kind, the farthest first.
+
+    Args:
+        found: Measures of those compared.
+        left_out: Those that could not be.
+        whole: How many there are in all.
+    """
+    return {
+        "whole": whole,
+        "compared": len(found),
+        "left_out": list(left_out),
+        "without_maxent": sum(entry["maxent_tvd"] is None for entry in found),
+        "summary": summarize(found),
+        "scopes": sorted(found, key=lambda e: (-e["tvd"], e["scope"])),
+    }
 
 
 def summarize(entries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

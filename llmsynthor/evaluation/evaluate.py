@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 from llmsynthor import __version__
 from llmsynthor.errors import JobError, RunDirectoryError
 from llmsynthor.evaluation.baselines import Independent, maximum_entropy
-from llmsynthor.evaluation.combinations import KINDS, choose_scopes, compare_scopes, summarize
+from llmsynthor.evaluation.combinations import KINDS, choose_scopes, compare_scopes, part_of
 from llmsynthor.evaluation.distances import compare_numbers
 from llmsynthor.evaluation.downstream import check_target, train_and_test
+from llmsynthor.evaluation.linked import read_linked
+from llmsynthor.evaluation.linkedfiles import check_files, read_linked_files
+from llmsynthor.evaluation.memberpairs import compare_members
 from llmsynthor.evaluation.microdata import Microdata, read_microdata
 from llmsynthor.evaluation.quality import check_sdmetrics, quality_score
 from llmsynthor.evaluation.records import effective_rows, read_synthetic
@@ -24,7 +27,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmsynthor.evaluation.baselines import Baseline
+    from llmsynthor.evaluation.linkedfiles import LinkedFiles
     from llmsynthor.evaluation.records import Records
+    from llmsynthor.members import Members
     from llmsynthor.rundir import RunDirectory
     from llmsynthor.sampling import Sampler
 
@@ -41,6 +46,8 @@ class Options:
         target: Variable to train on synthetic and test on real for.
         sdmetrics: Whether SDMetrics' quality score is wanted.
         most_triples: If there are more triples of variables, this many are drawn.
+        members: File of the real records' members, where the run's records have members.
+        key: Column of both files that links them; None is the one that the run's data have.
     """
 
     columns: tuple[str, ...] = ()
@@ -48,6 +55,8 @@ class Options:
     target: str | None = None
     sdmetrics: bool = False
     most_triples: int = MOST_TRIPLES
+    members: Path | None = None
+    key: str | None = None
 
 
 def evaluate(
@@ -57,7 +66,7 @@ def evaluate(
 
     Args:
         run: The run.
-        path: The real records.
+        path: The real records; where they have members, the options name the file of these.
         options: How to read them and what else to compute.
         tell: Is told what is being done, one line at a time.
 
@@ -68,15 +77,21 @@ def evaluate(
     """
     manifest = _finished(run)
     job, sampler = load_used(run)
-    if options.target is not None and options.target not in sampler.domain.names:
-        check_target(options.target, sampler.domain.names, sampler.domain.names)
-    microdata = read_microdata(path, sampler.domain, options.columns, options.weight)
+    if options.most_triples < 0:
+        raise JobError(f"--most-triples must be 0 or more, got {options.most_triples}")
+    check_files(run, sampler.members, path, options.members, options.key)
+    records = sampler.domain if sampler.members is None else sampler.members.record
+    if options.target is not None and options.target not in records.names:
+        _check_level(options.target, sampler.members)
+        check_target(options.target, records.names, records.names)
+    microdata, files = _read(path, sampler, options)
     real = microdata.records
     if options.target is not None:
-        check_target(options.target, sampler.domain.names, real.names)
+        check_target(options.target, records.names, real.names)
     if options.sdmetrics:
         check_sdmetrics()
-    synthetic = read_synthetic(run, sampler)
+    made = None if sampler.members is None else read_linked(run, sampler, sampler.members)
+    synthetic = read_synthetic(run, sampler) if made is None else made.records
     tell(f"{real.rows:,} real records, {synthetic.rows:,} synthetic, {len(real.names)} variables")
     baseline = maximum_entropy(sampler, job.records)
     content: dict[str, Any] = {
@@ -92,8 +107,17 @@ def evaluate(
         "downstream": None,
         "sdmetrics": None,
     }
+    if files is not None and made is not None:
+        content["members"] = {
+            "microdata": describe(files.members),
+            **compare_members(files, made, sampler, baseline, tell),
+        }
+        own = files.members.records.names
+        content["numbers"] += compare_numbers(
+            files.linked.members.only(own), made.members.only(own), job.seed
+        )
     tell("comparing whole combinations")
-    independent = Independent(sampler.domain, sampler.marginals)
+    independent = Independent(records, sampler.marginals)
     baselines: dict[str, Baseline] = {"maximum_entropy": baseline, "independent": independent}
     content["support"] = compare_support(real, synthetic, baselines, job.seed)
     if options.target is not None:
@@ -105,6 +129,29 @@ def evaluate(
     run.write_json(EVALUATION, content)
     write_report(run)
     return content
+
+
+def _read(path: Path, sampler: Sampler, options: Options) -> tuple[Microdata, LinkedFiles | None]:
+    """Return the real records, and where they have members both files."""
+    if sampler.members is None or options.members is None:
+        return read_microdata(path, sampler.domain, options.columns, options.weight), None
+    files = read_linked_files(
+        (path, options.members),
+        sampler.members,
+        sampler.tables.domain,
+        options.columns,
+        options.weight,
+        options.key,
+    )
+    return files.records, files
+
+
+def _check_level(target: str, members: Members | None) -> None:
+    if members is not None and target in members.own.positions:
+        raise JobError(
+            f"--target `{target}`: is a variable of {members.name}s; a variable of {members.of}s can "
+            "be predicted"
+        )
 
 
 def _finished(run: RunDirectory) -> dict[str, Any]:
@@ -144,8 +191,6 @@ def _combinations(
     tell: Callable[[str], None],
 ) -> dict[str, Any]:
     """Return the comparison of all pairs and of all, or enough, triples."""
-    if options.most_triples < 0:
-        raise JobError(f"--most-triples must be 0 or more, got {options.most_triples}")
     result: dict[str, Any] = {"maxent_method": baseline.method}
     for size, kind in KINDS.items():
         whole_of_pairs = len(real.names) ** 2
@@ -153,12 +198,5 @@ def _combinations(
         scopes, whole = choose_scopes(real.names, size, most, sampler.seed)
         tell(f"comparing {len(scopes):,} of {whole:,} {kind} of variables")
         found, left_out = compare_scopes(scopes, real, synthetic, sampler.tables, baseline)
-        result[kind] = {
-            "whole": whole,
-            "compared": len(found),
-            "left_out": left_out,
-            "without_maxent": sum(entry["maxent_tvd"] is None for entry in found),
-            "summary": summarize(found),
-            "scopes": sorted(found, key=lambda e: (-e["tvd"], e["scope"])),
-        }
+        result[kind] = part_of(found, left_out, whole)
     return result

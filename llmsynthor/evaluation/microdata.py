@@ -42,6 +42,7 @@ class Microdata:
         columns: Variable -> column of the file.
         absent: Variable that the file does not have -> the column most like it, or None.
         weight: Column of the weights, or None.
+        keys: Key of each record, as text, where the file has one that links it to another.
     """
 
     file: str
@@ -50,6 +51,7 @@ class Microdata:
     columns: Mapping[str, str]
     absent: Mapping[str, str | None]
     weight: str | None
+    keys: pl.Series | None = None
 
     @property
     def in_bins(self) -> list[str]:
@@ -61,7 +63,11 @@ class Microdata:
 
 
 def read_microdata(
-    path: Path, domain: Domain, mapped: Sequence[str] = (), weight: str | None = None
+    path: Path,
+    domain: Domain,
+    mapped: Sequence[str] = (),
+    weight: str | None = None,
+    key: str | None = None,
 ) -> Microdata:
     """Read real records.
 
@@ -70,6 +76,7 @@ def read_microdata(
         domain: The job's variables with their categories and bins.
         mapped: `COLUMN=variable` for each column that is not named as its variable.
         weight: Column with what each record counts.
+        key: Column that links the records to those of another file.
 
     Raises:
         MicrodataError: With every problem of the file.
@@ -78,7 +85,9 @@ def read_microdata(
     columns = _columns(path, header, domain, mapped)
     if weight is not None:
         _check_weight_column(path, header, columns, weight)
-    wanted = sorted({*columns.values(), *([weight] if weight else [])})
+    if key is not None:
+        _check_key_column(path, header, columns, key)
+    wanted = sorted({*columns.values(), *(name for name in (weight, key) if name is not None)})
     frame = _read(path, [header[name] for name in wanted]).rename(
         {header[name]: name for name in wanted}
     )
@@ -97,6 +106,7 @@ def read_microdata(
         if found.values is not None:
             values[name] = found.values
     weights = None if weight is None else read_weights(path, weight, frame[weight], problems)
+    keys = None if key is None else _keys(path, key, frame[key], problems)
     if problems:
         raise MicrodataError(
             "\n".join(problems),
@@ -109,7 +119,7 @@ def read_microdata(
         for name in domain.names
         if name not in columns
     }
-    return Microdata(path.name, _sha256(path), records, columns, absent, weight)
+    return Microdata(path.name, _sha256(path), records, columns, absent, weight, keys)
 
 
 def _sha256(path: Path) -> str:
@@ -196,3 +206,28 @@ def _check_weight_column(
         )
     if weight in columns.values():
         raise MicrodataError(f"--weight `{weight}`: the column is a variable of the job already")
+
+
+def _check_key_column(
+    path: Path, header: Mapping[str, str], columns: Mapping[str, str], key: str
+) -> None:
+    if key not in header:
+        raise MicrodataError(
+            f"{path}: has no column `{clean(key)}`, which links records and members"
+            f"{suggest(key, header)}",
+            hint="`--key COLUMN` names the column that both files have",
+        )
+    if key in columns.values():
+        raise MicrodataError(f"--key `{clean(key)}`: the column is a variable of the job already")
+
+
+def _keys(path: Path, column: str, text: pl.Series, problems: list[str]) -> pl.Series:
+    """Return the keys, whole numbers alike however they are written; a missing one is a problem."""
+    keys = text.str.strip_chars().str.replace(r"^(-?\d+)\.0+$", "$1")
+    missing = (keys.is_null() | (keys == "")).to_numpy()
+    if missing.any():
+        problems.append(
+            f"{path}: column `{clean(column)}`: {int(missing.sum()):,} of {len(missing):,} rows have "
+            f"no key (first in row {int(missing.argmax()) + 1})"
+        )
+    return keys

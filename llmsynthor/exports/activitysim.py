@@ -14,7 +14,7 @@ _HOUSEHOLDS = (
     Fixed("household_id", "number of the household, from 1", made="number"),
     Fixed("TAZ", "zone where the household lives"),
     Fixed("income", "of the household in a year, US dollars of 2000", holds="numbers"),
-    Fixed("hhsize", "persons in the household", least=1, alone="one"),
+    Fixed("hhsize", "persons in the household", least=1, alone="one", linked="size"),
     Fixed(
         "HHT",
         "as the codes say",
@@ -35,9 +35,16 @@ _HOUSEHOLDS = (
 )
 _PERSONS = (
     Fixed("person_id", "number of the person, from 1", made="number"),
-    Fixed("household_id", "the person's household", required=False, alone="number"),
+    Fixed("household_id", "the person's household", required=False, alone="number", linked="key"),
     Fixed("age", "in years", least=0),
-    Fixed("PNUM", "number of the person in the household", least=1, required=False, alone="one"),
+    Fixed(
+        "PNUM",
+        "number of the person in the household",
+        least=1,
+        required=False,
+        alone="one",
+        linked="ordinal",
+    ),
     Fixed("sex", "as the codes say", codes={1: "male", 2: "female"}),
     Fixed(
         "pemploy",

@@ -9,6 +9,7 @@ import polars as pl
 
 from llmsynthor import __version__
 from llmsynthor.rundir import DamagedBatchError
+from llmsynthor.seedsample import SEED_RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from llmsynthor.domain import Variable
     from llmsynthor.job import Job
+    from llmsynthor.members import Members
     from llmsynthor.rundir import RunDirectory
     from llmsynthor.tables import TableSet
 
@@ -38,6 +40,12 @@ PROVENANCE = (
         "background, drawn from the tables alone.",
     },
 )
+_COPIED = {
+    "name": SEED_RECORD,
+    "type": "category",
+    "description": "Key of the real record of the seed sample that the record is a copy of; empty: "
+    "it came from a proposal or the background.",
+}
 _ORDER = {
     "calibrated": "The order of rows means nothing: the records of each file are shuffled, and each "
     "file by itself is aligned with the tables. Files of pilot batches come first.",
@@ -57,6 +65,8 @@ def write_dictionary(run: RunDirectory, job: Job, tables: TableSet) -> None:
     """
     manifest = run.read_json("manifest.json")
     paths = run.batch_files()
+    members = tables.members
+    own = [run.members_path(int(path.stem)) for path in paths]
     sizes = {f"data/{path.name}": run.batch_rows(int(path.stem)) for path in paths}
     content = {
         "version": 1,
@@ -66,17 +76,47 @@ def write_dictionary(run: RunDirectory, job: Job, tables: TableSet) -> None:
         "records": {"asked": job.records, "made": sum(sizes.values())},
         "files": [{"file": file, "records": size} for file, size in sizes.items()],
         "order": f"{_ORDER[job.engine.method]} {_NUMBERED}",
-        "provenance": {"files": "provenance/*.parquet", "columns": list(PROVENANCE)},
+        "provenance": {"files": "provenance/*.parquet", "columns": _provenance(job)},
         "variables": [
             {
                 **_meaning(variable),
-                "data": _found(variable, position, paths),
+                **({"of": _level(variable.name, members)} if members is not None else {}),
+                "data": _found(variable, *_place_of(variable.name, position, members, paths, own)),
                 "tables": _sources(variable.name, job, tables, manifest["inputs"]),
             }
             for position, variable in enumerate(tables.domain.variables)
         ],
     }
+    if members is not None:
+        content["members"] = {
+            "of": members.of,
+            "name": members.name,
+            "files": "members/*.parquet",
+            "key": members.key,
+            "number": members.ordinal,
+            "size": members.size,
+        }
     run.write_json(DICTIONARY, content)
+
+
+def _provenance(job: Job) -> list[dict[str, str]]:
+    return [*PROVENANCE, *([_COPIED] if job.seed_sample is not None else [])]
+
+
+def _level(name: str, members: Members) -> str:
+    """Return what a variable is of: a record or a member, as the job calls them."""
+    return members.of if name in members.record.positions else members.name
+
+
+def _place_of(
+    name: str, position: int, members: Members | None, paths: Sequence[Path], own: Sequence[Path]
+) -> tuple[int, Sequence[Path]]:
+    """Return the column of a variable in its files, and these files."""
+    if members is None:
+        return position, paths
+    if name in members.record.positions:
+        return position + 1, paths  # behind the key
+    return members.own.positions[name] + 2, own  # behind key and number
 
 
 def _meaning(variable: Variable) -> dict[str, Any]:

@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Literal
 from llmsynthor.exports.activitysim import ACTIVITYSIM
 from llmsynthor.exports.mapping import read_map
 from llmsynthor.exports.matsim import matsim_columns, write_matsim
-from llmsynthor.exports.plain import plain_columns, write_csv, write_parquet
-from llmsynthor.exports.population import population_notes, population_tables
+from llmsynthor.exports.plain import linked_columns, plain_columns, write_csv, write_parquet
+from llmsynthor.exports.population import (
+    FILES,
+    linked_tables,
+    population_notes,
+    population_tables,
+)
 from llmsynthor.exports.populationsim import POPULATIONSIM
 from llmsynthor.exports.printed import write_printed
 from llmsynthor.exports.records import open_records
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
     from llmsynthor.exports.mapping import Mapped
     from llmsynthor.exports.population import PopulationLayout, RecordKind
     from llmsynthor.exports.records import Records
+    from llmsynthor.members import Members
     from llmsynthor.rundir import RunDirectory
 
 Format = Literal["csv", "parquet", "activitysim", "populationsim", "matsim", "dictionary"]
@@ -77,11 +83,13 @@ class Exported:
         files: What was written.
         records: How many records it holds.
         notes: What the user should know.
+        members: How many members the records have, where they have any.
     """
 
     files: list[Path]
     records: int
     notes: list[str]
+    members: int | None = None
 
 
 def export(run: RunDirectory, options: ExportOptions) -> Exported:
@@ -102,18 +110,71 @@ def export(run: RunDirectory, options: ExportOptions) -> Exported:
     notes = []
     if records.made < records.asked:
         notes.append(f"the run is not finished: {records.made:,} of {records.asked:,} records")
+    if records.members is not None:
+        _refuse_kinds(records.members, options)
     if options.format in _POPULATIONS:
         layout = _POPULATIONS[options.format]
         files, more = _export_population(records, layout, mapped, options)
         notes += more
+    elif records.members is not None and options.format != "matsim":
+        files = _export_linked(records, records.members, mapped, options)
     else:
         files = [_export_single(records, mapped, options)]
-    return Exported(files, records.made, notes)
+    return Exported(files, records.made, notes, records.members_made())
+
+
+def _refuse_kinds(members: Members, options: ExportOptions) -> None:
+    """Refuse options that say what a record is, where the run says so itself."""
+    for name, given in {
+        "--records": options.records is not None,
+        "--one-person-households": options.alone,
+    }.items():
+        if given:
+            raise ExportError(
+                f"`{name}` is for runs of one kind of record; this one has {members.of}s with "
+                f"{members.name}s, and both files are written",
+                hint=f"leave `{name}` out",
+            )
+
+
+def _folder(options: ExportOptions, why: str) -> Path:
+    """Return `--out` as the folder that it must be."""
+    out = options.out
+    if out.is_dir() or (not out.exists() and not out.suffix):
+        return out
+    raise ExportError(f"--out {out}: must be a folder; {why}")
+
+
+def _export_linked(
+    records: Records, members: Members, mapped: dict[str, Mapped], options: ExportOptions
+) -> list[Path]:
+    """Write a table of the records and one of their members, which a key links."""
+    names = [f"{members.of}s", f"{members.name}s"]
+    if names[0].casefold() == names[1].casefold():
+        names[1] = f"{members.of}_members"
+    ending = f".{options.format}" + (".gz" if options.zipped else "")
+    folder = _folder(
+        options, f"a run with members has two files, `{names[0]}{ending}` and `{names[1]}{ending}`"
+    )
+    paths = [folder / f"{name}{ending}" for name in names]
+    tables = linked_columns(records, members, mapped)
+    check_free(paths, records.run.path, overwrite=options.overwrite)
+    with new_files(paths) as files:
+        for level, columns, file in zip(
+            (records, records.of_members(members)), tables, files, strict=True
+        ):
+            if options.format == "csv":
+                write_csv(level, [columns], [file], zipped=options.zipped)
+            else:
+                write_parquet(level, columns, file)
+    return paths
 
 
 def _export_population(
     records: Records, layout: PopulationLayout, mapped: dict[str, Mapped], options: ExportOptions
 ) -> tuple[list[Path], list[str]]:
+    if records.members is not None:
+        return _export_both(records, records.members, layout, mapped, options)
     kind = options.records
     if kind is None:
         raise ExportError(
@@ -134,8 +195,27 @@ def _export_population(
     return paths, population_notes(layout, kind, mapped, alone=options.alone)
 
 
+def _export_both(
+    records: Records,
+    members: Members,
+    layout: PopulationLayout,
+    mapped: dict[str, Mapped],
+    options: ExportOptions,
+) -> tuple[list[Path], list[str]]:
+    folder = _folder(options, "this format has files of fixed names")
+    paths = [folder / FILES["households"], folder / FILES["persons"]]
+    tables = linked_tables(records, members, layout, mapped)
+    check_free(paths, records.run.path, overwrite=options.overwrite)
+    with new_files(paths) as files:
+        write_csv(records, [tables[0]], [files[0]])
+        write_csv(records.of_members(members), [tables[1]], [files[1]])
+    return paths, population_notes(layout, "both", mapped, alone=False)
+
+
 def _export_single(records: Records, mapped: dict[str, Mapped], options: ExportOptions) -> Path:
     path, zipped = _place(options)
+    if records.members is not None:  # MATSim's persons
+        records = records.of_members(records.members)
     columns = matsim_columns if options.format == "matsim" else plain_columns
     filled = columns(records, mapped)
     check_free([path], records.run.path, overwrite=options.overwrite)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from llmsynthor.exports.layout import ONE, Filled
-from llmsynthor.exports.records import NUMBER, column_of
+from llmsynthor.exports.layout import SOURCES, Filled
+from llmsynthor.exports.records import column_of
 from llmsynthor.exports.target import ExportError
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from llmsynthor.domain import Variable
     from llmsynthor.exports.layout import Fixed
     from llmsynthor.exports.mapping import Code, Mapped
+    from llmsynthor.members import Members
 
 _MOST_LABELS = 10_000
 """Whole numbers that a map may list; more are no codes."""
@@ -23,9 +25,20 @@ _MOST_SHOWN = 6
 class Filling:
     """Fills the columns of a layout's tables from the variables of a run, collecting what is wrong."""
 
-    def __init__(self, variables: Sequence[Variable], mapped: Mapping[str, Mapped]) -> None:
+    def __init__(
+        self, variables: Sequence[Variable], mapped: Mapping[str, Mapped], first: int = 0
+    ) -> None:
+        """Prepare to fill.
+
+        Args:
+            variables: In the order of the batches' columns.
+            mapped: Column -> what fills it.
+            first: How many of the variables fill columns that are `shared` only, since they are
+                another table's own.
+        """
         self._positions = {variable.name: i for i, variable in enumerate(variables)}
         self._variables = variables
+        self._own = variables[first:]
         self._mapped = mapped
         self._used: set[str] = set()
         self._columns_used: set[str] = set()
@@ -36,22 +49,35 @@ class Filling:
             if entry.variable not in self._positions
         ]
 
-    def fixed(self, file: str, columns: Iterable[Fixed], *, alone: bool = False) -> list[Filled]:
+    def fixed(
+        self,
+        file: str,
+        columns: Iterable[Fixed],
+        *,
+        alone: bool = False,
+        members: Members | None = None,
+    ) -> list[Filled]:
         """Return the columns that a table's layout fixes, as far as variables fill them.
 
         Args:
             file: Of the table, for messages.
             columns: Its columns in order.
             alone: Whether every person is a household of one.
+            members: What the records' members are, where the run has both.
         """
         filled = []
-        for column in columns:
-            made = column.made or (column.alone if alone else None)
+        for fixed in columns:
+            column = fixed
+            linked = None if members is None or column.linked == "size" else column.linked
+            made = column.made or (column.alone if alone else None) or linked
             if made is not None:
                 self._refuse_made(file, column)
-                filled.append(Filled(column.name, NUMBER if made == "number" else ONE, "integer"))
+                filled.append(Filled(column.name, SOURCES[made], "integer"))
                 continue
-            found = self._variable_of(column.name)
+            found = self._variable_of(column)
+            if found is None and members is not None and column.linked == "size":
+                found = self._variables[self._positions[members.size]], None
+                column = replace(column, least=0)  # a dwelling where nobody lives is one too
             if found is None:
                 if column.required and column.name not in self._mapped:
                     self.missing.append(f"  {file}: {column.words}")
@@ -79,7 +105,7 @@ class Filling:
         """
         names = set(taken)
         filled = []
-        for variable in self._variables:
+        for variable in self._own:
             entries = [
                 (column, entry.values, f"{entry.place}: ")
                 for column, entry in self._mapped.items()
@@ -97,30 +123,34 @@ class Filling:
                 filled.append(self._filled(name, variable, checked))
         return filled
 
-    def checked(self, layout: str) -> None:
-        """Refuse what cannot be exported.
+    def checked(self, layout: str, *others: Filling) -> None:
+        """Refuse what cannot be exported, in the tables that others fill too.
 
         Raises:
             ExportError: With everything that is missing or wrong.
         """
-        lines, hints = list(self.problems), []
-        if self.problems:
+        every = [self, *others]
+        lines, hints = [line for filling in every for line in filling.problems], []
+        missing = [line for filling in every for line in filling.missing]
+        if lines:
             hints.append(
                 "a map file (`--map-file`) gives categories their values: "
                 "`columns: {COLUMN: {variable: VARIABLE, values: {CATEGORY: VALUE}}}`"
             )
-        if self.missing:
-            lines += [f"{layout} needs columns that no variable fills:", *self.missing]
+        if missing:
+            names = dict.fromkeys(name for filling in every for name in filling._positions)
+            lines += [f"{layout} needs columns that no variable fills:", *missing]
             hints.append(
                 "say which variable fills a column: `--map VARIABLE=COLUMN`, or a map file where "
-                f"categories need codes (variables here: {', '.join(self._positions)}). What the run "
+                f"categories need codes (variables here: {', '.join(names)}). What the run "
                 "does not have must become a variable of the job: nothing is invented"
             )
         if lines:
             raise ExportError("\n".join(lines), hint="\n".join(hints))
 
-    def _variable_of(self, column: str) -> tuple[Variable, dict[str, Code] | None] | None:
+    def _variable_of(self, fixed: Fixed) -> tuple[Variable, dict[str, Code] | None] | None:
         """Return the variable that a map names for a column, or the one that is called like it."""
+        column = fixed.name
         entry = self._mapped.get(column)
         if entry is not None:
             position = self._positions.get(entry.variable)
@@ -128,7 +158,7 @@ class Filling:
         elsewhere = {mapped.variable for mapped in self._mapped.values()}
         alike = [
             v
-            for v in self._variables
+            for v in (self._variables if fixed.shared else self._own)
             if v.name.casefold() == column.casefold() and v.name not in elsewhere
         ]
         exact = [v for v in alike if v.name == column] or alike

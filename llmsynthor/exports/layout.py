@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
-from llmsynthor.exports.records import ITERATION, NUMBER, PROPOSAL
+from llmsynthor.exports.records import ITERATION, KEY, NUMBER, ORDINAL, PROPOSAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmsynthor.exports.mapping import Code
+    from llmsynthor.members import Members
 
 ONE = "one"
 """Stands in place of a source for a column that is 1 in every row."""
-Made = Literal["number", "one"]
+Made = Literal["number", "one", "key", "ordinal"]
+SOURCES: dict[Made, str] = {"number": NUMBER, "one": ONE, "key": KEY, "ordinal": ORDINAL}
+Linked = Literal["key", "ordinal", "size"]
 Kind = Literal["text", "integer", "number", "boolean"]
 _TYPES: dict[Kind, type[pl.DataType]] = {
     "text": pl.String,
@@ -40,6 +43,10 @@ class Fixed:
         made: What the export makes it from, in place of a variable: the record's number from 1
             (`number`), or 1 (`one`).
         alone: The same, where every person is a household of one.
+        linked: The same, where the run's records have members: the number of a person's household
+            from 1 (`key`), of the person within it (`ordinal`), or the variable that says how many
+            members there are (`size`), if a map names no other.
+        shared: Whether a person has it from the household.
     """
 
     name: str
@@ -50,6 +57,8 @@ class Fixed:
     required: bool = True
     made: Made | None = None
     alone: Made | None = None
+    linked: Linked | None = None
+    shared: bool = False
 
     @property
     def words(self) -> str:
@@ -84,6 +93,7 @@ class Filled:
         values: Label -> value, or None for the source's own values.
         labels: What the source can hold, where it is text.
         most: Largest whole number that it can hold, in size.
+        counted_from: Number of the first record, where the source is a number of records.
     """
 
     name: str
@@ -92,19 +102,31 @@ class Filled:
     values: dict[str, Code] | None = None
     labels: tuple[str, ...] = ()
     most: int = 0
+    counted_from: int = 1
 
     def expression(self) -> pl.Expr:
         """Return the column, as made from a batch of records."""
         if self.source == ONE:
             return pl.lit(1, dtype=pl.Int64).alias(self.name)
-        if self.source == NUMBER:
-            return (pl.col(NUMBER) + 1).alias(self.name)
+        if self.source in (NUMBER, KEY) and self.counted_from:
+            return (pl.col(self.source) + self.counted_from).alias(self.name)
         column = pl.col(self.source)
         if self.values is not None:
             column = column.cast(pl.String).replace_strict(
                 list(self.values), list(self.values.values()), return_dtype=_TYPES[self.kind]
             )
         return column.alias(self.name)
+
+
+def key_columns(members: Members, *, own: bool) -> list[Filled]:
+    """Return the columns that link records and members, as the run's files have them.
+
+    Args:
+        members: What the members are.
+        own: Whether the table is the members', which are numbered within their record.
+    """
+    key = Filled(members.key, KEY, "integer", counted_from=0)
+    return [key, Filled(members.ordinal, ORDINAL, "integer")] if own else [key]
 
 
 def provenance_columns() -> list[Filled]:

@@ -12,8 +12,10 @@ from llmsynthor.jobfile import load_yaml
 from llmsynthor.jobvariables import JobModel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from llmsynthor.members import Members
 
 Code = str | int | float | bool
 
@@ -86,3 +88,11 @@ def read_map(path: Path | None, options: Sequence[str]) -> dict[str, Mapped]:
             )
         found[column] = Mapped(variable, None, f"--map {option}")
     return found
+
+
+def by_level(
+    mapped: Mapping[str, Mapped], members: Members
+) -> tuple[dict[str, Mapped], dict[str, Mapped]]:
+    """Return the entries for variables of records, and all others: those of members, or of nobody."""
+    own = {column: e for column, e in mapped.items() if e.variable in members.record.positions}
+    return own, {column: e for column, e in mapped.items() if column not in own}

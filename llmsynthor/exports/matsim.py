@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 import polars as pl
 
 from llmsynthor.exports.filling import Filling
-from llmsynthor.exports.layout import provenance_columns
+from llmsynthor.exports.layout import key_columns, provenance_columns
 from llmsynthor.exports.plain import csv_text, gzipped
 from llmsynthor.exports.records import NUMBER
 from llmsynthor.exports.steady import pieces_made_aside
@@ -45,12 +45,16 @@ _SPACES = {"\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}
 def matsim_columns(records: Records, mapped: Mapping[str, Mapped]) -> list[Filled]:
     """Return an attribute for every variable, under its own name or the one that it is mapped to.
 
+    Members have their record's key and variables too.
+
     Raises:
         ExportError: Two attributes would have one name, or a label cannot be written as XML.
     """
     filling = Filling(records.variables, mapped)
     last = provenance_columns() if records.provenance else []
-    columns = [*filling.others(column.name for column in last), *last]
+    own = records.owners is not None and records.members is not None
+    first = key_columns(records.members, own=True) if own and records.members else []
+    columns = [*first, *filling.others(column.name for column in [*first, *last]), *last]
     for column in columns:
         wrong = [label for label in (column.name, *column.labels) if _UNWRITABLE.search(label)]
         filling.problems += [

@@ -1,4 +1,4 @@
-"""One table with every variable, as CSV or parquet."""
+"""One table with every variable, or one of records and one of their members, as CSV or parquet."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from polars.io.plugins import register_io_source
 
 from llmsynthor.errors import RunDirectoryError
 from llmsynthor.exports.filling import Filling
-from llmsynthor.exports.layout import provenance_columns
+from llmsynthor.exports.layout import key_columns, provenance_columns
+from llmsynthor.exports.mapping import by_level
 from llmsynthor.exports.steady import made_aside, pieces_made_aside
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from llmsynthor.exports.layout import Filled
     from llmsynthor.exports.mapping import Mapped
     from llmsynthor.exports.records import Records
-
+    from llmsynthor.members import Members
 
 _ROWS = 50_000
 """Records that are made into text at once."""
@@ -39,6 +40,29 @@ def plain_columns(records: Records, mapped: Mapping[str, Mapped]) -> list[Filled
     columns = [*filling.others(column.name for column in last), *last]
     filling.checked("the table")
     return columns
+
+
+def linked_columns(
+    records: Records, members: Members, mapped: Mapping[str, Mapped]
+) -> tuple[list[Filled], list[Filled]]:
+    """Return the columns of two linked tables: the records' with provenance, and their members'.
+
+    Raises:
+        ExportError: Two columns of one table would have one name, or the map is wrong.
+    """
+    of_records, of_members = by_level(mapped, members)
+    first = Filling(records.variables, of_records)
+    second = Filling(
+        records.of_members(members).variables, of_members, first=len(records.variables)
+    )
+    last = provenance_columns() if records.provenance else []
+    key, own = key_columns(members, own=False), key_columns(members, own=True)
+    tables = (
+        [*key, *first.others(c.name for c in [*key, *last]), *last],
+        [*own, *second.others(c.name for c in own)],
+    )
+    first.checked("the table", second)
+    return tables
 
 
 def write_csv(

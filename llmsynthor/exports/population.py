@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from llmsynthor.exports.filling import Filling
 from llmsynthor.exports.layout import provenance_columns
+from llmsynthor.exports.mapping import by_level
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from llmsynthor.exports.layout import Filled, Fixed
     from llmsynthor.exports.mapping import Mapped
     from llmsynthor.exports.records import Records
+    from llmsynthor.members import Members
 
 RecordKind = Literal["households", "persons"]
 FILES: dict[RecordKind, str] = {
@@ -74,8 +76,44 @@ def population_tables(
     return {FILES[name]: columns for name, columns in tables.items()}
 
 
+def linked_tables(
+    records: Records, members: Members, layout: PopulationLayout, mapped: Mapping[str, Mapped]
+) -> tuple[list[Filled], list[Filled]]:
+    """Return the columns of the households' file and of the persons', of a run that has both.
+
+    A variable goes into the file of its own level, but for those that the layout wants in both.
+
+    Args:
+        records: Of the run: the households.
+        members: What the persons are.
+        layout: What is fixed.
+        mapped: Column -> what fills it.
+
+    Raises:
+        ExportError: With every column that cannot be filled.
+    """
+    of_records, of_members = by_level(mapped, members)
+    shared = {column.name for column in layout.persons if column.shared}
+    of_members |= {name: entry for name, entry in of_records.items() if name in shared}
+    first = Filling(records.variables, of_records)
+    second = Filling(
+        records.of_members(members).variables, of_members, first=len(records.variables)
+    )
+    last = provenance_columns() if records.provenance else []
+    households = first.fixed(FILES["households"], layout.households, members=members)
+    households += [*first.others(c.name for c in [*households, *last]), *last]
+    persons = second.fixed(FILES["persons"], layout.persons, members=members)
+    persons += second.others(c.name for c in persons)
+    first.checked(layout.title, second)
+    return households, persons
+
+
 def population_notes(
-    layout: PopulationLayout, kind: RecordKind, mapped: Mapping[str, Mapped], *, alone: bool
+    layout: PopulationLayout,
+    kind: RecordKind | Literal["both"],
+    mapped: Mapping[str, Mapped],
+    *,
+    alone: bool,
 ) -> list[str]:
     """Return what a user should know of the files that are written."""
     known = {column.name for column in [*layout.households, *layout.persons]}
@@ -85,7 +123,7 @@ def population_notes(
         for name, entry in mapped.items()
         if name not in known
     ]
-    if alone:
+    if alone or kind == "both":
         return notes
     if kind == "persons":
         return [

@@ -11,7 +11,7 @@ from llmsynthor.exports.layout import Fixed
 from llmsynthor.exports.population import PopulationLayout
 
 _ZONES = tuple(
-    Fixed(name, "zone", holds="anything", required=False)
+    Fixed(name, "zone", holds="anything", required=False, shared=True)
     for name in ("PUMA", "TRACT", "TAZ", "MAZ")
 )
 POPULATIONSIM = PopulationLayout(
@@ -19,13 +19,22 @@ POPULATIONSIM = PopulationLayout(
     (
         Fixed("household_id", "number of the household, from 1", made="number"),
         *_ZONES,
-        Fixed("NP", "persons in the household", least=1, required=False, alone="one"),
+        Fixed(
+            "NP", "persons in the household", least=1, required=False, alone="one", linked="size"
+        ),
     ),
     (
-        Fixed("household_id", "the person's household", required=False, alone="number"),
+        Fixed(
+            "household_id", "the person's household", required=False, alone="number", linked="key"
+        ),
         *_ZONES,
         Fixed(
-            "per_num", "number of the person in the household", least=1, required=False, alone="one"
+            "per_num",
+            "number of the person in the household",
+            least=1,
+            required=False,
+            alone="one",
+            linked="ordinal",
         ),
     ),
 )

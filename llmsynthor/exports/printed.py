@@ -12,6 +12,7 @@ from llmsynthor.exports.target import new_files
 from llmsynthor.labels import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from llmsynthor.rundir import RunDirectory
@@ -35,11 +36,34 @@ def write_printed(run: RunDirectory, path: Path) -> int:
             f"{run.path / DICTIONARY}: is missing",
             hint=f"`llmsynthor report {run.path}` writes it",
         )
-    rows = [_row(variable) for variable in content["variables"]]
-    text = _markdown(content, rows) if path.suffix == ".md" else _csv(rows)
+    members = content.get("members")
+    headings = _HEADINGS if members is None else ("of", *_HEADINGS)
+    rows = [] if members is None else _keys(members)
+    for variable in content["variables"]:
+        rows.append([*([] if members is None else [variable["of"]]), *_row(variable)])
+    markdown = path.suffix == ".md"
+    text = _markdown(content, headings, rows) if markdown else _csv(headings, rows)
     with new_files([path]) as (file,):
         file.write(text.encode("utf-8", "backslashreplace"))
     return int(content["records"]["made"])
+
+
+def _keys(members: dict[str, Any]) -> list[list[str]]:
+    """Return a row for each column that links records and members."""
+    of, name = members["of"], members["name"]
+    empty = [""] * (len(_HEADINGS) - 4)
+    return [
+        [of, members["key"], "integer", "", f"number of the {of}, from 0", *empty],
+        [name, members["key"], "integer", "", f"number of the {name}'s {of}", *empty],
+        [
+            name,
+            members["number"],
+            "integer",
+            "",
+            f"number of the {name} in the {of}, from 1",
+            *empty,
+        ],
+    ]
 
 
 def _row(variable: dict[str, Any]) -> list[str]:
@@ -55,21 +79,29 @@ def _row(variable: dict[str, Any]) -> list[str]:
     return [*first, values, distinct, *ends, tables]
 
 
-def _csv(rows: list[list[str]]) -> str:
-    return pl.DataFrame(rows, schema=dict.fromkeys(_HEADINGS, pl.String), orient="row").write_csv()
+def _csv(headings: Sequence[str], rows: list[list[str]]) -> str:
+    return pl.DataFrame(rows, schema=dict.fromkeys(headings, pl.String), orient="row").write_csv()
 
 
-def _markdown(content: dict[str, Any], rows: list[list[str]]) -> str:
-    records = content["records"]
+def _markdown(content: dict[str, Any], headings: Sequence[str], rows: list[list[str]]) -> str:
+    records, members = content["records"], content.get("members")
+    linked = ""
+    if members is not None:
+        linked = (
+            f" Each is a {members['of']}; its {members['name']}s, as many as {members['size']} says, "
+            f"are in {members['files']}, linked by {members['key']}."
+        )
     lines = [
         f"# {_cell(content['name'])}: data dictionary",
         "",
         _cell(content["description"]),
         "",
-        f"{records['made']:,} records. {content['order']}",
+        _cell(f"{records['made']:,} records.{linked} {content['order']}")
+        if linked
+        else f"{records['made']:,} records. {content['order']}",
         "",
-        *("| " + " | ".join(map(_cell, row)) + " |" for row in [list(_HEADINGS)]),
-        "|" + "---|" * len(_HEADINGS),
+        *("| " + " | ".join(map(_cell, row)) + " |" for row in [list(headings)]),
+        "|" + "---|" * len(headings),
         *("| " + " | ".join(map(_cell, row)) + " |" for row in rows),
     ]
     return "\n".join(lines) + "\n"

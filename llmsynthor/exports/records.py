@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
 from llmsynthor.errors import RunDirectoryError
+from llmsynthor.linkage import members_of
 from llmsynthor.report.used import used_tables
 from llmsynthor.rundir import DamagedBatchError
 
@@ -16,10 +18,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmsynthor.domain import Variable
+    from llmsynthor.members import Members
     from llmsynthor.rundir import RunDirectory
 
 NUMBER = "number"
-"""Column with each record's number, from 0."""
+"""Column with each record's (or member's) number, from 0."""
+KEY = "key"
+"""Column with the number of the record that a member is of, from 0; a record's own is the same."""
+ORDINAL = "ordinal"
+"""Column with a member's number within its record, from 1."""
 ITERATION = "iteration"
 PROPOSAL = "proposal"
 
@@ -31,15 +38,17 @@ def column_of(position: int) -> str:
 
 @dataclass(frozen=True)
 class Records:
-    """The records of one run.
+    """The records of one run, or their members.
 
     Attributes:
         run: Their directory.
         name: Of the job.
-        variables: In the order of the data's columns.
+        variables: In the order of the data's columns; members have those of their record first.
         sizes: Records of each batch.
         asked: How many records the run was to make.
         provenance: Whether batches have the columns `iteration` and `proposal` too.
+        members: What the records' members are, or None.
+        owners: The records whose members these are; None where these are records.
     """
 
     run: RunDirectory
@@ -48,29 +57,81 @@ class Records:
     sizes: tuple[int, ...]
     asked: int
     provenance: bool
+    members: Members | None = None
+    owners: Records | None = None
 
     @property
     def made(self) -> int:
         """Return how many records there are."""
         return sum(self.sizes)
 
+    def members_made(self) -> int | None:
+        """Return how many members the records have; None where records have none."""
+        if self.members is None:
+            return None
+        paths = [self.run.members_path(index) for index in range(len(self.sizes))]
+        return int(pl.scan_parquet(paths, glob=False).select(pl.len()).collect().item())
+
+    def of_members(self, members: Members) -> Records:
+        """Return the members of the records, each with its record's variables and provenance."""
+        variables = (*self.variables, *members.own.variables)
+        return replace(self, variables=variables, owners=self)
+
     def batches(self) -> Iterator[pl.DataFrame]:
-        """Yield the records of each batch, in order: `v0`, `v1` ..., `number` and provenance.
+        """Yield the rows of each batch, in order.
+
+        Returns:
+            Columns `v0`, `v1` ..., `number`, and provenance; where there are members also `key`,
+            and in the members' own rows `ordinal`.
 
         Raises:
-            DamagedBatchError: A file of it cannot be read.
+            DamagedBatchError: A file of it cannot be read, or members do not fit their records.
         """
+        if self.owners is not None and self.members is not None:
+            yield from self._member_batches(self.owners, self.members)
+            return
         names = {v.name: column_of(i) for i, v in enumerate(self.variables)}
+        key = [] if self.members is None else [self.members.key]
         start = 0
         for index, size in enumerate(self.sizes):
-            frame = _read(self.run.batch_path(index), size, list(names)).rename(names)
+            path = self.run.batch_path(index)
+            frame = _read(path, [*key, *names], size)
             numbers = pl.int_range(start, start + size, eager=True).alias(NUMBER)
+            if key and not frame.get_column(key[0]).equals(numbers):
+                raise DamagedBatchError(path, f"{key[0]} does not number the records from {start}")
+            frame = frame.rename(names | dict.fromkeys(key, KEY))
             parts = [frame, numbers.to_frame()]
             if self.provenance:
-                source = _read(self.run.provenance_path(index), size, [ITERATION, PROPOSAL])
+                source = _read(self.run.provenance_path(index), [ITERATION, PROPOSAL], size)
                 parts.append(source)
             yield pl.concat(parts, how="horizontal")
             start += size
+
+    def _member_batches(self, owners: Records, members: Members) -> Iterator[pl.DataFrame]:
+        first, start = len(owners.variables), 0
+        names = {v.name: column_of(first + i) for i, v in enumerate(members.own.variables)}
+        size = column_of(members.record.positions[members.size])
+        for index, records in enumerate(owners.batches()):
+            path = self.run.members_path(index)
+            own = _read(path, [members.key, members.ordinal, *names])
+            each = members_of(records.get_column(size))
+            rows = np.repeat(np.arange(records.height), each)
+            ordinal = np.arange(len(rows)) - np.repeat(np.cumsum(each) - each, each) + 1
+            found = [own.get_column(name).to_numpy() for name in (members.key, members.ordinal)]
+            if not (
+                np.array_equal(found[0], records.get_column(KEY).to_numpy()[rows])
+                and np.array_equal(found[1], ordinal)
+            ):
+                raise DamagedBatchError(
+                    path,
+                    f"its {own.height:,} members are not those that {self.run.batch_path(index)} "
+                    f"says, {len(rows):,} by `{members.size}`",
+                )
+            numbers = pl.int_range(start, start + own.height, eager=True).alias(NUMBER)
+            own = own.drop(members.key).rename({members.ordinal: ORDINAL, **names})
+            beside = records.drop(NUMBER)[rows]
+            yield pl.concat([beside, own, numbers.to_frame()], how="horizontal")
+            start += own.height
 
 
 def open_records(run: RunDirectory, *, partial: bool, provenance: bool) -> Records:
@@ -103,6 +164,7 @@ def open_records(run: RunDirectory, *, partial: bool, provenance: bool) -> Recor
             hint="`llmsynthor run JOB --out DIR --resume` makes the rest"
             + ("; `--partial` exports what is there" if made else ""),
         )
+    _check_members(run, tables.members, numbers)
     missing = [i for i in numbers if provenance and not run.provenance_path(i).exists()]
     if missing:
         raise RunDirectoryError(
@@ -110,15 +172,26 @@ def open_records(run: RunDirectory, *, partial: bool, provenance: bool) -> Recor
             "records came from",
             hint="leave `--provenance` out, or `llmsynthor run JOB --out DIR --replay` makes it again",
         )
-    return Records(run, job.name, tables.domain.variables, sizes, asked, provenance)
+    members = tables.members
+    domain = tables.domain if members is None else members.record
+    return Records(run, job.name, domain.variables, sizes, asked, provenance, members)
 
 
-def _read(path: Path, size: int, columns: list[str]) -> pl.DataFrame:
+def _check_members(run: RunDirectory, members: Members | None, numbers: list[int]) -> None:
+    gone = [i for i in numbers if members is not None and not run.members_path(i).exists()]
+    if gone:
+        raise RunDirectoryError(
+            f"{run.members_path(gone[0])}: is missing, though its records are there",
+            hint="`llmsynthor run JOB --out DIR --resume` (or `--replay`) makes it again",
+        )
+
+
+def _read(path: Path, columns: list[str], size: int | None = None) -> pl.DataFrame:
     try:
         frame = pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DamagedBatchError(path, str(error).splitlines()[0][:120]) from None
-    if frame.height != size:
+    if size is not None and frame.height != size:
         raise DamagedBatchError(path, f"{frame.height:,} rows in place of {size:,}")
     if frame.columns != columns:
         raise DamagedBatchError(path, f"the columns {frame.columns} in place of {columns}")

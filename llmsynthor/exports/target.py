@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-_OF_A_RUN = ("data", "provenance", "tables_used")
+_OF_A_RUN = ("data", "members", "provenance", "tables_used")
 
 
 class ExportError(InputError):

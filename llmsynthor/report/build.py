@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmsynthor import __version__
@@ -86,8 +86,9 @@ def build_report(
             table.role,
             table.scope,
             table.labels,
-            table.records(max(counted.records, 1)),
+            table.wanted(max(counted.records, 1)),
             held[table.name],
+            table.counted,
         )
         for table in tables.tables
     ]
@@ -130,7 +131,7 @@ def _verdict(sources: _Sources) -> dict[str, Any]:
     """Return whether the run passes, and what that is judged by: tables, rules, records."""
     job, sampler, counted = sources.job, sources.sampler, sources.counted
     library = read_library(sources.proposals, sampler.tables)
-    scores = table_scores(job, sampler, counted.tables, library)
+    scores = table_scores(job, sampler, counted.tables, counted.records, library)
     complete = sources.manifest["status"] == "complete"
     return {
         "status": "complete" if complete else "partial",
@@ -139,6 +140,7 @@ def _verdict(sources: _Sources) -> dict[str, Any]:
         "pass": complete
         and counted.records == job.records
         and not any(counted.violations.values())
+        and counted.linkage.is_whole
         and all(score["pass"] for score in scores if score["role"] == "control"),
         "tables": scores,
         "summary": summary(scores),
@@ -150,12 +152,45 @@ def _verdict(sources: _Sources) -> dict[str, Any]:
             }
             for rule in sampler.rules
         ],
+        **_members_part(sources),
+        **_sources_part(sources),
         "scenario": scenario_part(job, sampler.tables),
         "notes": [
             *scenario_notes(job, sampler.tables),
             *sources.last.get("notes", []),
             *gave_way(sampler, counted.tables),
         ],
+    }
+
+
+def _members_part(sources: _Sources) -> dict[str, Any]:
+    """Return the report's part on members, if the job has any."""
+    members, counted = sources.sampler.members, sources.counted
+    if members is None:
+        return {}
+    return {
+        "members": {
+            "of": members.of,
+            "name": members.name,
+            "size": members.size,
+            "made": counted.members,
+            "linkage": asdict(counted.linkage),
+        }
+    }
+
+
+def _sources_part(sources: _Sources) -> dict[str, Any]:
+    """Return how many records came from where, in a job with a seed sample."""
+    if sources.job.seed_sample is None:
+        return {}
+    counted = sources.counted
+    proposed = counted.records - counted.copied - counted.background
+    return {
+        "sources": {
+            "seed_sample": counted.copied,
+            "model": proposed,
+            "background": counted.background,
+        }
     }
 
 

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from llmsynthor.batches import read_wide
 from llmsynthor.errors import RunDirectoryError
+from llmsynthor.linkage import Linkage
 from llmsynthor.materialize import encode_frame
 from llmsynthor.rules import violations
+from llmsynthor.seedsample import SEED_RECORD
 
 if TYPE_CHECKING:
     from llmsynthor.domain import Domain
+    from llmsynthor.members import Members
     from llmsynthor.rundir import RunDirectory
     from llmsynthor.sampling import Sampler
 
@@ -26,25 +30,32 @@ class Counted:
 
     Attributes:
         records: How many records there are.
-        background: How many of them come from no proposal.
+        background: How many of them come from no proposal and no record of a seed sample.
+        copied: How many of them are copies of records of a seed sample.
         tables: Records in each cell of each table, `(cells,)`.
-        pairs: Records in each combination of two variables, by their columns in the domain.
+        pairs: Records in each combination of two variables, by their columns in the domain; members
+            where one of the two is a member's.
         violations: Records that break each rule.
+        linkage: What is wrong between records and their members.
+        members: How many members there are.
         distinct: How many records differ from one another in some variable.
         most_alike: Size of the largest group of records that are alike in all variables.
         repeated: Records that have a twin.
     """
 
     def __init__(self, sampler: Sampler) -> None:
-        sizes = sampler.domain.sizes
+        sizes = sampler.tables.domain.sizes
         self.records = 0
         self.background = 0
+        self.copied = 0
         self.tables = [np.zeros(table.cells) for table in sampler.tables.tables]
         self.pairs = {
             (a, b): np.zeros((sizes[a], sizes[b]))
             for a, b in combinations(range(len(sizes)), 2)
             if sizes[a] * sizes[b] <= LARGEST_PAIR
         }
+        self.linkage = Linkage()
+        self.members = 0
         self.violations = {rule.name: 0 for rule in sampler.rules}
         self.distinct = self.most_alike = self.repeated = 0
 
@@ -68,20 +79,25 @@ def count_records(run: RunDirectory, sampler: Sampler) -> Counted:
     domain = sampler.domain
     alike: pl.DataFrame | None = None
     for index in range(len(run.batch_files())):
-        batch = run.read_batch(index)
+        batch = read_wide(run, sampler, index)
         if batch is None:
             raise RunDirectoryError(
                 f"{run.batch_path(index)}: is missing, though later batches exist; where a run was "
                 "stopped amid writing, that is to be expected",
                 hint="`llmsynthor run JOB --resume` finishes the run and writes its report",
             )
-        records, provenance = batch
+        records, provenance, linkage = batch
         codes = encode_frame(records, sampler)
+        counted.linkage.add(linkage)
+        if sampler.members is not None:
+            counted.members += int(sampler.members.sizes(codes).sum())
         counted.records += records.height
-        counted.background += provenance["proposal"].null_count()
+        copied = provenance[SEED_RECORD].count() if SEED_RECORD in provenance.columns else 0
+        counted.copied += copied
+        counted.background += provenance["proposal"].null_count() - copied
         for counts, table in zip(counted.tables, sampler.tables.tables, strict=True):
             counts += table.tally(codes, domain)
-        _count_pairs(counted.pairs, codes)
+        _count_pairs(counted.pairs, codes, sampler.members)
         alike = _add_alike(alike, records, domain)
         for name, number in violations(sampler.rules, records).items():
             counted.violations[name] += number
@@ -93,10 +109,18 @@ def count_records(run: RunDirectory, sampler: Sampler) -> Counted:
     return counted
 
 
-def _count_pairs(pairs: dict[tuple[int, int], np.ndarray], codes: np.ndarray) -> None:
-    columns = [np.ascontiguousarray(codes[:, i]) for i in range(codes.shape[1])]
+def _count_pairs(
+    pairs: dict[tuple[int, int], np.ndarray], codes: np.ndarray, members: Members | None
+) -> None:
+    record = codes.shape[1] if members is None else len(members.record.names)
+    of_records = [np.ascontiguousarray(codes[:, i]) for i in range(record)]
+    of_members = of_records
+    if members is not None:
+        each = members.each(codes)
+        of_members = [np.ascontiguousarray(each[:, i]) for i in range(each.shape[1])]
     for (a, b), counts in pairs.items():
         rows, width = counts.shape
+        columns = of_records if b < record else of_members
         both = columns[a] * np.int32(width) + columns[b]
         counts += np.bincount(both, minlength=rows * width).reshape(rows, width)
 

@@ -73,6 +73,7 @@ def _content(
     most_records = sorted(accepted, key=lambda entry: -entry["records"])[:PROPOSALS_SHOWN]
     return {
         "report": report,
+        "members": report.get("members"),
         "control": control,
         "validate": validate,
         "released": released,

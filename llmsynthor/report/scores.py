@@ -24,14 +24,15 @@ _NO_ERROR = 1e-6
 
 
 def table_scores(
-    job: Job, sampler: Sampler, counts: Sequence[np.ndarray], library: Sequence[Any]
+    job: Job, sampler: Sampler, counts: Sequence[np.ndarray], made: int, library: Sequence[Any]
 ) -> list[dict[str, Any]]:
     """Return the measures of each table, in the job's order.
 
     Args:
         job: The job.
         sampler: Its tables and rules.
-        counts: Records in each cell, by table.
+        counts: Records in each cell, by table; members where the table counts them.
+        made: How many records there are.
         library: The accepted proposals; empty where no model was asked.
     """
     tables = sampler.tables
@@ -41,9 +42,10 @@ def table_scores(
             "name": table.name,
             "scope": list(table.scope),
             "role": table.role,
+            "counts": table.counted,
             "cells": table.cells,
-            **asdict(discrepancy(table.flat_share, held)),
-            "noise_floor_tvd": noise_floor_tvd(table.share, job.records),
+            **asdict(discrepancy(table.flat_share, held, _wanted(table, made))),
+            "noise_floor_tvd": noise_floor_tvd(table.share, round(job.records * table.per_record)),
             "tae_least": least_tae(table.flat_share, int(held.sum())),
             "soft": table.is_soft,
             "weight": table.weight,
@@ -58,6 +60,11 @@ def table_scores(
         }
         for table, held, baseline in zip(tables.tables, counts, maxent, strict=True)
     ]
+
+
+def _wanted(table: Table, records: int) -> float | None:
+    """Return how many members so many records should have, for a table that counts members."""
+    return None if table.members is None else records * table.per_record
 
 
 def _verdict(table: Table, held: np.ndarray, job: Job) -> dict[str, Any]:
@@ -113,8 +120,8 @@ def gave_way(sampler: Sampler, counts: Sequence[np.ndarray]) -> list[str]:
             continue
         cell = int(np.argmax(apart))
         notes.append(
-            f"`{table.name}` (soft) gave way: {moved:,.0f} of {held.sum():,.0f} records are in other "
-            f"cells of it than it says; most in {table.cell_name(cell)}, which wants "
-            f"{target[cell]:,.1f} records and has {held[cell]:,.0f}"
+            f"`{table.name}` (soft) gave way: {moved:,.0f} of {held.sum():,.0f} {table.counted} are in "
+            f"other cells of it than it says; most in {table.cell_name(cell)}, which wants "
+            f"{target[cell]:,.1f} {table.counted} and has {held[cell]:,.0f}"
         )
     return notes

@@ -36,6 +36,7 @@ class TableView:
         labels: For each variable its categories or bins.
         target: Records wanted in each cell.
         synthetic: Records made in each cell.
+        counted: What the figures count: `records`, or what members are called.
     """
 
     name: str
@@ -44,6 +45,7 @@ class TableView:
     labels: tuple[tuple[str, ...], ...]
     target: np.ndarray
     synthetic: np.ndarray
+    counted: str = "records"
 
     def __post_init__(self) -> None:
         shape = tuple(len(labels) for labels in self.labels)
@@ -66,6 +68,7 @@ class TableView:
             self.labels[::-1],
             self.target.T,
             self.synthetic.T,
+            self.counted,
         )
 
 

@@ -11,14 +11,17 @@ from llmsynthor.job import TableSpec
 from llmsynthor.jobfile import LoadedJob, parse_job
 from llmsynthor.rules import compile_rules
 from llmsynthor.sampling import Sampler
+from llmsynthor.seedsample import SEED_RECORD
 from llmsynthor.tables import load_tables
 
 if TYPE_CHECKING:
     from llmsynthor.job import Job
     from llmsynthor.rundir import RunDirectory
+    from llmsynthor.seedsample import SeedSample
     from llmsynthor.tables import TableSet
 
 TABLES_USED = "tables_used"
+_SAMPLE_USED = f"{TABLES_USED}/seed_sample.csv"
 
 
 def load_used(run: RunDirectory) -> tuple[Job, Sampler]:
@@ -28,7 +31,7 @@ def load_used(run: RunDirectory) -> tuple[Job, Sampler]:
         RunDirectoryError: The job that the run wrote cannot be read.
     """
     job, tables = used_tables(run)
-    return job, Sampler(tables, compile_rules(job.rules, tables.domain), job.seed)
+    return job, Sampler(tables, compile_rules(job.rules, tables.domain, tables.members), job.seed)
 
 
 def used_tables(run: RunDirectory) -> tuple[Job, TableSet]:
@@ -49,6 +52,7 @@ def used_tables(run: RunDirectory) -> tuple[Job, TableSet]:
             role=spec.role,
             tolerance=spec.tolerance,
             weight=spec.weight,
+            counts=spec.counts,
             groups=spec.groups,
         )
         for i, (spec, name) in enumerate(zip(job.tables, _used_names(run), strict=True))
@@ -63,6 +67,26 @@ def used_name(position: int) -> str:
 
 def _used_names(run: RunDirectory) -> list[str]:
     return list(run.read_json(f"{TABLES_USED}/names.json") or [])
+
+
+def keep_sample(run: RunDirectory, sample: SeedSample) -> None:
+    """Write what each record of the seed sample is called and weighs into the run directory."""
+    import polars as pl
+
+    frame = pl.DataFrame({SEED_RECORD: list(sample.keys), "weight": sample.weight})
+    run.write_text(_SAMPLE_USED, frame.write_csv())
+
+
+def weight_of(run: RunDirectory, key: str) -> float | None:
+    """Return the weight that a record of the seed sample had, or None where it is not known."""
+    import polars as pl
+
+    path = run.path / _SAMPLE_USED
+    if not path.exists():
+        return None
+    found = pl.read_csv(path, schema={SEED_RECORD: pl.String, "weight": pl.Float64})
+    weights = found.filter(pl.col(SEED_RECORD) == key)["weight"]
+    return float(weights[0]) if len(weights) else None
 
 
 def keep_tables(run: RunDirectory, tables: TableSet) -> None:

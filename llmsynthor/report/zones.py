@@ -91,7 +91,7 @@ def _table_part(table: Table, variable: Variable, held: np.ndarray) -> dict[str,
     """Return errors of one table over the categories of `variable`."""
     axis = table.scope.index(variable.name)
     shape = (variable.size, -1)
-    wanted = np.moveaxis(table.records(held.sum()), axis, 0).reshape(shape)
+    wanted = np.moveaxis(table.figures * (held.sum() / table.total), axis, 0).reshape(shape)
     made = np.moveaxis(held, axis, 0).reshape(shape)
     others = [i for i in range(len(table.scope)) if i != axis]
     names = _control_names(table, others)
