@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmsynthor.csvfile import read_text_table
+import polars as pl
+
+from llmsynthor.csvfile import named_columns, read_rows
 from llmsynthor.errors import Problem, TableError
+from llmsynthor.jobtables import TableSpec
 from llmsynthor.labels import clean, count_of
 from llmsynthor.zones import Level, Zones, ranks_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-    import polars as pl
 
     from llmsynthor.jobvariables import VariableSpec
     from llmsynthor.jobzones import ZonesSpec
@@ -38,8 +39,9 @@ def read_crosswalk(spec: ZonesSpec, path: Path, variables: Mapping[str, Variable
         TableError: With every problem, each with its line.
     """
     names = (spec.variable, *spec.within)
-    text = read_text_table(spec.crosswalk, path, spec.separator, {*names, *spec.columns})
-    frame = _columns(spec, text.frame, names)
+    entry = TableSpec(file=spec.crosswalk, separator=spec.separator)
+    text = named_columns(entry, read_rows(entry, path), {*names, *spec.columns})
+    frame = _columns(spec, pl.DataFrame(text.columns), names)
     columns = {name: [value.strip() for value in frame[name].to_list()] for name in names}
     problems = _empty(spec.crosswalk, columns, text.lines)
     rows = _distinct(spec, columns, text.lines, problems)

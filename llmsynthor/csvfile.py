@@ -1,44 +1,37 @@
-"""Reading the bytes of a table file into columns of text, each row with its line."""
+"""Reading a table file into rows of text, and these into named columns, each row with its line."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-import polars as pl
-
+from llmsynthor.decoding import read_text, unreadable
 from llmsynthor.errors import Problem, TableError
 from llmsynthor.labels import clean
+from llmsynthor.workbook import read_sheet
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
     from pathlib import Path
 
+    from llmsynthor.job import TableSpec
+
 SEPARATORS = {",": "commas", ";": "`;`", "\t": "tabs", "|": "`|`"}
 _WRITTEN = {"\t": '"\\t"', ";": '";"', ",": '","', "|": '"|"'}
 """Each separator as a YAML text."""
-_MAGIC = {
-    b"PK": "an Excel workbook or a zip archive; save the sheet as CSV",
-    b"\xd0\xcf\x11\xe0": "an old Excel workbook; save the sheet as CSV",
-    b"\x1f\x8b": "compressed (gzip); unpack it first",
-    b"PAR1": "parquet; let its name end in .parquet",
-    b"%PDF": "a PDF document; a table must be CSV or parquet",
-}
+_TEXT_KINDS = {".csv", ".tsv", ".tab", ".txt"}
 _OTHER_KINDS = {
-    ".xlsx": "save the sheet as CSV (in Excel: CSV UTF-8)",
-    ".xls": "save the sheet as CSV (in Excel: CSV UTF-8)",
-    ".tsv": 'say in the job what separates its columns: `separator: "\\t"`',
-    ".tab": 'say in the job what separates its columns: `separator: "\\t"`',
-    ".txt": 'say in the job what separates its columns, for example `separator: ";"`',
+    ".xls": "save the sheet as .xlsx or CSV",
+    ".ods": "save the sheet as .xlsx or CSV",
+    ".xlsb": "save the sheet as .xlsx or CSV",
+    ".gz": "unpack it first",
+    ".zip": "unpack it first",
 }
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
-_LOOKED_AT = 4096
-"""Bytes that tell whether a file is text."""
 _MOST_ROWS_SHOWN = 8
 _SHOWN = 12
 _OPEN = re.compile(r"^\s*[\[(]\s*[^\])]*$")
@@ -46,40 +39,122 @@ _CLOSE = re.compile(r"^[^\[(]*[\])]\s*$")
 
 
 @dataclass(frozen=True)
+class Row:
+    """One row of a file.
+
+    Attributes:
+        line: Its line (parquet: its row, counted from 2 as in a CSV).
+        cells: Its texts, as the file has them.
+    """
+
+    line: int
+    cells: list[str]
+
+    @property
+    def is_blank(self) -> bool:
+        """Return whether all cells are empty."""
+        return not any(cell.strip() for cell in self.cells)
+
+
+@dataclass(frozen=True)
 class TextTable:
     """A table file as text.
 
     Attributes:
-        frame: Every column as strings, "" where a value is missing.
+        columns: Every column by its name, "" where a value is missing.
         lines: Per row its line in the file (parquet: its row, counted from 2 as in a CSV).
     """
 
-    frame: pl.DataFrame
+    columns: dict[str, list[str]]
     lines: list[int]
 
 
-def read_text_table(
-    file: str, path: Path, separator: str | None, known: Container[str]
-) -> TextTable:
-    """Read a CSV or parquet file.
+def read_rows(spec: TableSpec, path: Path) -> list[Row]:
+    """Return the rows of a CSV, parquet or XLSX file, blank ones too, header first.
 
     Args:
-        file: The path as the job writes it, for messages.
+        spec: The table's entry in the job.
         path: Where the file is.
-        separator: What the job says stands between columns; None is a comma.
+
+    Raises:
+        TableError: With what is wrong with the file.
+    """
+    _must_be_a_file(spec.file, path)
+    kind = path.suffix.lower()
+    if kind == ".parquet":
+        return _parquet_rows(spec.file, path)
+    if kind == ".xlsx":
+        rows = enumerate(read_sheet(spec.file, path, spec.sheet), start=1)
+        return [Row(line, cells) for line, cells in rows if line > spec.skip_rows]
+    if kind not in _TEXT_KINDS:
+        message = "the file name must end in .csv, .tsv, .txt, .xlsx or .parquet"
+        raise TableError.of([Problem(message, spec.file, hint=_OTHER_KINDS.get(kind))])
+    return list(_text_rows(spec, read_text(spec.file, path, spec.encoding)))
+
+
+def named_columns(spec: TableSpec, rows: Sequence[Row], known: Container[str]) -> TextTable:
+    """Return the rows below the header as columns, without blank rows and notes at the end.
+
+    Args:
+        spec: The table's entry in the job.
+        rows: As `read_rows` gives them.
         known: Names of columns that the job knows: they tell a wrong separator.
 
     Raises:
         TableError: With every problem, each with its line.
     """
-    _must_be_a_file(file, path)
-    kind = path.suffix.lower()
-    if kind == ".parquet":
-        return _read_parquet(file, path)
-    if kind != ".csv" and not (separator and kind in {".tsv", ".txt", ".tab"}):
-        message = "the file name must end in .csv or .parquet"
-        raise TableError.of([Problem(message, file, hint=_OTHER_KINDS.get(kind))])
-    return _parse(file, _text(file, path), separator or ",", known)
+    file, given = spec.file, [row for row in rows if not row.is_blank]
+    if not given:
+        below = f" below the {spec.skip_rows} lines that are skipped" if spec.skip_rows else ""
+        raise TableError.of([Problem(f"the file is empty{below}", file)])
+    header, kept = given[0], _without_notes(spec, rows)
+    names = [name.strip() for name in header.cells]
+    longest = max((len(row.cells) for row in kept), default=0)
+    while len(names) > 1 and not names[-1] and not _is_used(kept, len(names) - 1):
+        names.pop()  # Excel writes empty columns behind the table
+    _check_header(spec, header.line, names, known, kept)
+    if longest > len(names) and not _is_used(kept, len(names)):
+        kept = [Row(row.line, row.cells[: len(names)]) for row in kept]
+    _check_widths(file, kept, len(names))
+    if not kept:
+        raise TableError.of([Problem("there are no rows below the header", file)])
+    columns = {name: [row.cells[i] for row in kept] for i, name in enumerate(names)}
+    return TextTable(columns, [row.line for row in kept])
+
+
+def _is_used(rows: Sequence[Row], column: int) -> bool:
+    """Return whether any row has a text in a column or to the right of it."""
+    return any("".join(row.cells[column:]).strip() for row in rows)
+
+
+def _check_widths(file: str, rows: Sequence[Row], width: int) -> None:
+    is_ragged = [len(row.cells) != width for row in rows]
+    if not any(is_ragged):
+        return
+    ragged = [_ragged(file, row.line, row.cells, width) for row in rows if len(row.cells) != width]
+    first = is_ragged.index(True)
+    if first > 0 and all(is_ragged[first:]) and not all(len(r.cells) > width for r in rows[first:]):
+        hint = f"if these are notes, say so in the table's entry: `footer_rows: {len(ragged)}`"
+        ragged[0] = replace(ragged[0], hint=hint)
+    more = len(ragged) - _MOST_ROWS_SHOWN
+    if more > 0:
+        ragged[_MOST_ROWS_SHOWN:] = [Problem(f"and {more} more rows like these", file)]
+    raise TableError.of(ragged)
+
+
+def _without_notes(spec: TableSpec, rows: Sequence[Row]) -> list[Row]:
+    """Return the rows below the header that are neither blank nor notes at the end."""
+    start = next(i for i, row in enumerate(rows) if not row.is_blank) + 1
+    below = list(rows[start:])
+    if spec.footer_rows == "blank":
+        first = next((i for i, row in enumerate(below) if not row.is_blank), len(below))
+        end = next((i for i, row in enumerate(below) if i > first and row.is_blank), len(below))
+        return [row for row in below[:end] if not row.is_blank]
+    given = [row for row in below if not row.is_blank]
+    if spec.footer_rows > len(given):
+        message = f"`footer_rows` is {spec.footer_rows}, and there are {len(given)} rows"
+        raise TableError.of([Problem(message, spec.file)])
+    return given[: len(given) - spec.footer_rows]
 
 
 def _must_be_a_file(file: str, path: Path) -> None:
@@ -92,7 +167,11 @@ def _must_be_a_file(file: str, path: Path) -> None:
         message = f"no such file: there is no folder {folder}"
         raise TableError.of([Problem(message, file)])
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
-    tables = [name for name in names if name.lower().endswith((".csv", ".parquet", ".tsv"))]
+    tables = [
+        name
+        for name in names
+        if name.lower().endswith((".csv", ".parquet", ".tsv", ".txt", ".xlsx"))
+    ]
     stems = {name.lower().rpartition(".")[0]: name for name in tables}  # `.csv` makes all alike
     near = get_close_matches(path.stem.lower(), list(stems), n=1, cutoff=0.6)
     if near:
@@ -105,109 +184,56 @@ def _must_be_a_file(file: str, path: Path) -> None:
     raise TableError.of([Problem(f"no such file (looked for {path}){advice}", file)])
 
 
-def _read_parquet(file: str, path: Path) -> TextTable:
+def _parquet_rows(file: str, path: Path) -> list[Row]:
+    import polars as pl
+
     try:
         frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
         frame = frame.with_columns(pl.all().cast(pl.String).fill_null(""))
     except OSError as error:
-        raise TableError.of([Problem(_unreadable(error), file)]) from None
+        raise TableError.of([Problem(unreadable(error), file)]) from None
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         reason = clean((str(error).splitlines() or ["damaged"])[0])
         raise TableError.of([Problem(f"not a readable parquet file ({reason})", file)]) from None
     if frame.height == 0:
         raise TableError.of([Problem("the file has no rows", file)])
-    return TextTable(frame, list(range(2, frame.height + 2)))
+    rows = enumerate(frame.iter_rows(), start=2)
+    return [Row(1, list(frame.columns)), *(Row(line, list(row)) for line, row in rows)]
 
 
-def _unreadable(error: OSError) -> str:
-    return f"cannot be read ({error.strerror or error})"
+class _Lines:
+    """The lines of a text without those that are skipped or comments; knows where it is."""
+
+    def __init__(self, text: str, skipped: int, comment: str | None) -> None:
+        self._lines = enumerate(io.StringIO(text, newline=""), start=1)
+        self._skipped, self._comment = skipped, comment
+        self.first: int | None = None
+        self.last = skipped
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        for number, line in self._lines:
+            is_comment = self._comment is not None and line.lstrip().startswith(self._comment)
+            if number > self._skipped and not is_comment:
+                self.first, self.last = self.first or number, number
+                return line
+        raise StopIteration
 
 
-def _text(file: str, path: Path) -> str:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise TableError.of([Problem(_unreadable(error), file)]) from None
-    if not content.strip():
-        raise TableError.of([Problem("the file is empty", file)])
-    for magic, words in _MAGIC.items():
-        if content.startswith(magic):
-            raise TableError.of([Problem(f"this is no CSV file: it is {words}", file)])
-    if content.startswith(_UTF16):
-        raise TableError.of([_utf16(file)])
-    if _is_binary(content[:_LOOKED_AT]):
-        hint = "a table must be a CSV file in UTF-8, or parquet"
-        raise TableError.of([Problem("this is no text file", file, hint=hint)])
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise TableError.of([_not_utf8(file, content, error.start)]) from None
-
-
-def _is_binary(start: bytes) -> bool:
-    """Return whether more than one byte in twenty is a control character other than white space."""
-    return 20 * sum(byte < 32 and byte not in b"\t\n\r\x0b\x0c\x1b" for byte in start) > len(start)
-
-
-def _utf16(file: str) -> Problem:
-    return Problem(
-        "the file is UTF-16; it must be UTF-8",
-        file,
-        hint="save it as UTF-8 (in Excel: CSV UTF-8), or: iconv -f UTF-16 -t UTF-8 OLD > NEW",
-    )
-
-
-def _not_utf8(file: str, content: bytes, start: int) -> Problem:
-    byte = content[start]
-    line = content.count(b"\n", 0, start) + 1
-    begin = content.rfind(b"\n", 0, start) + 1
-    character = bytes([byte]).decode("cp1252", errors="replace")
-    shown = f"; in Latin-1 it is `{character}`" if character.isalnum() else ""
-    return Problem(
-        f"byte {start - begin + 1} of this line (0x{byte:02X}) is not UTF-8{shown}",
-        file,
-        line,
-        hint="save it as UTF-8 (in Excel: CSV UTF-8), or: iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW",
-    )
-
-
-def _parse(file: str, text: str, separator: str, known: Container[str]) -> TextTable:
-    rows = _rows(file, text, separator)
-    line, header = next(rows, (1, []))
-    columns = [name.strip() for name in header]
-    if not columns:
-        raise TableError.of([Problem("the file is empty", file)])
-    _check_header(file, line, columns, separator, known)
-    kept: list[list[str]] = []
-    lines: list[int] = []
-    problems: list[Problem] = []
-    for number, row in rows:
-        if len(row) != len(columns):
-            problems.append(_ragged(file, number, row, len(columns)))
-        kept.append(row)
-        lines.append(number)
-    if problems:
-        more = len(problems) - _MOST_ROWS_SHOWN
-        if more > 0:
-            problems[_MOST_ROWS_SHOWN:] = [Problem(f"and {more} more rows like these", file)]
-        raise TableError.of(problems)
-    if not kept:
-        raise TableError.of([Problem("there are no rows below the header", file)])
-    data = {name: [row[i] for row in kept] for i, name in enumerate(columns)}
-    return TextTable(pl.DataFrame(data, schema=dict.fromkeys(columns, pl.String)), lines)
-
-
-def _rows(file: str, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield each row that is not blank with the line on which it begins."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    start = 1
+def _text_rows(spec: TableSpec, text: str) -> Iterator[Row]:
+    """Yield each row with the line on which it begins."""
+    lines = _Lines(text, spec.skip_rows, spec.comment)
+    reader = csv.reader(lines, delimiter=spec.separated_by, strict=True)
     try:
         for row in reader:
-            if any(field.strip() for field in row):
-                yield start, row
-            start = reader.line_num + 1
+            yield Row(lines.first or lines.last, row)
+            lines.first = None
     except csv.Error as error:
-        raise TableError.of([_bad_quotes(file, start, str(error))]) from None
+        raise TableError.of(
+            [_bad_quotes(spec.file, lines.first or lines.last, str(error))]
+        ) from None
 
 
 def _bad_quotes(file: str, line: int, reason: str) -> Problem:
@@ -221,24 +247,44 @@ def _bad_quotes(file: str, line: int, reason: str) -> Problem:
 
 
 def _check_header(
-    file: str, line: int, columns: Sequence[str], separator: str, known: Container[str]
+    spec: TableSpec, line: int, columns: Sequence[str], known: Container[str], rows: Sequence[Row]
 ) -> None:
     if not any(name in known for name in columns):
-        _check_separator(file, line, columns, separator, known)
+        _check_separator(spec, line, columns, known)
+    _check_title(spec, line, columns, known, rows)
+    others = spec.ignore == "others"
     for position, name in enumerate(columns, start=1):
-        if not name:
+        if not name and not (others or "" in spec.columns or "" in spec.ignore):
             message = f"column {position} has no name in the header"
             hint = "delete the column, if it only numbers the rows, or name it"
-            raise TableError.of([Problem(message, file, line, hint=hint)])
+            raise TableError.of([Problem(message, spec.file, line, hint=hint)])
     twice = sorted({name for name in columns if columns.count(name) > 1})
     if twice:
-        raise TableError.of([Problem(f"two columns are `{clean(twice[0])}`", file, line)])
+        raise TableError.of([Problem(f"two columns are `{clean(twice[0])}`", spec.file, line)])
+
+
+def _check_title(
+    spec: TableSpec, line: int, columns: Sequence[str], known: Container[str], rows: Sequence[Row]
+) -> None:
+    """Refuse a header that holds one text only, where a row below it names what the job knows."""
+    if sum(map(bool, columns)) > 1 or any(name in known for name in columns):
+        return
+    for row in rows[:_SHOWN]:
+        if len(row.cells) > 1 and any(cell.strip() in known for cell in row.cells):
+            message = (
+                f"the header seems to be on line {row.line}; here is `{clean(columns[0], 40)}`"
+            )
+            hint = f"say so in the table's entry: `skip_rows: {row.line - 1}`"
+            raise TableError.of([Problem(message, spec.file, line, hint=hint)])
 
 
 def _check_separator(
-    file: str, line: int, columns: Sequence[str], separator: str, known: Container[str]
+    spec: TableSpec, line: int, columns: Sequence[str], known: Container[str]
 ) -> None:
     """Refuse a header that is nothing at this separator, and something at another."""
+    file, separator = spec.file, spec.separated_by
+    if file.lower().endswith((".xlsx", ".parquet")):
+        return
     text = separator.join(columns)
     for other in SEPARATORS:
         parts = [part.strip().strip('"').strip() for part in text.split(other)]

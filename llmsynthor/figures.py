@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
@@ -11,51 +13,126 @@ from llmsynthor.errors import Problem
 from llmsynthor.labels import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from llmsynthor.job import TableSpec
 
 _LARGEST = 1e15
 """Above it, whole numbers are no longer told apart."""
 _FLOAT_NOISE = 1e-9
+Missing = float | str | list[float]
+"""`unknown`, a range or a number."""
 _NO_DIGITS = -10_000
 """Stands for the first digit of 0, which has none: its decimals alone tell its rounding."""
-_SPACES = " '\u00a0\u2009\u202f\u2019"
-_THOUSANDS = re.compile(rf"\d{{1,3}}([,._{_SPACES}])\d{{3}}(?:\1\d{{3}})*")
+_BLANKS = " \u00a0\u2009\u202f"
+_QUOTES = "'\u2019"
+_SIGN = re.compile(r"\s*%$")
+_BELOW = re.compile(r"<\s*(\d+)")
+_THOUSANDS = re.compile(rf"\d{{1,3}}([,._{_BLANKS}{_QUOTES}])\d{{3}}(?:\1\d{{3}})*(?:[.,]\d+)?")
 _DECIMAL_COMMA = re.compile(r"\d*,\d+")
 _PERCENT = re.compile(r"(\d+(?:[.,]\d+)?)\s*%")
 _SUPPRESSED = re.compile(r"[*.:\u2026x#c-]+|n/?a|\(?[a-z]\)?|[<>]\s*\d+", re.IGNORECASE)
 
 
+@dataclass(frozen=True)
+class Figures:
+    """A column of figures.
+
+    Attributes:
+        values: The numbers; NaN where the job calls the text unknown or gives a range.
+        texts: As plain numbers, "" where there is none: what tells their rounding.
+        ranges: Row -> the least and the most that a figure which is not known can be.
+    """
+
+    values: list[float]
+    texts: list[str]
+    ranges: dict[int, tuple[float, float]]
+
+
 def read_numbers(
-    file: str, column: str, texts: Sequence[str], lines: Sequence[int], problems: list[Problem]
-) -> list[float]:
-    """Return the numbers of a column, 0 where there is none; add what is wrong to `problems`.
+    spec: TableSpec,
+    column: str,
+    texts: Sequence[str],
+    lines: Sequence[int],
+    problems: list[Problem],
+    missing: Mapping[str, Missing] | None = None,
+) -> Figures:
+    """Return the figures of a column, 0 where there is none; add what is wrong to `problems`.
 
     Args:
-        file: The file's name, for messages.
+        spec: The table's entry, which says how numbers are written.
         column: `count`, `share` or `moe`.
         texts: As the file has them.
         lines: Per row its line.
         problems: Takes up one for each text that is not a number of 0 or more.
+        missing: What a text in place of a figure means.
     """
-    numbers = []
-    for line, text in zip(lines, texts, strict=True):
-        number, wrong = _number(text.strip(), column)
-        numbers.append(number)
+    missing = missing or {}
+    values, plain, ranges = [], [], {}
+    scale = 0.01 if spec.percent and column != "count" else 1.0
+    for row, (line, text) in enumerate(zip(lines, texts, strict=True)):
+        meaning = missing.get(text.strip())
+        if meaning is not None:
+            low, high = _bounds(meaning)
+            ranges[row] = (low * scale, high * scale)
+            values.append(math.nan)
+            plain.append("")
+            continue
+        written = _plain(text.strip(), spec, column)
+        number, wrong = _number(written, text.strip(), column, spec)
+        values.append(number)
+        plain.append(written)
         if wrong is not None:
-            problems.append(Problem(f"`{column}` {wrong}", file, line))
-    return numbers
+            problems.append(Problem(f"`{column}` {wrong}", spec.file, line))
+    for row, (low, high) in list(ranges.items()):
+        if low == high:  # the job gives the number itself
+            values[row] = low
+            del ranges[row]
+    return Figures(values, plain, ranges)
 
 
-def _number(text: str, column: str) -> tuple[float, str | None]:
+def _bounds(meaning: Missing) -> tuple[float, float]:
+    if meaning == "unknown":
+        return 0.0, math.inf
+    if isinstance(meaning, list):
+        return meaning[0], meaning[1]
+    return float(meaning), float(meaning)
+
+
+def _plain(text: str, spec: TableSpec, column: str) -> str:
+    """Return a number with a decimal point and nothing between its digits, else the text."""
+    text = _SIGN.sub("", text).strip() if spec.percent and column != "count" else text
+    written = text
+    if spec.thousands is not None:
+        marks = (
+            _BLANKS
+            if spec.thousands == " "
+            else _QUOTES
+            if spec.thousands == "'"
+            else spec.thousands
+        )
+        grouped = rf"\d{{1,3}}(?:[{re.escape(marks)}]\d{{3}})+(?={re.escape(spec.decimal)}|$)"
+        found = re.match(grouped, text)
+        if found:
+            written = re.sub(f"[{re.escape(marks)}]", "", found[0]) + text[found.end() :]
+    if spec.decimal == ",":
+        if "." in written:
+            return text  # neither a decimal sign nor, so far, one between thousands
+        written = written.replace(",", ".")
+    if spec.percent and column != "count":
+        with contextlib.suppress(InvalidOperation):
+            return f"{Decimal(written).scaleb(-2):f}"
+    return written
+
+
+def _number(written: str, text: str, column: str, spec: TableSpec) -> tuple[float, str | None]:
     if not text:
         meaning = "where it is exact" if column == "moe" else "where nobody is"
         return 0.0, f"is missing; write 0 {meaning}"
     try:
-        value = float(text.replace("_", "?"))  # Python alone reads 1_000 as a number
+        value = float(written.replace("_", "?"))  # Python alone reads 1_000 as a number
     except ValueError:
-        return 0.0, f"is `{clean(text, 40)}`, {_advice(text, column)}"
+        return 0.0, f"is `{clean(text, 40)}`, {_advice(text, column, spec)}"
     if not math.isfinite(value) or value < 0:
         return 0.0, f"is {clean(text, 40)}; it must be 0 or more"
     if value > _LARGEST:
@@ -63,23 +140,32 @@ def _number(text: str, column: str) -> tuple[float, str | None]:
     return value, None
 
 
-def _advice(text: str, column: str) -> str:
-    """Return what a text that is no number seems to be, and what to write."""
-    if column != "share" and _THOUSANDS.fullmatch(text):
-        return f"with thousands separators; write {re.sub(r'[^0-9]', '', text)}"
-    if _DECIMAL_COMMA.fullmatch(text):
-        return f"with a decimal comma; write {text.replace(',', '.')}"
-    if percent := _PERCENT.fullmatch(text):
-        share = Decimal(percent[1].replace(",", ".")) / 100
-        if column == "share":
-            return f"a percentage; write {share:f}"
-        return f"a percentage; name the column `share` and write {share:f}"
-    if _SUPPRESSED.fullmatch(text):
+def _advice(text: str, column: str, spec: TableSpec) -> str:
+    """Return what a text that is no number seems to be, and what to write in the job."""
+    grouped = _THOUSANDS.fullmatch(text)
+    if grouped and grouped[1] != spec.thousands and (column != "share" or len(text) > 7):
+        mark = " " if grouped[1] in _BLANKS else "'" if grouped[1] in _QUOTES else grouped[1]
         return (
-            "which is not a number; if the cell is suppressed, write an estimate, and give the table "
-            "a `weight` so that it gives way"
+            f"with thousands separators; say so in the table's entry: `thousands: {_quoted(mark)}`"
+        )
+    if _DECIMAL_COMMA.fullmatch(text) and spec.decimal == ".":
+        return 'with a decimal comma; say so in the table\'s entry: `decimal: ","`'
+    if _PERCENT.fullmatch(text) and not spec.percent:
+        if column == "share":
+            return "a percentage; say so in the table's entry: `percent: true`"
+        return "a percentage; read the column as `share`, with `percent: true`"
+    if _SUPPRESSED.fullmatch(text):
+        bound = _BELOW.fullmatch(text)
+        meaning = f"[0, {max(int(bound[1]) - 1, 0)}]" if bound else "unknown"
+        return (
+            "which is not a number; if the cell is suppressed, say so in the table's entry: "
+            f"`missing: {{{_quoted(clean(text, 40))}: {meaning}}}`"
         )
     return "which is not a number"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def check_sum(
@@ -96,7 +182,13 @@ def check_sum(
         texts: As the file has them.
         figures: Their numbers.
     """
-    total = math.fsum(figures)
+    unknown = any(math.isnan(value) for value in figures)
+    total = math.fsum(value for value in figures if not math.isnan(value))
+    if unknown and column == "share" and spec.normalize:
+        message = "`normalize` needs all shares, and some are not known; leave it out"
+        return [Problem(message, spec.file)]
+    if unknown:
+        return [] if column == "count" or total <= 1.0 else [_too_large(spec, total)]
     if total <= 0:
         return [Problem(f"every `{column}` is 0, so the table says nothing", spec.file)]
     if column != "share":
@@ -113,7 +205,7 @@ def check_sum(
             Problem(
                 f"the shares add up to {total:.6g}, not to 1; they look like percentages",
                 spec.file,
-                hint=f"divide them by 100, or let the job do so: {rescale}",
+                hint="let the job divide them by 100: `percent: true` in the table's entry",
             )
         ]
     return [
@@ -123,6 +215,13 @@ def check_sum(
             hint=f"correct them, or write counts, or let the job rescale them: {rescale}",
         )
     ]
+
+
+def _too_large(spec: TableSpec, total: float) -> Problem:
+    message = (
+        f"the shares that are known add up to {total:.6g}, which leaves nothing for the others"
+    )
+    return Problem(message, spec.file, hint="write `percent: true` where they are percentages")
 
 
 def rounding_of_sum(texts: Sequence[str]) -> float:
@@ -157,7 +256,7 @@ def _digits(text: str) -> tuple[int, int]:
 def rounding(texts: Sequence[str]) -> float:
     """Return half a unit of the last digit that any of the figures shows."""
     digits = max(
-        (len(text.strip().partition(".")[2]) for text in texts if "e" not in text.lower()),
+        (len(t.strip().partition(".")[2]) for t in texts if t.strip() and "e" not in t.lower()),
         default=12,
     )
     return 0.5 * 10.0 ** -min(digits, 15)

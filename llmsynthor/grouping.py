@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from llmsynthor.errors import Problem
 from llmsynthor.labels import clean
 
@@ -61,3 +63,23 @@ def _shown(labels: Sequence[str]) -> str:
     names = ", ".join(f"`{clean(label)}`" for label in labels[:_SHOWN])
     more = len(labels) - _SHOWN
     return names + (f" and {more} more" if more > 0 else "")
+
+
+def common_groups(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return code -> cell of the finest partition that two groupings of codes can be summed to.
+
+    Codes that share a group in either fall together. Cells are numbered by their first codes.
+
+    Example:
+        >>> common_groups(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 2])).tolist()
+        [0, 0, 0, 1]
+    """
+    least = np.arange(len(first))
+    while True:
+        before = least
+        for own in (first, second):
+            smallest = np.full(int(own.max()) + 1, len(first))
+            np.minimum.at(smallest, own, least)
+            least = smallest[own]
+        if (least == before).all():
+            return np.unique(least, return_inverse=True)[1]

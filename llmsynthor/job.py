@@ -6,96 +6,17 @@ Keys exist only when the program honours them.
 
 from __future__ import annotations
 
-from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from llmsynthor.consistency import inconsistencies
 from llmsynthor.jobseed import SeedSampleSpec
+from llmsynthor.jobtables import TableSpec as TableSpec
 from llmsynthor.jobvariables import JobModel, VariableSpec
 from llmsynthor.jobzones import ExecutorSpec, ZonesSpec
 
 PROVIDERS_WITHOUT_CALLS = ("none", "replay")
-
-
-class TableSpec(JobModel):
-    """One target table and how to read it."""
-
-    file: str = Field(
-        min_length=1,
-        description="CSV or parquet file, relative to the job file.",
-        examples=["tables/age.csv"],
-    )
-    name: str | None = Field(
-        None, min_length=1, description="Name in reports; default: the file's."
-    )
-    role: Literal["control", "validate"] = Field(
-        "control", description="`control` is met; `validate` is only scored, never used."
-    )
-    tolerance: float | None = Field(
-        None,
-        ge=0,
-        le=1,
-        description="Largest total variation distance at which this table passes. A table with "
-        "`tolerance`, `weight` or a column `moe` is soft: where tables disagree it gives way to "
-        "those without.",
-    )
-    weight: float | None = Field(
-        None,
-        gt=0,
-        description="How strongly this table holds among soft tables that disagree: one of weight "
-        "2 gives way half as much as one of weight 1.",
-    )
-    counts: Literal["records", "members"] | None = Field(
-        None,
-        description="What the figures count, in a job with `members`; default: `members` where "
-        "the table has a variable of theirs, else `records`.",
-    )
-    columns: dict[str, str] = Field(
-        default_factory=dict,
-        description="Column of the file -> variable, `count`, `share` or `moe` (margin of error).",
-    )
-    values: dict[str, dict[str, str]] = Field(
-        default_factory=dict, description="Variable -> (label in the file -> category or bin)."
-    )
-
-    groups: dict[str, dict[str, list[str]]] = Field(
-        default_factory=dict,
-        description="Variable -> (group -> its categories): this table counts groups of a category "
-        "variable's values. Every category stands in one group.",
-        examples=[{"education": {"low": ["none", "primary"], "high": ["degree"]}}],
-    )
-    separator: Literal[",", ";", "\t", "|"] | None = Field(
-        None,
-        description='What stands between the columns of a CSV file: `";"`, `"\\t"` (a tab) or '
-        '`"|"`; default: a comma.',
-        examples=[";"],
-    )
-    normalize: bool = Field(
-        False,
-        description="Rescale the shares of this table so that they add up to 1. Without it, shares "
-        "that do not are an error, unless rounding explains it.",
-    )
-
-    @model_validator(mode="after")
-    def _separator_of_text(self) -> TableSpec:
-        if self.separator is not None and self.file.lower().endswith(".parquet"):
-            raise ValueError("`separator` is for CSV files; a parquet file has none")
-        return self
-
-    @model_validator(mode="after")
-    def _soft_controls(self) -> TableSpec:
-        if self.role == "validate" and not (self.tolerance is None and self.weight is None):
-            raise ValueError(
-                "`tolerance` and `weight` are for control tables; this one is only scored"
-            )
-        return self
-
-    @property
-    def known_as(self) -> str:
-        """Return the table's name: as given, or the file's."""
-        return self.name or PurePath(self.file).stem
 
 
 class MembersSpec(JobModel):

@@ -10,7 +10,7 @@ import numpy as np
 from llmsynthor.controls import implies
 from llmsynthor.errors import Problem
 from llmsynthor.feasibility.lawful import tabulate
-from llmsynthor.labels import clean
+from llmsynthor.labels import clean, count_of
 from llmsynthor.report.scenario import scenario_notes
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def odd_things(
     """
     found: list[Problem] = []
     for kind in (
+        _filled(tables),
         _in_no_table(tables),
         _never(tables),
         _in_one_table_only(tables),
@@ -55,6 +56,17 @@ def odd_things(
         )
         found.append(Problem(message, at=("tables",)))
     return found
+
+
+def _filled(tables: TableSet) -> Iterator[Problem]:
+    """Say how many cells the publisher does not give, and what stands in for them."""
+    for table in tables.tables:
+        if table.filled:
+            which = f"{table.filled} of {count_of(table.cells, 'cell')}"
+            verb = "is" if table.filled == 1 else "are"
+            soft = "; the table is soft for that" if table.moe is not None else ""
+            message = f"{which} {verb} not known, and filled from {table.filled_from}{soft}"
+            yield Problem(message, table.file)
 
 
 def _in_no_table(tables: TableSet) -> Iterator[Problem]:

@@ -1,28 +1,31 @@
-"""Reading one table file (CSV or parquet) into labels and figures, every problem with its line."""
+"""Reading one table file into labels and figures, every problem with its line."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal
 
-from llmsynthor.csvfile import read_text_table
+from llmsynthor.binwords import plain_bin
+from llmsynthor.csvfile import TextTable, named_columns, read_rows
+from llmsynthor.domain import parse_bin
 from llmsynthor.errors import Problem, TableError
-from llmsynthor.figures import check_sum, read_numbers, rounding
+from llmsynthor.figures import check_sum, read_numbers, rounding, rounding_of_sum
 from llmsynthor.grouping import wrong_groups
 from llmsynthor.labels import clean
+from llmsynthor.offices import acs, eurostat, nomis
+from llmsynthor.shaping import FIGURES, MOE, named_in, shape
+from llmsynthor.totals import Cells, Sum, is_total_word, split_totals, totals_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Container, Mapping, Sequence
     from pathlib import Path
 
-    import polars as pl
-
     from llmsynthor.job import TableSpec
-    from llmsynthor.jobvariables import VariableSpec
+    from llmsynthor.jobvariables import IntegerVariable, NumberVariable, VariableSpec
 
-_FIGURES = ("count", "share")
-_MOE = "moe"
+_OFFICES = {"acs": acs, "eurostat": eurostat, "nomis": nomis}
 _MOST_PROBLEMS = 8
 
 
@@ -36,7 +39,7 @@ class RawTable:
         role: `control` or `validate`.
         scope: Variables, in the file's column order.
         keys: Per row the labels of the scope's variables.
-        figures: Per row the count or share.
+        figures: Per row the count or share, NaN where it is not known.
         measure: Which of the two.
         lines: Per row its line in the file (parquet: its row).
         rounding: Largest rounding error of a figure.
@@ -45,6 +48,9 @@ class RawTable:
         tolerance: As in the job.
         weight: As in the job.
         groups: Variable -> (label -> categories) where the labels are groups of categories.
+        ranges: Row -> the least and the most of a figure that is not known.
+        sums: What the file itself says that some cells add up to.
+        total: What the job says that all cells add up to.
     """
 
     name: str
@@ -60,6 +66,9 @@ class RawTable:
     tolerance: float | None = None
     weight: float | None = None
     groups: Mapping[str, Mapping[str, Collection[str]]] = field(default_factory=dict)
+    ranges: Mapping[int, tuple[float, float]] = field(default_factory=dict)
+    sums: Sequence[Sum] = ()
+    total: float | None = None
 
 
 def read_raw_table(
@@ -80,43 +89,168 @@ def read_raw_table(
     Raises:
         TableError: With every problem of the file, each with its line.
     """
-    known = {*variables, *_FIGURES, _MOE, *spec.columns}
-    text = read_text_table(spec.file, path, spec.separator, known)
-    frame, lines = _mapped_columns(spec, text.frame), text.lines
-    figure = _figure_column(spec.file, frame.columns)
-    scope = tuple(name for name in frame.columns if name not in (figure, _MOE))
+    text = shape(spec, _read(spec, path, variables), variables)
+    columns, lines = text.columns, text.lines
+    figure = _figure_column(spec.file, list(columns))
+    scope = tuple(name for name in columns if name not in (figure, MOE))
     problems = _unknown_columns(spec.file, scope, variables, unsure)
     problems += wrong_groups(spec, scope, variables)
-    columns = {name: frame[name].to_list() for name in frame.columns}
     keys = _keys(spec, columns, lines, scope, variables, problems)
-    figures = read_numbers(spec.file, figure, columns[figure], lines, problems)
+    missing = _OFFICES[spec.format].MISSING if spec.format else {}
+    figures = read_numbers(
+        spec, figure, columns[figure], lines, problems, {**missing, **spec.missing}
+    )
     moes = None
-    if _MOE in columns:
-        moes = read_numbers(spec.file, _MOE, columns[_MOE], lines, problems)
-    if not problems:
+    if MOE in columns:
+        margins = read_numbers(spec, MOE, columns[MOE], lines, problems, spec.missing)
+        moes = [0.0 if row in figures.ranges else moe for row, moe in enumerate(margins.values)]
+        problems += [
+            Problem(
+                "`moe` is not known where the figure is; write 0 where it is exact",
+                spec.file,
+                lines[row],
+            )
+            for row in margins.ranges
+            if row not in figures.ranges
+        ]
+    _raise(spec.file, problems)
+    rows = _Rows(keys, figures.values, figures.texts, lines, figures.ranges, moes)
+    if spec.add_up:
+        rows = _added_up(rows)
+    else:
         _repeated(spec.file, scope, keys, lines, problems)
-        problems += check_sum(spec, figure, columns[figure], figures)
-    if problems:
-        more = len(problems) - _MOST_PROBLEMS
-        if more > 1:
-            problems[_MOST_PROBLEMS:] = [Problem(f"and {more} more problems", spec.file)]
-        raise TableError.of(problems)
-    scale = sum(figures) if spec.normalize else 1.0
+        _raise(spec.file, problems)
+    rows, sums = _without_totals(spec, scope, rows, variables, figure, problems)
+    if not problems:
+        problems += check_sum(spec, figure, rows.texts, rows.values)
+    _raise(spec.file, problems)
+    return _raw(spec, scope, rows, sums, figure)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of a table, as `RawTable` has them; `texts` are the figures as plain numbers."""
+
+    keys: list[tuple[str, ...]]
+    values: list[float]
+    texts: list[str]
+    lines: list[int]
+    ranges: dict[int, tuple[float, float]]
+    moes: list[float] | None
+
+
+def _raise(file: str, problems: list[Problem]) -> None:
+    if not problems:
+        return
+    more = len(problems) - _MOST_PROBLEMS
+    if more > 1:
+        problems[_MOST_PROBLEMS:] = [Problem(f"and {more} more problems", file)]
+    raise TableError.of(problems)
+
+
+def _raw(
+    spec: TableSpec, scope: tuple[str, ...], rows: _Rows, sums: Sequence[Sum], figure: str
+) -> RawTable:
+    scale = sum(rows.values) if spec.normalize else 1.0
+    rounded = rounding(rows.texts) / scale if figure == "share" else (spec.rounded_to or 0.0) / 2
     return RawTable(
         name=spec.known_as,
         file=spec.file,
         role=spec.role,
         scope=scope,
-        keys=keys,
-        figures=[value / scale for value in figures],
+        keys=rows.keys,
+        figures=[value / scale for value in rows.values],
         measure="share" if figure == "share" else "count",
-        lines=lines,
-        rounding=rounding(columns[figure]) / scale if figure == "share" else 0.0,
-        moes=None if moes is None else [value / scale for value in moes],
+        lines=rows.lines,
+        rounding=rounded,
+        moes=None if rows.moes is None else [value / scale for value in rows.moes],
         tolerance=spec.tolerance,
         weight=spec.weight,
         groups=spec.groups,
+        ranges=rows.ranges,
+        sums=sums,
+        total=spec.total,
     )
+
+
+def _read(spec: TableSpec, path: Path, variables: Mapping[str, VariableSpec]) -> TextTable:
+    rows = read_rows(spec, path)
+    known = {*variables, *FIGURES, MOE, *named_in(spec)}
+    if spec.format is not None:
+        return _OFFICES[spec.format].read_form(spec, rows)
+    return named_columns(spec, rows, known)
+
+
+def _added_up(rows: _Rows) -> _Rows:
+    """Return one row for each cell; what is not known stays in its range."""
+    cells: dict[tuple[str, ...], list[int]] = {}
+    for row, key in enumerate(rows.keys):
+        cells.setdefault(key, []).append(row)
+    values, ranges = [], {}
+    for number, inside in enumerate(cells.values()):
+        known = math.fsum(rows.values[r] for r in inside if r not in rows.ranges)
+        open_ = [rows.ranges[r] for r in inside if r in rows.ranges]
+        values.append(math.nan if open_ else known)
+        if open_:
+            ranges[number] = (known + sum(o[0] for o in open_), known + sum(o[1] for o in open_))
+    moes = rows.moes
+    return _Rows(
+        list(cells),
+        values,
+        [
+            rows.texts[i[0]] if len(i) == 1 else f"{v!r}"
+            for i, v in zip(cells.values(), values, strict=True)
+        ],
+        [rows.lines[inside[0]] for inside in cells.values()],
+        ranges,
+        None if moes is None else [math.hypot(*(moes[r] for r in i)) for i in cells.values()],
+    )
+
+
+def _without_totals(
+    spec: TableSpec,
+    scope: tuple[str, ...],
+    rows: _Rows,
+    variables: Mapping[str, VariableSpec],
+    figure: str,
+    problems: list[Problem],
+) -> tuple[_Rows, list[Sum]]:
+    """Return the rows that are no totals, and what the totals say; add what does not add up."""
+    meanings = [
+        totals_of(
+            (k[i] for k in rows.keys), variables.get(name), spec.groups.get(name), spec.totals
+        )
+        for i, name in enumerate(scope)
+    ]
+    unused = [label for label in spec.totals if not any(label in own for own in meanings)]
+    if unused:
+        message = (
+            f"`totals` names `{clean(unused[0])}`, which is no label of the file, or a category"
+        )
+        problems.append(Problem(message, spec.file))
+    if not any(meanings):
+        return rows, []
+
+    def room(inside: Sequence[int]) -> float:
+        texts = [rows.texts[row] for row in inside]
+        if figure == "share":
+            return rounding_of_sum(texts)
+        if spec.rounded_to is not None:
+            return len(inside) * spec.rounded_to / 2
+        return rounding_of_sum(texts) if any("." in text for text in texts) else 0.0
+
+    cells = Cells(scope, rows.keys, rows.values, rows.lines, rows.ranges, room)
+    kept, sums, wrong = split_totals(spec.file, cells, meanings)
+    problems += wrong
+    place = {row: i for i, row in enumerate(kept)}
+    return _Rows(
+        [rows.keys[row] for row in kept],
+        [rows.values[row] for row in kept],
+        [rows.texts[row] for row in kept],
+        [rows.lines[row] for row in kept],
+        {place[row]: own for row, own in rows.ranges.items() if row in place},
+        None if rows.moes is None else [rows.moes[row] for row in kept],
+    ), sums
 
 
 def _unknown_columns(
@@ -132,30 +266,16 @@ def _unknown_columns(
             f"column `{clean(name)}` is no variable of the job{_suggest(name, variables)}",
             file,
             1,
-            hint="`columns: {NAME IN THE FILE: variable}` in the table's entry renames a column",
+            hint="in the table's entry, `columns: {NAME IN THE FILE: variable}` renames a column, and "
+            "`ignore: [NAME]` leaves one out",
         )
         for name in scope
         if name not in variables and name not in unsure
     ]
 
 
-def _mapped_columns(spec: TableSpec, frame: pl.DataFrame) -> pl.DataFrame:
-    absent = [name for name in spec.columns if name not in frame.columns]
-    if absent:
-        message = (
-            f"`columns` names `{clean(absent[0])}`, which the file does not have "
-            f"(it has {', '.join(map(clean, frame.columns))})"
-        )
-        raise TableError.of([Problem(message, spec.file, 1)])
-    names = [spec.columns.get(name, name) for name in frame.columns]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise TableError.of([Problem(f"two columns are `{clean(twice[0])}`", spec.file, 1)])
-    return frame.rename(spec.columns)
-
-
 def _figure_column(file: str, columns: Sequence[str]) -> str:
-    found = [name for name in columns if name in _FIGURES]
+    found = [name for name in columns if name in FIGURES]
     if len(found) != 1:
         what = "both `count` and `share`" if found else "neither `count` nor `share`"
         message = (
@@ -163,7 +283,7 @@ def _figure_column(file: str, columns: Sequence[str]) -> str:
             f"(columns: {', '.join(map(clean, columns))})"
         )
         hint = (
-            "delete one of the two columns"
+            "leave one out in the table's entry, for example `ignore: [share]`"
             if found
             else "`columns: {NAME IN THE FILE: count}` in the table's entry renames a column"
         )
@@ -189,9 +309,17 @@ def _keys(
         labels = [
             mapping.get(text, mapping.get(text.strip(), text.strip())) for text in frame[name]
         ]
+        if variable is not None and variable.type != "category":
+            plain = {label: _bin(label, variable) for label in dict.fromkeys(labels)}
+            labels = [plain[label] for label in labels]
         seen: set[str] = set()
         for line, label in zip(lines, labels, strict=True):
-            if known is None or label in known or label in seen:
+            if (
+                known is None
+                or label in known
+                or label in seen
+                or is_total_word(label, spec.totals)
+            ):
                 continue
             seen.add(label)
             what = f"`{clean(label)}` is no {'group' if name in spec.groups else 'category'} of `{clean(name)}`" if label else (
@@ -204,6 +332,15 @@ def _keys(
         message = f"`values` maps `{clean(stray[0])}`, which is no column of the file"
         problems.append(Problem(message, spec.file))
     return list(zip(*columns, strict=True))
+
+
+def _bin(label: str, variable: IntegerVariable | NumberVariable) -> str:
+    """Return a bin's label as it stands, or in plain form where only that can be read."""
+    try:
+        parse_bin(label, variable.type, variable.min, variable.max)
+    except ValueError:
+        return plain_bin(label)
+    return label
 
 
 def _suggest(given: str, known: Mapping[str, object] | set[str]) -> str:

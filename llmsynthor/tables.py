@@ -22,6 +22,7 @@ from llmsynthor.domain import (
 from llmsynthor.errors import Problem, TableError
 from llmsynthor.labels import clean
 from llmsynthor.members import Members
+from llmsynthor.suppressed import fill_unknown
 from llmsynthor.tablefile import RawTable, read_raw_table
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class Table:
             it), shape and unit of `figures`, or None.
         tolerance: Largest TVD at which the table passes; None leaves that to the job.
         weight: How strongly a soft table holds; None is 1.
+        filled: How many cells the publisher does not give; their figures are estimates.
+        filled_from: What these estimates come from, in words.
         members: Whose members the figures count; None where they count records.
         per_record: How many there are of what the figures count, for each record.
     """
@@ -70,6 +73,8 @@ class Table:
     moe: np.ndarray | None = None
     tolerance: float | None = None
     weight: float | None = None
+    filled: int = 0
+    filled_from: str = ""
     members: Members | None = None
     per_record: float = 1.0
 
@@ -310,12 +315,16 @@ def gather_tables(loaded: LoadedJob, unsure: Container[str] = ()) -> tuple[Table
         variables_built.insert(place, _zone_variable(zones, loaded))
     domain = Domain(tuple(variables_built))
     members = _members(loaded.job, domain)
-    built = tuple(
-        _build(raw, domain, loaded.job.released, _counted(raw, counts, members), zones)
-        for raw, counts in kept
+    built, unfilled = fill_unknown(
+        [raw for raw, _ in kept],
+        [
+            _build(raw, domain, loaded.job.released, _counted(raw, counts, members), zones)
+            for raw, counts in kept
+        ],
+        domain,
     )
-    tables = TableSet(domain, built, members, zones)
-    return _with_sizes(tables), problems + _same_names(loaded)
+    tables = TableSet(domain, tuple(built), members, zones)
+    return _with_sizes(tables), problems + unfilled + _same_names(loaded)
 
 
 @dataclass(frozen=True)

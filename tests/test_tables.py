@@ -113,11 +113,11 @@ def test_shares_are_taken_as_they_are(tmp_path):
         ("sex,count\nmale,abc\n", "t0.csv:2: `count` is `abc`, which is not a number"),
         (
             "sex,count\nmale,1_000\n",
-            "t0.csv:2: `count` is `1_000`, with thousands separators; write 1000",
+            't0.csv:2: `count` is `1_000`, with thousands separators; say so in the table\'s entry: `thousands: "_"`',
         ),
         (
             'sex,count\nmale,"1,000"\n',
-            "t0.csv:2: `count` is `1,000`, with thousands separators; write 1000",
+            't0.csv:2: `count` is `1,000`, with thousands separators; say so in the table\'s entry: `thousands: ","`',
         ),
         ("sex,count\nmale,0\n", "t0.csv: every `count` is 0, so the table says nothing"),
         (

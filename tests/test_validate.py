@@ -216,9 +216,6 @@ def test_a_run_begins_with_the_warnings(tmp_path, capsys):
     assert "rules.0 `idle`: no combination of values breaks it" in told
 
 
-HINT_ICONV = "save it as UTF-8 (in Excel: CSV UTF-8), or: iconv -f {} -t UTF-8 OLD > NEW"
-
-
 @pytest.mark.parametrize(
     ("content", "more", "message"),
     [
@@ -267,21 +264,21 @@ HINT_ICONV = "save it as UTF-8 (in Excel: CSV UTF-8), or: iconv -f {} -t UTF-8 O
         (
             'mode,share\ncar,"0,35"\n',
             "",
-            "mode.csv:2: `share` is `0,35`, with a decimal comma; write 0.35",
+            "mode.csv:2: `share` is `0,35`, with a decimal comma; say so in the table's entry: `decimal: \",\"`",
         ),
-        ("mode,count\ncar,1 234\n", "", "mode.csv:2: `count` is `1 234`, with thousands separators; write 1234"),
-        ("mode,count\ncar,1.234.567\n", "", "mode.csv:2: `count` is `1.234.567`, with thousands separators; write 1234567"),
-        ("mode,share\ncar,45%\n", "", "mode.csv:2: `share` is `45%`, a percentage; write 0.45"),
+        ("mode,count\ncar,1 234\n", "", "mode.csv:2: `count` is `1 234`, with thousands separators; say so in the table's entry: `thousands: \" \"`"),
+        ("mode,count\ncar,1.234.567\n", "", "mode.csv:2: `count` is `1.234.567`, with thousands separators; say so in the table's entry: `thousands: \".\"`"),
+        ("mode,share\ncar,45%\n", "", "mode.csv:2: `share` is `45%`, a percentage; say so in the table's entry: `percent: true`"),
         (
             "mode,count\ncar,45.5 %\n",
             "",
-            "mode.csv:2: `count` is `45.5 %`, a percentage; name the column `share` and write 0.455",
+            "mode.csv:2: `count` is `45.5 %`, a percentage; read the column as `share`, with `percent: true`",
         ),
         (
             "mode,count\ncar,<5\n",
             "",
-            "mode.csv:2: `count` is `<5`, which is not a number; if the cell is suppressed, write an "
-            "estimate, and give the table a `weight` so that it gives way",
+            "mode.csv:2: `count` is `<5`, which is not a number; if the cell is suppressed, say "
+            "so in the table's entry: `missing: {\"<5\": [0, 4]}`",
         ),
         ("mode,count\ncar,1e300\n", "", "mode.csv:2: `count` is 1e300; more than 1e+15 cannot be counted"),
         (
@@ -300,7 +297,7 @@ HINT_ICONV = "save it as UTF-8 (in Excel: CSV UTF-8), or: iconv -f {} -t UTF-8 O
             "mode,share\ncar,48.5\nbus,50\n",
             "",
             "mode.csv: the shares add up to 98.5, not to 1; they look like percentages\n\n"
-            "hint: divide them by 100, or let the job do so: `- {file: mode.csv, normalize: true}`",
+            "hint: let the job divide them by 100: `percent: true` in the table's entry",
         ),
         (
             "mode,count\ncar,1\n",
@@ -311,24 +308,18 @@ HINT_ICONV = "save it as UTF-8 (in Excel: CSV UTF-8), or: iconv -f {} -t UTF-8 O
             b"mode,count\ncar,1\nv\xe9lo,3\n",
             "",
             "mode.csv:3: byte 2 of this line (0xE9) is not UTF-8; in Latin-1 it is `\u00e9`\n\n"
-            f"hint: {HINT_ICONV.format('WINDOWS-1252')}",
-        ),
-        (
-            "mode,count\ncar,1\n".encode("utf-16"),
-            "",
-            "mode.csv: the file is UTF-16; it must be UTF-8\n\n"
-            f"hint: {HINT_ICONV.format('UTF-16')}",
+            "hint: say how it is stored in the table's entry, for example `encoding: latin-1`",
         ),
         (
             bytes(range(32)) * 4,
             "",
-            "mode.csv: this is no text file\n\nhint: a table must be a CSV file in UTF-8, or parquet",
+            "mode.csv: this is no text file\n\nhint: a table must be a text file (CSV, TSV), XLSX or parquet",
         ),
         (
             b"PK\x03\x04",
             "",
-            "mode.csv: this is no CSV file: it is an Excel workbook or a zip archive; save the sheet "
-            "as CSV",
+            "mode.csv: this is no CSV file: it is an Excel workbook or a zip archive; let its name "
+            "end in .xlsx, or save the sheet as CSV",
         ),
         ("", "", "mode.csv: the file is empty"),
         (" \n\n", "", "mode.csv: the file is empty"),

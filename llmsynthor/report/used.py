@@ -54,6 +54,7 @@ def used_tables(run: RunDirectory) -> tuple[Job, TableSet]:
             role=spec.role,
             tolerance=spec.tolerance,
             weight=spec.weight,
+            counts=spec.counts,
             groups=spec.groups,
         )
         for i, (spec, name) in enumerate(zip(job.tables, _used_names(run), strict=True))

@@ -1,0 +1,103 @@
+"""Bytes of a text file into characters: what kind of file it is, and how its characters are stored."""
+
+from __future__ import annotations
+
+import codecs
+from typing import TYPE_CHECKING
+
+from llmsynthor.errors import Problem, TableError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_MAGIC = {
+    b"PK": "an Excel workbook or a zip archive; let its name end in .xlsx, or save the sheet as CSV",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook; save the sheet as CSV",
+    b"\x1f\x8b": "compressed (gzip); unpack it first",
+    b"PAR1": "parquet; let its name end in .parquet",
+    b"%PDF": "a PDF document; a table must be CSV, XLSX or parquet",
+}
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_LOOKED_AT = 4096
+"""Bytes that tell whether a file is text."""
+_LEAST_WIDE = 0.6
+"""Share of every other byte that is 0 in UTF-16 without a mark."""
+
+
+def read_text(file: str, path: Path, encoding: str | None) -> str:
+    """Return the characters of a text file.
+
+    Args:
+        file: The path as the job writes it, for messages.
+        path: Where the file is.
+        encoding: As the job has it; None is UTF-8, or what a byte order mark says.
+
+    Raises:
+        TableError: The file cannot be read, is no text, or is stored otherwise.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise TableError.of([Problem(unreadable(error), file)]) from None
+    if not content.strip():
+        raise TableError.of([Problem("the file is empty", file)])
+    for magic, words in _MAGIC.items():
+        if content.startswith(magic):
+            raise TableError.of([Problem(f"this is no CSV file: it is {words}", file)])
+    mark = next((name for bytes_, name in _MARKS if content.startswith(bytes_)), None)
+    if mark is not None and encoding not in (None, mark):
+        message = (
+            f"the file begins with the mark of {mark}, and the job says `encoding: {encoding}`"
+        )
+        raise TableError.of([Problem(message, file, hint="leave `encoding` out")])
+    return _decoded(file, content, mark or encoding)
+
+
+def unreadable(error: OSError) -> str:
+    """Return that a file cannot be read, and why."""
+    return f"cannot be read ({error.strerror or error})"
+
+
+def _decoded(file: str, content: bytes, encoding: str | None) -> str:
+    if encoding != "utf-16":
+        _must_be_text(file, content[:_LOOKED_AT])
+    try:
+        text = content.decode("utf-8-sig" if encoding in (None, "utf-8") else encoding)
+    except UnicodeDecodeError as error:
+        if encoding in (None, "utf-8"):
+            raise TableError.of([_not_utf8(file, content, error.start)]) from None
+        message = f"byte {error.start + 1} of the file is not {encoding} ({error.reason})"
+        hint = "correct `encoding`, or leave it out if the file is UTF-8"
+        raise TableError.of([Problem(message, file, hint=hint)]) from None
+    return text.removeprefix("\ufeff")
+
+
+def _must_be_text(file: str, start: bytes) -> None:
+    """Refuse a file of which more than one byte in twenty is a control character, white space apart."""
+    wide = max((start[i::2].count(0) / max(len(start) // 2, 1) for i in (0, 1)), default=0.0)
+    if wide > _LEAST_WIDE:
+        hint = "say so in the table's entry: `encoding: utf-16`"
+        raise TableError.of(
+            [Problem("the file looks like UTF-16 without its mark", file, hint=hint)]
+        )
+    if 20 * sum(byte < 32 and byte not in b"\t\n\r\x0b\x0c\x1b" for byte in start) > len(start):
+        hint = "a table must be a text file (CSV, TSV), XLSX or parquet"
+        raise TableError.of([Problem("this is no text file", file, hint=hint)])
+
+
+def _not_utf8(file: str, content: bytes, start: int) -> Problem:
+    byte = content[start]
+    line = content.count(b"\n", 0, start) + 1
+    begin = content.rfind(b"\n", 0, start) + 1
+    character = bytes([byte]).decode("cp1252", errors="replace")
+    shown = f"; in Latin-1 it is `{character}`" if character.isalnum() else ""
+    return Problem(
+        f"byte {start - begin + 1} of this line (0x{byte:02X}) is not UTF-8{shown}",
+        file,
+        line,
+        hint="say how it is stored in the table's entry, for example `encoding: latin-1`",
+    )

@@ -1,0 +1,1 @@
+"""Forms in which statistical offices publish tables."""

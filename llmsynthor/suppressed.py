@@ -1,0 +1,319 @@
+"""Cells that a publisher does not give: filled by maximum entropy from all that is known of them.
+
+A cell that is not known lies in a range. What the table's total, its own subtotals and the other
+tables leave for it is shared out by iterative proportional fitting within the ranges, from an even
+start. The margin of error of a filled cell spans all that it can be, so that it gives way, and the
+known cells of the table hardly do.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from llmsynthor.errors import Problem
+from llmsynthor.grouping import common_groups
+from llmsynthor.labels import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from llmsynthor.domain import Domain
+    from llmsynthor.tablefile import RawTable
+    from llmsynthor.tables import Table
+
+_ROUNDS = 300
+_TIGHTENINGS = 20
+_BISECTIONS = 100
+_DETERMINED = 1e-6
+"""A cell whose range is narrower than this share of the table's total is known after all."""
+_HINT = (
+    "write `total:` in the table's entry, keep the file's own row of the total, or give another "
+    "table with counts"
+)
+
+
+@dataclass(frozen=True)
+class _Limit:
+    """What some cells that are not known add up to.
+
+    Attributes:
+        cells: Which of them, positions among the unknown.
+        left: What is left for them.
+        known: What the known cells of the same sum hold.
+        cell: The sum's name for people.
+        source: Who says so.
+        room: By how much rounding may move it.
+    """
+
+    cells: np.ndarray
+    left: float
+    known: float
+    cell: str
+    source: str
+    room: float = 0.0
+
+
+def fill_unknown(
+    raws: Sequence[RawTable], tables: Sequence[Table], domain: Domain
+) -> tuple[list[Table], list[Problem]]:
+    """Return the tables with all cells filled, without those that cannot be, and why not.
+
+    Args:
+        raws: The tables as read.
+        tables: The same over the domain, NaN where a figure is not known.
+        domain: Their domain.
+    """
+    whole = [t for raw, t in zip(raws, tables, strict=True) if not raw.ranges]
+    filled: list[Table] = []
+    problems: list[Problem] = []
+    for raw, table in zip(raws, tables, strict=True):
+        if not raw.ranges:
+            filled.append(table)
+            continue
+        made = _fill(raw, table, _like(table, whole), domain)
+        if isinstance(made, list):
+            problems += made
+        else:
+            filled.append(made)
+    return filled, problems
+
+
+def _like(table: Table, others: Sequence[Table]) -> list[Table]:
+    """Return the tables that must be met and count the same as `table`: records or members."""
+    return [
+        other
+        for other in others
+        if other.role == "control"
+        and not other.is_soft
+        and (other.members is None) == (table.members is None)
+    ]
+
+
+def _fill(
+    raw: RawTable, table: Table, others: Sequence[Table], domain: Domain
+) -> Table | list[Problem]:
+    figures = table.figures.ravel().copy()
+    rows = _cells(raw, table)
+    unknown = np.array([rows[row] for row in sorted(raw.ranges)])
+    low = np.array([raw.ranges[row][0] for row in sorted(raw.ranges)])
+    high = np.array([raw.ranges[row][1] for row in sorted(raw.ranges)])
+    total, source = _total(raw, others)
+    limits = list(_own_sums(raw, rows, unknown, figures))
+    if total is not None:
+        for other in others:
+            limits += _margins(table, other, total, unknown, figures)
+        known = float(np.nansum(figures))
+        limits.append(_Limit(np.arange(len(unknown)), total - known, known, "the total", source))
+    covered = np.zeros(len(unknown), dtype=bool)
+    for limit in limits:
+        covered[limit.cells] = True
+    if not covered.all():
+        number = int((~covered).sum())
+        message = (
+            f"{number} of {table.cells} cells are not known, and nothing says what all add up to"
+        )
+        return [Problem(message, raw.file, hint=_HINT)]
+    problems = [p for limit in limits for p in _impossible(raw, limit, low, high)]
+    if problems:
+        return problems[:5]
+    limits = [
+        replace(m, left=float(np.clip(m.left, low[m.cells].sum(), high[m.cells].sum())))
+        for m in limits
+    ]
+    low, high = _tightened(limits, low, high)
+    filling = _fitted(limits, low, high, _widths(table, domain)[unknown])
+    return _with(table, figures, unknown, filling, (low, high), limits)
+
+
+def _with(
+    table: Table,
+    figures: np.ndarray,
+    unknown: np.ndarray,
+    filling: np.ndarray,
+    ranges: tuple[np.ndarray, np.ndarray],
+    limits: Sequence[_Limit],
+) -> Table:
+    figures[unknown] = filling
+    span = np.maximum(filling - ranges[0], ranges[1] - filling)
+    moe = table.moe
+    if (span > _DETERMINED * max(1.0, float(figures.sum()))).any():
+        margins = np.zeros(table.cells) if moe is None else moe.ravel().copy()
+        margins[unknown] = span
+        moe = margins.reshape(table.figures.shape)
+    sources = list(dict.fromkeys(limit.source for limit in limits))
+    words = sources[0] if len(sources) == 1 else f"{', '.join(sources[:-1])} and {sources[-1]}"
+    return replace(
+        table,
+        figures=figures.reshape(table.figures.shape),
+        moe=moe,
+        filled=len(unknown),
+        filled_from=words,
+    )
+
+
+def _cells(raw: RawTable, table: Table) -> np.ndarray:
+    """Return the flat cell of each row."""
+    places = [{label: i for i, label in enumerate(own)} for own in table.labels]
+    index = [[place[key[i]] for key in raw.keys] for i, place in enumerate(places)]
+    return np.ravel_multi_index(index, table.figures.shape)
+
+
+def _total(raw: RawTable, others: Sequence[Table]) -> tuple[float | None, str]:
+    """Return what all cells of a table add up to, and who says so."""
+    if raw.measure == "share":
+        return 1.0, "the whole being 1"
+    if raw.total is not None:
+        return raw.total, "`total`"
+    for found in raw.sums:
+        if len(found.rows) == len(raw.keys):
+            return found.figure, "its total"
+    counted = next((t for t in others if t.measure == "count"), None)
+    return (None, "") if counted is None else (counted.total, f"the total of {clean(counted.file)}")
+
+
+def _own_sums(
+    raw: RawTable, rows: np.ndarray, unknown: np.ndarray, figures: np.ndarray
+) -> Iterator[_Limit]:
+    position = {int(cell): i for i, cell in enumerate(unknown)}
+    for found in raw.sums:
+        cells = [int(rows[row]) for row in found.rows]
+        inside = np.array([position[c] for c in cells if c in position], dtype=np.int64)
+        known = math.fsum(figures[c] for c in cells if c not in position)
+        if len(inside):
+            room = raw.rounding * (len(cells) + 1)
+            yield _Limit(inside, found.figure - known, known, found.cell, "its own totals", room)
+
+
+def _margins(
+    table: Table,
+    other: Table,
+    total: float,
+    unknown: np.ndarray,
+    figures: np.ndarray,
+) -> Iterator[_Limit]:
+    """Yield what another table says of the variables that both have."""
+    shared = [name for name in table.scope if name in other.scope]
+    if not shared:
+        return
+    own = np.zeros(table.figures.shape, dtype=np.int64)
+    theirs = np.zeros(other.figures.shape, dtype=np.int64)
+    for name in shared:
+        mine, its = (t.groups[t.scope.index(name)] for t in (table, other))
+        common = common_groups(mine, its)
+        size = int(common.max()) + 1
+        own = own * size + _along(table, name, mine, common)
+        theirs = theirs * size + _along(other, name, its, common)
+    number = int(max(own.max(), theirs.max())) + 1
+    flat, weights = own.ravel(), other.flat_share * total
+    wanted = np.bincount(theirs.ravel(), weights, number)
+    known = np.bincount(flat, np.nan_to_num(figures), number)
+    room = (
+        other.rounding_room(wanted / total, np.bincount(theirs.ravel(), minlength=number)) * total
+    )
+    for group in np.unique(flat[unknown]):
+        cells = np.flatnonzero(flat[unknown] == group)
+        name = table.cell_name(int(unknown[cells[0]]))
+        parts = [part for part in name.split(", ") if part.partition("=")[0] in shared]
+        left = float(wanted[group] - known[group])
+        yield _Limit(
+            cells,
+            left,
+            float(known[group]),
+            ", ".join(parts),
+            clean(other.file),
+            float(room[group]),
+        )
+
+
+def _along(table: Table, name: str, group: np.ndarray, common: np.ndarray) -> np.ndarray:
+    """Return the common cell of each of the table's labels of a variable, broadcast to its shape."""
+    axis = table.scope.index(name)
+    cells = np.zeros(table.figures.shape[axis], dtype=np.int64)
+    cells[group] = common
+    return cells.reshape([-1 if i == axis else 1 for i in range(table.figures.ndim)])
+
+
+def _impossible(raw: RawTable, limit: _Limit, low: np.ndarray, high: np.ndarray) -> list[Problem]:
+    least, most = float(low[limit.cells].sum()), float(high[limit.cells].sum())
+    room = limit.room + 1e-6 * max(1.0, abs(limit.left + limit.known))
+    wanted = f"{limit.left + limit.known:.10g} ({limit.source})"
+    if limit.left < least - room:
+        message = f"{clean(limit.cell)} is {wanted}, and its cells hold at least {limit.known + least:.10g}"
+    elif limit.left > most + room:
+        message = (
+            f"{clean(limit.cell)} is {wanted}, and its cells hold at most {limit.known + most:.10g}"
+        )
+    else:
+        return []
+    hint = "correct the figures, or the ranges in `missing`"
+    return [Problem(message, raw.file, hint=hint)]
+
+
+def _tightened(
+    limits: Sequence[_Limit], low: np.ndarray, high: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ranges of the cells, narrowed to what the sums leave open."""
+    low, high = low.copy(), high.copy()
+    for _ in range(_TIGHTENINGS):
+        before = low.copy(), high.copy()
+        for limit in limits:
+            at = limit.cells
+            most = np.maximum(limit.left + limit.room - (low[at].sum() - low[at]), low[at])
+            high[at] = np.minimum(high[at], most)
+            if np.isfinite(high[at]).all():
+                least = limit.left - limit.room - (high[at].sum() - high[at])
+                low[at] = np.minimum(np.maximum(low[at], least), high[at])
+        if np.array_equal(before[0], low) and np.array_equal(before[1], high):
+            break
+    return low, high
+
+
+def _widths(table: Table, domain: Domain) -> np.ndarray:
+    """Return how wide each cell is: a bin of ten years may hold twice as many as one of five."""
+    widths = np.ones(())
+    for name, group, labels in zip(table.scope, table.groups, table.labels, strict=True):
+        variable = domain[name]
+        own = np.diff(variable.edges) if variable.is_numeric else np.ones(variable.size)
+        widths = np.multiply.outer(widths, np.bincount(group, own, len(labels)))
+    return widths.ravel()
+
+
+def _fitted(
+    limits: Sequence[_Limit], low: np.ndarray, high: np.ndarray, start: np.ndarray
+) -> np.ndarray:
+    """Return figures within their ranges that meet the sums, the last one exactly."""
+    values = start.astype(float)
+    for _ in range(_ROUNDS):
+        before = values.copy()
+        for limit in limits:
+            at = limit.cells
+            values[at] = _scaled(values[at], low[at], high[at], limit.left)
+        if np.abs(values - before).max() <= 1e-10 * max(1.0, values.max()):
+            break
+    return values
+
+
+def _scaled(values: np.ndarray, low: np.ndarray, high: np.ndarray, total: float) -> np.ndarray:
+    """Return the values times one factor, within their ranges, so that they add up to `total`."""
+    if total <= low.sum():
+        return low.copy()
+    if total >= high.sum():
+        return high.copy()
+    values = np.where(values > 0, values, 1e-12)
+    plain = values * (total / values.sum())
+    if (plain >= low).all() and (plain <= high).all():
+        return plain
+    least, most = 0.0, 1.0
+    while np.clip(values * most, low, high).sum() < total:
+        most *= 2.0
+    for _ in range(_BISECTIONS):
+        middle = (least + most) / 2
+        if np.clip(values * middle, low, high).sum() < total:
+            least = middle
+        else:
+            most = middle
+    return np.clip(values * most, low, high)
