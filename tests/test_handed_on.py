@@ -181,8 +181,9 @@ def evaluated(run, real, *more):
 
 
 def binned(frame):
-    bins = frame["age"].cut([15.5, 39.5], labels=["0-15", "16-39", "40+"])
-    return frame.with_columns(bins.cast(pl.String).alias("age"))
+    age = pl.col("age")
+    bins = pl.when(age < 16).then(pl.lit("0-15")).when(age < 40).then(pl.lit("16-39"))
+    return frame.with_columns(bins.otherwise(pl.lit("40+")).alias("age"))
 
 
 def tvd(first, second):
