@@ -123,7 +123,8 @@ def _scorecard(tables: list[dict[str, Any]], title: str, *, control: bool) -> No
     for table in sorted(tables, key=lambda t: -t["tvd"])[:_MOST_TABLES]:
         maxent = table["baseline"]["maxent"]
         if control:
-            unit = "rec" if table["counts"] == "records" else table["counts"][:_LONGEST_UNIT]
+            counted = table.get("counts", "records")  # reports of older versions do not say
+            unit = "rec" if counted == "records" else counted[:_LONGEST_UNIT]
             end = f"{table['tae']:,.0f} {unit}"
         else:
             end = f"{table['tvd'] / maxent:.2f}" if maxent > 0 else "-"

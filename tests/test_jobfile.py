@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 WHOLE = "must be a whole number of 1 or more"
 TOP = (
-    "version, name, description, records, seed, scenario, variables, tables, rules, dependencies, "
-    "prompts, provider, budget, engine, ..."
+    "version, name, description, records, seed, scenario, variables, members, zones, tables, "
+    "seed_sample, rules, dependencies, prompts, ..."
 )
 
 
