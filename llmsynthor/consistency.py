@@ -74,12 +74,26 @@ def _bad_members(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
         )
         for name in sorted(keys & set(job.all_variables))
     ]
+    found += [
+        (
+            ("variables", name),
+            f"`{name}` could be a column of a member (`{name.rpartition('.')[0]}`); call it otherwise",
+        )
+        for name in job.variables
+        if _is_slot(name, members)
+    ]
     if job.engine.method == "append":
         found.append((("members",), "`engine.method: append` makes records without members"))
     if job.engine.plan_style == "focus":
         found.append((("members",), "`engine.plan_style: focus` asks for records without members"))
     size = _bad_size(job, members)
     return [*found, (("members", "size"), size)] if size else found
+
+
+def _is_slot(name: str, members: MembersSpec) -> bool:
+    """Return whether a name is one that a member's variable gets in a slot, such as `age.1`."""
+    stem, dot, number = name.rpartition(".")
+    return bool(dot) and number.isdigit() and stem in members.variables
 
 
 def _bad_size(job: Job, members: MembersSpec) -> str | None:

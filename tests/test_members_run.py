@@ -183,6 +183,10 @@ def test_the_report_finds_members_that_do_not_fit(tmp_path):
             "`tenure` has the category `owned`, which is no whole number; an open class such as "
             "`4+` needs `type: integer` with a `max`",
         ),
+        (
+            {"variables": {"age": {"type": "integer", "min": 0, "max": 95}}, "size": "age"},
+            "`age` is no variable of the record (variables: size, tenure)",
+        ),
         ({"size": "sise"}, "`sise` is no variable of the record (variables: size, tenure)"),
     ],
 )
