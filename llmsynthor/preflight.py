@@ -9,8 +9,8 @@ import numpy as np
 
 from llmsynthor.domain import cell_label
 from llmsynthor.errors import Problem, TableError
+from llmsynthor.grouping import common_groups
 from llmsynthor.labels import clean
-from llmsynthor.zones import joined
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -160,12 +160,9 @@ def _common_categories(
     """Return the same for categories: those that share a group in either table fall together."""
     if not (one.coarsens(variable) or other.coarsens(variable)):
         return np.arange(variable.size), list(variable.labels)
-    found = joined(_group(one, variable.name), _group(other, variable.name))
     # in the order of their first categories, as tables have them
-    start = np.sort(np.unique(found, return_index=True)[1])
-    rank = np.empty(len(start), dtype=np.int64)
-    rank[found[start]] = np.arange(len(start))
-    group = rank[found]
+    group = common_groups(_group(one, variable.name), _group(other, variable.name))
+    start = np.unique(group, return_index=True)[1]
     labels: list[str | None] = [
         variable.labels[first] if size == 1 else None
         for first, size in zip(start, np.bincount(group), strict=True)
