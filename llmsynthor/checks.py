@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from llmsynthor.errors import InputError, Problem
+from llmsynthor.errors import InfeasibleError, InputError, Problem
 from llmsynthor.feasibility.check import check_feasible
 from llmsynthor.jobfile import Gaps, LoadedJob, gather_job, parse_job
 from llmsynthor.labels import clean
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from llmsynthor.tables import TableSet
 
 _T = TypeVar("_T")
+_TRIED = 1000
+"""Records with members, each mended many times, that say whether rules can be kept at all."""
 Use = Literal["run", "replay", "validate", "preview"]
 """What a job is prepared for: it decides what must be there."""
 
@@ -197,6 +199,13 @@ def _feasible(
         return Sampler(zones.shared, rules, job.seed), replace(zones, known=found)
     sampler = Sampler(tables, rules, job.seed)
     if tables.members is not None:  # the linear programs are over records without members
+        if rules and not sampler.lawful(*sampler.draw_background(_TRIED, "feasibility")).any():
+            names = ", ".join(f"`{clean(rule.name)}`" for rule in rules)
+            raise InfeasibleError(
+                f"none of {_TRIED:,} {tables.members.of}s drawn from the tables keeps the rules "
+                f"({names})",
+                hint="loosen a rule, or correct the tables",
+            )
         return sampler, None
     known = check_feasible(sampler, job.records)
     return Sampler(tables, rules, job.seed, known) if len(known) else sampler, None

@@ -75,7 +75,8 @@ def test_the_workers_of_a_scheduler_that_runs(plain, tmp_path):
 _FAKE_SBATCH = """#!/bin/bash
 # takes a job's script as Slurm would, and runs it at once
 for script; do :; done
-bash "$script" >"$LOGS/out" 2>&1 &
+cp "$script" "$LOGS/job"  # it is removed once it is taken
+bash "$LOGS/job" >"$LOGS/out" 2>&1 &
 echo $! >"$LOGS/pid"
 echo "Submitted batch job 77"
 """
