@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -173,10 +173,7 @@ class Chooser:
             balance=Balance(
                 candidates.codes, sizes, choose_scopes(sizes, random, self.tables.members)
             ),
-            variety=replace(
-                self.sampler.variety(candidates, self.state.library, self._rounded, iteration),
-                members=self.tables.members,
-            ),
+            variety=self.sampler.variety(candidates, self.state.library, self._rounded, iteration),
             importance=rounding_importance(self._rounded),
             thorough=iteration == 0,
         )

@@ -59,30 +59,31 @@ def disagreements(tables: TableSet) -> list[Problem]:
 def _wrong_sizes(tables: TableSet, members: Members) -> list[Problem]:
     """Return where the sizes of the records say another number of members than is published.
 
-    Per category of a variable of records too, where tables of both levels have it.
+    Tables of members have one total among them, or `_different_totals` says so: the first stands
+    for all.
     """
+    counted = [table for table in tables.hard if table.measure == "count"]
+    own = next((table for table in counted if table.members is not None), None)
+    if own is None:
+        return []
     found = []
-    sized = [t for t in tables.hard if t.members is None and members.size in t.scope]
-    own = [t for t in tables.hard if t.members is not None and t.measure == "count"]
-    for table in sized:
-        axis = table.scope.index(members.size)
-        group, number = table.groups[axis], members.number
-        least = np.array([number[group == g].min(initial=99) for g in range(group.max() + 1)])
-        most = np.array([number[group == g].max(initial=0) for g in range(group.max() + 1)])
-        counts = table.figures.sum(axis=tuple(i for i in range(table.figures.ndim) if i != axis))
-        if table.measure != "count" or not own:
+    for table in counted:
+        if table.members is not None or members.size not in table.scope:
             continue
-        low, high = float(counts @ least), float(counts @ most)
-        for other in own[:1]:
-            room = 1e-6 * max(1.0, other.total)
-            if low - room <= other.total <= high + room:
-                continue
-            says = _figure(low) if low == high else f"{_figure(low)} to {_figure(high)}"
-            message = (
-                f"the counts add up to {_figure(other.total)}, and the sizes in {table.file} to "
-                f"{says} {members.name}s"
-            )
-            found.append(Problem(message, other.file, hint=_HINT))
+        axis = table.scope.index(members.size)
+        records = table.figures.sum(axis=tuple(i for i in range(table.figures.ndim) if i != axis))
+        inside = [members.number[table.groups[axis] == group] for group in range(len(records))]
+        low = float(records @ [numbers.min() for numbers in inside])
+        high = float(records @ [numbers.max() for numbers in inside])
+        room = 1e-6 * max(1.0, own.total)
+        if low - room <= own.total <= high + room:
+            continue
+        says = _figure(low) if low == high else f"{_figure(low)} to {_figure(high)}"
+        message = (
+            f"the counts add up to {_figure(own.total)}, and the sizes in {table.file} to "
+            f"{says} {members.name}s"
+        )
+        found.append(Problem(message, own.file, hint=_HINT))
     return found
 
 

@@ -153,13 +153,11 @@ class Sampler:
 
     def layouts(self, library: Sequence[Proposal]) -> list[Proposal]:
         """Return the proposals; where records have members, each in every layout of its members."""
-        if self.members is None:
-            return list(library)
         return [layout for proposal in library for layout in layouts(proposal, self.members)]
 
     def proposal_of(self, source: np.ndarray) -> np.ndarray:
         """Return the proposals that sources of candidates belong to, int32."""
-        return source if self.members is None else proposal_of(source, self.members)
+        return proposal_of(source, self.members)
 
     def frame(self, codes: np.ndarray, position: np.ndarray) -> pl.DataFrame:
         """Return records as polars columns in domain order, null in slots without a member.
@@ -229,7 +227,7 @@ class Sampler:
         owner = np.where(
             source < BACKGROUND, len(library) + 1, row[np.maximum(source, BACKGROUND) - BACKGROUND]
         )
-        return Variety(candidates.codes, owner, share, tables, self.domain, complete)
+        return Variety(candidates.codes, owner, share, tables, self.domain, complete, self.members)
 
     def draw_positions(
         self, codes: np.ndarray, low: np.ndarray, high: np.ndarray, random: np.random.Generator
