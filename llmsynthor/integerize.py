@@ -179,7 +179,7 @@ class _Rounding:
             self.settle_sums(check)
             found = self._state()
             idle = 0 if found.badness < best.badness else idle + 1
-            best = found if found.badness <= best.badness else best
+            best = found if found.badness < best.badness else best
         self.counts, self.error = best.counts, best.error
         del self.mutants[best.turns :]
 

@@ -179,7 +179,7 @@ def test_whole_households_meet_the_tables_of_both_levels(seed):
     assert len(codes) == world.records
     assert (codes == world.members.emptied(codes)).all()
     assert tae(world, tables, codes) <= 8
-    assert len(whole.mutants) < world.records / 2
+    assert len(whole.mutants) < world.records / 3
 
 
 def test_mutants_keep_the_size_of_their_parents():
