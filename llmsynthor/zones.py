@@ -130,24 +130,3 @@ def ranks_of(labels: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
     known: dict[str, int] = {}
     group = np.array([known.setdefault(label, len(known)) for label in labels], dtype=np.int32)
     return tuple(known), group
-
-
-def joined(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return the finest groups of which the groups of both partitions are parts, from 0, int64.
-
-    Args:
-        first: Group of each element.
-        second: Its group in another partition.
-
-    Example:
-        >>> joined(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 2]))
-        array([0, 0, 0, 1])
-    """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    ends = first.astype(np.int64), second.astype(np.int64) + int(first.max()) + 1
-    size = int(ends[1].max()) + 1
-    graph = coo_array((np.ones(len(first)), ends), shape=(size, size))
-    _, component = connected_components(graph, directed=False)
-    return np.unique(component[ends[0]], return_inverse=True)[1]

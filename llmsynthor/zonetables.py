@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmsynthor.domain import Domain, Variable
+from llmsynthor.grouping import common_groups
 from llmsynthor.tables import Table, TableSet
-from llmsynthor.zones import Zones, joined
 
 if TYPE_CHECKING:
     from llmsynthor.chunking import Chunking
+    from llmsynthor.zones import Zones
 
 _USED = ("control", "released")
 
@@ -132,7 +133,7 @@ def _over(table: Table, name: str, part: np.ndarray) -> Table:
     """Return a table with its zones or places summed so far that each is of whole parts."""
     axis = table.scope.index(name)
     group = table.groups[axis]
-    component = joined(group, part)
+    component = common_groups(group, part)
     size = int(component.max()) + 1
     of_place = np.zeros(table.share.shape[axis], dtype=np.int64)
     of_place[group] = component

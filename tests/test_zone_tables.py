@@ -14,9 +14,10 @@ from zone_world import write_region
 from llmsynthor.chunking import chunk_zones
 from llmsynthor.cli import main
 from llmsynthor.domain import Domain, Variable
+from llmsynthor.grouping import common_groups
 from llmsynthor.packing import packed, unpacked
 from llmsynthor.tables import Table, TableSet
-from llmsynthor.zones import Level, Zones, joined, renumbered
+from llmsynthor.zones import Level, Zones, renumbered
 from llmsynthor.zonetables import of_chunk, over_parts, without_zones
 
 if TYPE_CHECKING:
@@ -225,9 +226,9 @@ def test_without_zones_tables_that_are_alike_are_one():
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=20))
-def test_joined_is_the_finest_common_coarsening(pairs):
+def test_common_groups_are_the_finest_common_coarsening(pairs):
     first, second = (np.array(side) for side in zip(*pairs, strict=True))
-    found = joined(first, second)
+    found = common_groups(first, second)
     for i in range(len(pairs)):
         for j in range(len(pairs)):
             if first[i] == first[j] or second[i] == second[j]:
