@@ -22,6 +22,7 @@ import numpy as np
 import polars as pl
 from made import Size, write_made_job
 
+from llmsynthor.assembly import load_tables
 from llmsynthor.jobfile import load_job
 from llmsynthor.maxent import independent_share
 from llmsynthor.report import scores
@@ -32,7 +33,6 @@ from llmsynthor.rules import compile_rules
 from llmsynthor.rundir import RunDirectory
 from llmsynthor.sampling import Sampler
 from llmsynthor.seeds import generator
-from llmsynthor.tables import load_tables
 
 if TYPE_CHECKING:
     from llmsynthor.jobfile import LoadedJob

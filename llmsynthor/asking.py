@@ -9,7 +9,8 @@ from llmsynthor.dependencies import groups_schema
 from llmsynthor.errors import ProviderUnavailableError
 from llmsynthor.gathering import Outlook, gather
 from llmsynthor.library import said
-from llmsynthor.plan import Plan, Proposal, Rejection, parse_plan, plan_schema
+from llmsynthor.plan import Plan, Proposal, Rejection, parse_plan
+from llmsynthor.planschema import plan_schema
 from llmsynthor.providers.base import OutOfRepliesError, Purpose, Reply, Request
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from llmsynthor.assembly import gather_tables
 from llmsynthor.errors import InfeasibleError, InputError, Problem
 from llmsynthor.feasibility.check import check_feasible
 from llmsynthor.jobfile import Gaps, LoadedJob, gather_job, parse_job
@@ -23,7 +24,6 @@ from llmsynthor.providers.replay import ReplayProvider
 from llmsynthor.rules import gather_rules
 from llmsynthor.sampling import Sampler
 from llmsynthor.seedfile import read_seed
-from llmsynthor.tables import gather_tables
 from llmsynthor.templates import Templates
 from llmsynthor.zoneplan import Zoned, zoned
 from llmsynthor.zonetables import whole

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
 
-from llmsynthor.plan import LONGEST_SCHEMA, MOST_LABELS, read_json
+from llmsynthor.plan import read_json
+from llmsynthor.planschema import LONGEST_SCHEMA, MOST_LABELS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

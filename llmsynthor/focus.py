@@ -14,7 +14,8 @@ import numpy as np
 
 from llmsynthor.boxes import ANY, can_be_open
 from llmsynthor.labels import clean
-from llmsynthor.plan import MOST_LABELS, read_json
+from llmsynthor.plan import read_json
+from llmsynthor.planschema import MOST_LABELS
 from llmsynthor.prompting import PlanPrompt
 from llmsynthor.views import even_room, within
 

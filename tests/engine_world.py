@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
+from llmsynthor.assembly import load_tables
 from llmsynthor.domain import Domain, Variable
 from llmsynthor.jobfile import LoadedJob, load_job
-from llmsynthor.tables import Table, TableSet, load_tables
+from llmsynthor.tables import Table, TableSet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -12,9 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_workbook import write_workbook
 
+from llmsynthor.assembly import load_tables
 from llmsynthor.checks import prepare
 from llmsynthor.errors import InputError, TableError
-from llmsynthor.tables import TableSet, load_tables
+
+if TYPE_CHECKING:
+    from llmsynthor.tables import TableSet
 
 WANTED = [[3, 4, 5], [1200, 7, 8]]
 """Counts by sex (female, male) and age (<5, 5-64, 65+)."""

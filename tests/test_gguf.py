@@ -17,7 +17,7 @@ from test_grammar import DOMAIN, NASTY
 
 from llmsynthor.cli import main
 from llmsynthor.job import ProviderSpec
-from llmsynthor.plan import plan_schema
+from llmsynthor.planschema import plan_schema
 from llmsynthor.providers.base import Request
 from llmsynthor.providers.local import LocalProvider
 

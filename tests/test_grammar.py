@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from llmsynthor.dependencies import groups_schema
 from llmsynthor.domain import Domain, Variable
-from llmsynthor.plan import plan_schema
+from llmsynthor.planschema import plan_schema
 from llmsynthor.providers.grammar import gbnf, literal
 
 NASTY = (

@@ -6,10 +6,10 @@ import polars as pl
 import pytest
 from household_job import proposal, write_job
 
+from llmsynthor.assembly import load_tables
 from llmsynthor.jobfile import load_job
 from llmsynthor.likeness import members_beside
 from llmsynthor.sampling import Sampler
-from llmsynthor.tables import load_tables
 
 HEAD = {"age": [30, 60], "sex": "female", "role": "head"}
 PARTNER = {"age": [28, 50], "sex": "male", "role": "partner"}

@@ -16,7 +16,8 @@ from llmsynthor.domain import Domain, Interval, Variable
 from llmsynthor.layouts import LAYOUTS, layouts, proposal_of, weighed
 from llmsynthor.library import library_share, proposal_line, read_library, rejection_line
 from llmsynthor.members import Members
-from llmsynthor.plan import LONGEST_SCHEMA, MemberBlock, Proposal, parse_plan, plan_schema
+from llmsynthor.plan import MemberBlock, Proposal, parse_plan
+from llmsynthor.planschema import LONGEST_SCHEMA, plan_schema
 from llmsynthor.tables import Table, TableSet
 
 RECORD = Domain(

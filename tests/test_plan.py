@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmsynthor.assembly import load_tables
 from llmsynthor.boxes import takes_in
 from llmsynthor.domain import Domain, Interval, Variable
 from llmsynthor.jobfile import load_job
-from llmsynthor.plan import LONGEST_SCHEMA, MOST_LABELS, parse_plan, plan_schema
-from llmsynthor.tables import load_tables
+from llmsynthor.plan import parse_plan
+from llmsynthor.planschema import LONGEST_SCHEMA, MOST_LABELS, plan_schema
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 DOMAIN = Domain(

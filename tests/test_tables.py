@@ -8,10 +8,11 @@ from engine_world import JOB, load, read_tables
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmsynthor.assembly import load_tables
 from llmsynthor.domain import Domain, Interval, Variable, parse_bin
 from llmsynthor.errors import TableError
 from llmsynthor.preflight import check_agreement
-from llmsynthor.tables import Table, TableSet, load_tables
+from llmsynthor.tables import Table, TableSet
 
 
 def refusal(folder, *files) -> str:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmsynthor.assembly import load_tables
 from llmsynthor.cli import main
 from llmsynthor.domain import parse_bin
 from llmsynthor.jobfile import load_job
@@ -21,7 +22,6 @@ from llmsynthor.microtables.bins import cut
 from llmsynthor.microtables.noise import expected_size, margin_of_error, to_total, whole_laplace
 from llmsynthor.microtables.options import parse_joints, parse_names, parse_pairs
 from llmsynthor.microtables.strength import chance, mutual_information
-from llmsynthor.tables import load_tables
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from llmsynthor.assembly import load_tables
 from llmsynthor.errors import RunDirectoryError
 from llmsynthor.job import TableSpec
 from llmsynthor.jobfile import LoadedJob, parse_job
 from llmsynthor.rules import compile_rules
 from llmsynthor.sampling import Sampler
 from llmsynthor.seedsample import SEED_RECORD
-from llmsynthor.tables import load_tables
 
 if TYPE_CHECKING:
     from llmsynthor.job import Job
