@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from llmsynthor.candidates import Candidates
+    from llmsynthor.covering import EmptyCell
     from llmsynthor.job import Job
-    from llmsynthor.sampling import EmptyCell, Sampler
+    from llmsynthor.sampling import Sampler
     from llmsynthor.state import State
     from llmsynthor.tables import Table
 

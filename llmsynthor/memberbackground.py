@@ -14,10 +14,19 @@ import numpy as np
 from llmsynthor.background import Background, stratified_draw
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from llmsynthor.members import Members
     from llmsynthor.tables import TableSet
+
+_REPAIRS = 40
+_IDLE_REPAIRS = 8
+"""Repairs in a row that mend no record; then none that is left can be mended."""
+_TRIED_AT_ONCE = 4000
+"""Records."""
+_MOST_WAYS = 24
+_ALL_ANEW = 10
+"""Of so many repairs of an unlawful record's members one draws all of them anew."""
 
 
 class MemberBackground:
@@ -59,13 +68,7 @@ class MemberBackground:
         wide[:, : len(members.record.names)] = self._records.draw(rows, random, record)
         present = members.present(wide)
         for slot, there in enumerate(present):
-            columns = members.columns(slot)
-            given = {
-                name: own[column][there]
-                for name in members.own.names
-                if (column := members.column(name, slot)) in own
-            }
-            wide[there, columns] = self.draw_members(wide[there], random, given)
+            self._draw_slot(wide, slot, there, fixed, random)
         return wide
 
     def _sizes(self, rows: int, least: int, random: np.random.Generator) -> np.ndarray:
@@ -93,3 +96,72 @@ class MemberBackground:
         given = {name: wide[:, record[name]] for name in self._given}
         drawn = self._own.draw(len(wide), random, {**given, **(fixed or {})})
         return drawn[:, len(record) :]
+
+    def repair(
+        self,
+        codes: np.ndarray,
+        position: np.ndarray,
+        fixed: Mapping[str, np.ndarray],
+        random: np.random.Generator,
+        places: Callable[[np.ndarray, np.random.Generator], np.ndarray],
+        lawful: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    ) -> None:
+        """Draw members anew, mostly one at a time, in the records that break a rule.
+
+        Where few records are left, each is tried in several ways at once.
+
+        Args:
+            codes: Wide codes; those of mended records change.
+            position: Positions of the numbers inside their bins; they change with the codes.
+            fixed: As in `draw`.
+            random: Source of randomness.
+            places: Draws positions for codes.
+            lawful: Says which codes and positions break no rule.
+        """
+        wrong = np.flatnonzero(~lawful(codes, position))
+        idle = 0
+        for attempt in range(_REPAIRS):
+            if not len(wrong) or idle > _IDLE_REPAIRS:
+                return
+            ways = int(np.clip(_TRIED_AT_ONCE // len(wrong), 1, _MOST_WAYS))
+            rows = np.repeat(wrong, ways)
+            some = codes[rows]
+            given = {name: values[rows] for name, values in fixed.items()}
+            self._member_anew(some, given, random, every=attempt % _ALL_ANEW == 0)
+            there = places(some, random)
+            kept = lawful(some, there).reshape(-1, ways)
+            first = np.arange(len(wrong)) * ways + kept.argmax(axis=1)
+            codes[wrong], position[wrong] = some[first], there[first]
+            idle = 0 if kept.any() else idle + 1
+            wrong = wrong[~kept.any(axis=1)]
+
+    def _member_anew(
+        self,
+        codes: np.ndarray,
+        fixed: Mapping[str, np.ndarray],
+        random: np.random.Generator,
+        *,
+        every: bool,
+    ) -> None:
+        """Draw one member of each record anew, or every one; changes `codes`."""
+        sizes = self.members.sizes(codes)
+        chosen = (random.random(len(codes)) * sizes).astype(np.int64)
+        for slot in range(self.members.most):
+            anew = (sizes > slot) & (every | (chosen == slot))
+            self._draw_slot(codes, slot, anew, fixed, random)
+
+    def _draw_slot(
+        self,
+        wide: np.ndarray,
+        slot: int,
+        there: np.ndarray,
+        fixed: Mapping[str, np.ndarray],
+        random: np.random.Generator,
+    ) -> None:
+        """Draw the members of one slot in the records `there`; changes `wide`."""
+        given = {
+            name: fixed[column][there]
+            for name in self.members.own.names
+            if (column := self.members.column(name, slot)) in fixed
+        }
+        wide[there, self.members.columns(slot)] = self.draw_members(wide[there], random, given)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +11,7 @@ from llmsynthor.background import Background, stratified_draw
 from llmsynthor.binvalues import BinCurve
 from llmsynthor.candidates import merged
 from llmsynthor.controls import binding_tables
+from llmsynthor.covering import EmptyCell, cover
 from llmsynthor.domain import BACKGROUND
 from llmsynthor.layouts import layouts, proposal_of
 from llmsynthor.memberbackground import MemberBackground
@@ -20,7 +20,7 @@ from llmsynthor.rules import Rule, broken_mask, category_series
 from llmsynthor.seeds import generator
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from llmsynthor.boxes import Box
     from llmsynthor.candidates import Candidates, Part
@@ -44,28 +44,9 @@ holds already. 0.3 to 0.7 lowered the held-out error on both data sets of `docs/
 
 _LEAST_DRAWS = 40
 _LAWFUL_DRAWS = 400
-_REPAIRS = 40
-_IDLE_REPAIRS = 8
-"""Repairs in a row that mend no record; then none that is left can be mended."""
-_TRIED_AT_ONCE = 4000
-_MOST_WAYS = 24
-_ALL_ANEW = 10
-"""Of so many repairs of an unlawful record's members one draws all of them anew."""
 _KNOWN_DRAWS = 6
 _KNOWN_MASS = 0.05
 """Share of the background's mass that records known to be needed get: a little, for they are few."""
-_COVER = 4
-_COVER_DRAWS = 24
-_COVER_TRIES = 20
-
-
-@dataclass(frozen=True, eq=False)
-class EmptyCell:
-    """A cell that wants records and that no candidate can fill."""
-
-    table: Table
-    cell: int
-    broken: tuple[str, ...]
 
 
 class Sampler:
@@ -148,8 +129,8 @@ class Sampler:
             self._known_part(max(share, 0.01), iteration),
         ]
         parts = [part for part in parts if len(part[0])]
-        cover, empty = self._cover(parts, max(share, 0.01), iteration)
-        return merged([*parts, *cover], self.domain.sizes, len(self.curves)), empty
+        more, empty = cover(self, parts, max(share, 0.01), iteration)
+        return merged([*parts, *more], self.domain.sizes, len(self.curves)), empty
 
     def layouts(self, library: Sequence[Proposal]) -> list[Proposal]:
         """Return the proposals; where records have members, each in every layout of its members."""
@@ -370,7 +351,9 @@ class Sampler:
         codes = self.background.draw(rows, random, fixed)
         position = self._anywhere(codes, random)
         if self.rules and isinstance(self.background, MemberBackground):
-            self._repair(self.background, codes, position, fixed or {}, random)
+            self.background.repair(
+                codes, position, fixed or {}, random, self._anywhere, self.lawful
+            )
         return codes, position
 
     def _anywhere(self, codes: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -378,160 +361,11 @@ class Sampler:
         low, high = (np.full((len(codes), len(self.curves)), x) for x in (-np.inf, np.inf))
         return self.draw_positions(codes, low, high, random)
 
-    def _repair(
-        self,
-        background: MemberBackground,
-        codes: np.ndarray,
-        position: np.ndarray,
-        fixed: Mapping[str, np.ndarray],
-        random: np.random.Generator,
-    ) -> None:
-        """Draw members anew, mostly one at a time, in the records that break a rule.
-
-        Where few records are left, each is tried in several ways at once.
-        """
-        wrong = np.flatnonzero(~self.lawful(codes, position))
-        idle = 0
-        for attempt in range(_REPAIRS):
-            if not len(wrong) or idle > _IDLE_REPAIRS:
-                return
-            ways = int(np.clip(_TRIED_AT_ONCE // len(wrong), 1, _MOST_WAYS))
-            rows = np.repeat(wrong, ways)
-            some = codes[rows]
-            given = {name: values[rows] for name, values in fixed.items()}
-            self._member_anew(background, some, given, attempt % _ALL_ANEW == 0, random)
-            places = self._anywhere(some, random)
-            kept = self.lawful(some, places).reshape(-1, ways)
-            first = np.arange(len(wrong)) * ways + kept.argmax(axis=1)
-            codes[wrong], position[wrong] = some[first], places[first]
-            idle = 0 if kept.any() else idle + 1
-            wrong = wrong[~kept.any(axis=1)]
-
-    def _member_anew(
-        self,
-        background: MemberBackground,
-        codes: np.ndarray,
-        fixed: Mapping[str, np.ndarray],
-        every: bool,
-        random: np.random.Generator,
-    ) -> None:
-        """Draw one member of each record anew, or `every` one; changes `codes`."""
-        members = background.members
-        sizes = members.sizes(codes)
-        chosen = (random.random(len(codes)) * sizes).astype(np.int64)
-        for slot in range(members.most):
-            anew = np.flatnonzero((sizes > slot) & (every | (chosen == slot)))
-            given = {
-                name: fixed[column][anew]
-                for name in members.own.names
-                if (column := members.column(name, slot)) in fixed
-            }
-            drawn = background.draw_members(codes[anew], random, given)
-            codes[anew, members.columns(slot)] = drawn
-
     def _background_rows(self, codes: np.ndarray, position: np.ndarray, mass: float) -> Part:
         keep = self.lawful(codes, position)
         kept = int(keep.sum())
         source = np.full(kept, BACKGROUND, dtype=np.int64)
         return codes[keep], position[keep], np.full(kept, mass / max(kept, 1)), source
-
-    def _cover(
-        self, parts: Sequence[Part], share: float, iteration: int
-    ) -> tuple[list[Part], list[EmptyCell]]:
-        """Return more background for every control cell that hardly any candidate is in."""
-        cover: list[Part] = []
-        empty: list[EmptyCell] = []
-        for number, table in enumerate(self.tables.control):
-            there = np.zeros(table.cells, dtype=np.int64)
-            for codes, *_ in [*parts, *cover]:
-                there += table.tally(codes, self.domain)
-            thin = np.flatnonzero((there < _COVER) & (table.flat_share > 0))
-            found, broken = self._cover_cells(table, thin, share, iteration, number)
-            cover += found
-            empty += [
-                EmptyCell(table, cell, names) for cell, names in broken.items() if not there[cell]
-            ]
-        return cover, empty
-
-    def _cover_cells(
-        self, table: Table, cells: np.ndarray, share: float, iteration: int, number: int
-    ) -> tuple[list[Part], dict[int, tuple[str, ...]]]:
-        """Draw background in some cells of a table, all of them at once.
-
-        Returns:
-            What was drawn, and the cells in which nothing lawful was, with the rules in the way.
-        """
-        found: list[Part] = []
-        broken: dict[int, set[str]] = {int(cell): set() for cell in cells}
-        # members of one record are repaired many times before it is given up
-        tries = _COVER_TRIES if self.members is None else 1
-        for attempt in range(tries if len(cells) else 0):
-            random = generator(self.seed, "cover", iteration, number, attempt)
-            rows = np.repeat(np.arange(len(cells)), _COVER_DRAWS)
-            place = np.unravel_index(cells[rows], table.share.shape)
-            fixed = {
-                wide: _codes_in(self.marginals[wide], group, position, random)
-                for wide, group, position in zip(
-                    self._first(table), table.groups, place, strict=True
-                )
-            }
-            path = ("cover", iteration, number, attempt)
-            codes, position = self.draw_background(len(rows), *path, fixed=fixed)
-            keep = self.lawful(codes, position)
-            kept = np.bincount(rows[keep], minlength=len(cells))
-            mass = share * table.flat_share[cells] / np.maximum(kept, 1)
-            source = np.full(int(keep.sum()), BACKGROUND, dtype=np.int64)
-            found.append((codes[keep], position[keep], mass[rows[keep]], source))
-            failed = kept == 0
-            for cell in cells[~failed]:
-                del broken[int(cell)]
-            if not failed.any():
-                break
-            self._note_broken(codes, position, np.where(failed[rows], cells[rows], -1), broken)
-            cells = cells[failed]
-        return [part for part in found if len(part[0])], {
-            cell: tuple(sorted(names)) for cell, names in broken.items()
-        }
-
-    def _first(self, table: Table) -> list[str]:
-        """Return the wide variables of a table's scope, those of members for their first slot."""
-        if self.members is None:
-            return list(table.scope)
-        return [self.members.column(name, 0) for name in table.scope]
-
-    def _note_broken(
-        self, codes: np.ndarray, position: np.ndarray, cell: np.ndarray, broken: dict[int, set[str]]
-    ) -> None:
-        """Add to the names by cell those of the rules that rows of the cell break; -1 is no cell."""
-        rows = np.flatnonzero(cell >= 0)
-        frame = self.frame(codes[rows], position[rows])
-        for rule in self.rules:
-            for wrong in np.unique(cell[rows[broken_mask([rule], frame)]]):
-                broken[int(wrong)].add(rule.name)
-
-
-def _codes_in(
-    marginal: np.ndarray, group: np.ndarray, wanted: np.ndarray, random: np.random.Generator
-) -> np.ndarray:
-    """Return a code of each wanted group, in proportion to the marginal inside the group.
-
-    Args:
-        marginal: Share of each code, shape `(size,)`.
-        group: Group of each code, shape `(size,)`.
-        wanted: Groups, shape `(rows,)`.
-        random: Source of randomness.
-    """
-    inside = np.bincount(group, weights=marginal)
-    weight = np.where(inside[group] > 0, marginal, 1.0)  # nobody is there: evenly
-    order = np.argsort(group, kind="stable")
-    ends = np.cumsum(weight[order])
-    last = np.cumsum(np.bincount(group))  # codes up to and with each group
-    top = ends[last - 1]
-    bottom = np.concatenate([[0.0], top[:-1]])
-    level = bottom[wanted] + random.random(len(wanted)) * (top - bottom)[wanted]
-    found = np.searchsorted(ends, level, side="right")
-    first = np.concatenate([[0], last[:-1]])
-    return np.asarray(order[np.clip(found, first[wanted], last[wanted] - 1)])
 
 
 def _dependence_factor(table: Table) -> np.ndarray:

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmsynthor.candidates import Candidates
+    from llmsynthor.covering import EmptyCell
     from llmsynthor.rules import Rule
-    from llmsynthor.sampling import EmptyCell, Sampler
+    from llmsynthor.sampling import Sampler
     from llmsynthor.tables import TableSet
 
 _DRAWS = 20_000
