@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "llmsynthor"
 LAYERS = [
     "cli __main__",
-    "cli_start cli_import cli_zones",
+    "cli_start cli_import cli_results cli_zones",
     "descriptions progress evaluation.summary",
     "console",
     "preview",
@@ -95,7 +95,7 @@ def test_imports_run_one_way(name):
     ("library", "allowed"),
     [
         ("litellm", {"providers.litellm_provider"}),
-        ("typer", {"cli", "cli_import", "cli_start", "cli_zones"}),
+        ("typer", {"cli", "cli_import", "cli_results", "cli_start", "cli_zones"}),
         ("rich", {"console"}),
         ("click", set()),
         ("matplotlib", {"report.charts", "report.maps", "report.pictures"}),
