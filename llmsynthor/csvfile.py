@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
     from pathlib import Path
 
-    from llmsynthor.job import TableSpec
+    from llmsynthor.jobtables import TableSpec
 
 SEPARATORS = {",": "commas", ";": "`;`", "\t": "tabs", "|": "`|`"}
 _WRITTEN = {"\t": '"\\t"', ";": '";"', ",": '","', "|": '"|"'}

@@ -15,7 +15,7 @@ from llmsynthor.labels import clean
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from llmsynthor.job import TableSpec
+    from llmsynthor.jobtables import TableSpec
 
 _LARGEST = 1e15
 """Above it, whole numbers are no longer told apart."""

@@ -12,7 +12,7 @@ from llmsynthor.labels import clean
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping, Sequence
 
-    from llmsynthor.job import TableSpec
+    from llmsynthor.jobtables import TableSpec
     from llmsynthor.jobvariables import CategoryVariable, VariableSpec
 
 _SHOWN = 6

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from llmsynthor.consistency import inconsistencies
 from llmsynthor.jobseed import SeedSampleSpec
-from llmsynthor.jobtables import TableSpec as TableSpec
+from llmsynthor.jobtables import TableSpec
 from llmsynthor.jobvariables import JobModel, VariableSpec
 from llmsynthor.jobzones import ExecutorSpec, ZonesSpec
 

@@ -10,8 +10,9 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from llmsynthor.consistency import inconsistencies
 from llmsynthor.errors import JobError, Problem
-from llmsynthor.job import Job, RuleSpec, TableSpec
+from llmsynthor.job import Job, RuleSpec
 from llmsynthor.jobkeys import nearest
+from llmsynthor.jobtables import TableSpec
 from llmsynthor.jobvariables import VariableSpec
 from llmsynthor.jobwords import bad_key, describe_all
 from llmsynthor.jobyaml import Nodes, read_nodes, read_value

@@ -13,8 +13,7 @@ from llmsynthor.labels import clean
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence
 
-    from llmsynthor.job import TableSpec
-    from llmsynthor.jobtables import WideSpec
+    from llmsynthor.jobtables import TableSpec, WideSpec
 
 FIGURES = ("count", "share")
 MOE = "moe"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Container, Mapping, Sequence
     from pathlib import Path
 
-    from llmsynthor.job import TableSpec
+    from llmsynthor.jobtables import TableSpec
     from llmsynthor.jobvariables import IntegerVariable, NumberVariable, VariableSpec
 
 _OFFICES = {"acs": acs, "eurostat": eurostat, "nomis": nomis}

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from zone_world import children, data_of, run, start, write_region
+from zone_world import children, data_of, made_by_processes, run, start
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,11 +21,7 @@ pytest.importorskip("distributed")
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("region")
-    job = write_region(folder)
-    code, _, err = run("run", job, "--out", folder / "out", "--set", "executor={processes: 2}")
-    assert code == 0, err
-    return job, folder / "out"
+    return made_by_processes(tmp_path_factory.mktemp("region"))
 
 
 def test_local_workers_of_which_one_is_killed(plain, tmp_path):

@@ -16,6 +16,7 @@ from zone_world import (
     children,
     data_of,
     households,
+    made_by_processes,
     report_of,
     run,
     start,
@@ -27,12 +28,7 @@ from llmsynthor.cli import main
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Return a job and the run of it by two processes."""
-    folder = tmp_path_factory.mktemp("region")
-    job = write_region(folder)
-    code, _, err = run("run", job, "--out", folder / "out", "--set", "executor={processes: 2}")
-    assert code == 0, err
-    return job, folder / "out"
+    return made_by_processes(tmp_path_factory.mktemp("region"))
 
 
 def test_every_table_is_met_in_zones_tracts_districts_and_the_region(plain):

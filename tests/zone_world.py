@@ -127,6 +127,14 @@ def run(*words: object, **environment: str) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
+def made_by_processes(folder: Path) -> tuple[Path, Path]:
+    """Write the region's job; return it and the run of it by two processes."""
+    job = write_region(folder)
+    code, _, err = run("run", job, "--out", folder / "out", "--set", "executor={processes: 2}")
+    assert code == 0, err
+    return job, folder / "out"
+
+
 def children(pid: int) -> list[int]:
     """Return the processes that a process started to work for it."""
     from pathlib import Path

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmsynthor.figures import Missing
-    from llmsynthor.job import TableSpec
+    from llmsynthor.jobtables import TableSpec
 
 MISSING: dict[str, Missing] = dict.fromkeys(("N", "-", "(X)", "**", "null"), "unknown")
 """The Census Bureau's marks where an estimate is not shown."""

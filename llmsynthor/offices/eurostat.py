@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmsynthor.figures import Missing
-    from llmsynthor.job import TableSpec
+    from llmsynthor.jobtables import TableSpec
 
 MISSING: dict[str, Missing] = {":": "unknown"}
 _CELL = re.compile(r"(:|[-+]?\d[\d.eE+-]*)\s*([a-z]*)")

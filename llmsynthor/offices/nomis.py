@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmsynthor.figures import Missing
-    from llmsynthor.job import TableSpec
+    from llmsynthor.jobtables import TableSpec
 
 MISSING: dict[str, Missing] = dict.fromkeys(("-", "!", "*", "~", "#"), "unknown")
 """Nomis' marks: not available, no reliable figure, disclosive, too small, not reliable."""

@@ -8,8 +8,8 @@ import numpy as np
 
 from llmsynthor.assembly import load_tables
 from llmsynthor.errors import RunDirectoryError
-from llmsynthor.job import TableSpec
 from llmsynthor.jobfile import LoadedJob, parse_job
+from llmsynthor.jobtables import TableSpec
 from llmsynthor.rules import compile_rules
 from llmsynthor.sampling import Sampler
 from llmsynthor.seedsample import SEED_RECORD
