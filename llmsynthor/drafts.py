@@ -76,7 +76,14 @@ class Draft:
 
     def with_figures(self, figures: np.ndarray) -> Draft:
         """Return the draft with other figures."""
-        return replace(self, figures=figures)
+        return replace(self, figures=figures, whole=float(figures.sum()))
+
+    def brought_to(self, whole: float) -> Draft:
+        """Return the draft with another total."""
+        ratio = whole / self.whole
+        if abs(ratio - 1.0) <= _UNCHANGED:
+            return replace(self, whole=whole)
+        return replace(self, figures=self.figures * ratio, factor=self.factor * ratio, whole=whole)
 
     @property
     def published(self) -> np.ndarray:

@@ -35,14 +35,28 @@ def nearest_agreeing(drafts: Sequence[Draft], domain: Domain) -> list[Draft]:
     """
     hard = [draft for draft in drafts if not draft.table.is_soft]
     soft = [draft for draft in drafts if draft.table.is_soft]
-    found: list[Draft] = []
-    for part in _linked(hard):
-        found += _solved(part, (), domain)
+    found = _within_rounding(hard, domain)
+    if found is None:
+        found = [draft for part in _linked(hard) for draft in _solved(part, (), domain)]
     fixed = tuple(found)
+    if fixed:
+        soft = [draft.brought_to(fixed[0].whole) for draft in soft]
     for part in _linked(soft):
         found += _solved(part, fixed, domain)
     by_name = {draft.table.name: draft for draft in found}
     return [by_name[draft.table.name] for draft in drafts]
+
+
+def _within_rounding(drafts: Sequence[Draft], domain: Domain) -> list[Draft] | None:
+    """Return tables that agree within the rounding of their counts, of their totals too, or None."""
+    if not drafts or any(draft.table.measure != "count" for draft in drafts):
+        return None
+    equations = _equations(drafts, (), domain, total=None)
+    figures, variance = _joined([d.figures for d in drafts]), _joined([d.variance for d in drafts])
+    if equations.hold(figures):
+        return list(drafts)
+    found = nearest(figures, variance, _bounds(drafts, [True] * len(drafts)), equations)
+    return None if found is None else _parted(found, drafts)
 
 
 def _linked(drafts: Sequence[Draft]) -> list[list[Draft]]:
@@ -58,36 +72,42 @@ def _linked(drafts: Sequence[Draft]) -> list[list[Draft]]:
 
 def _solved(drafts: Sequence[Draft], fixed: Sequence[Draft], domain: Domain) -> list[Draft]:
     """Return tables with figures that agree with each other and with fixed ones."""
-    equations = _equations(drafts, fixed, domain)
-    figures = np.concatenate([draft.figures.ravel() for draft in drafts])
-    variance = np.concatenate([draft.variance.ravel() for draft in drafts])
+    equations = _equations(drafts, fixed, domain, total=drafts[0].whole)
+    figures, variance = _joined([d.figures for d in drafts]), _joined([d.variance for d in drafts])
     found = figures if equations.hold(figures) else None
     for bounds in _tries(drafts):
         if found is not None:
             break
         found = nearest(figures, variance, bounds, equations)
-    if found is None:
-        return list(drafts)
+    return list(drafts) if found is None else _parted(found, drafts)
+
+
+def _joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate([array.ravel() for array in arrays])
+
+
+def _parted(figures: np.ndarray, drafts: Sequence[Draft]) -> list[Draft]:
+    """Return the tables with these figures, which stand in a row."""
     ends = np.cumsum([draft.figures.size for draft in drafts])[:-1]
     return [
         draft.with_figures(own.reshape(draft.figures.shape))
-        for draft, own in zip(drafts, np.split(found, ends), strict=True)
+        for draft, own in zip(drafts, np.split(figures, ends), strict=True)
     ]
 
 
 def _tries(drafts: Sequence[Draft]) -> Iterator[_Bounds]:
     """Yield within which bounds to look, the narrowest first."""
-    hard = not drafts[0].table.is_soft
-    if hard:
-        yield _bounds(drafts, [True] * len(drafts), zeros=True)
+    none = [False] * len(drafts)
+    if not drafts[0].table.is_soft:
+        yield _bounds(drafts, [True] * len(drafts))
         rounded = [draft.table.rounding > 0 for draft in drafts]
         if any(rounded) and not all(rounded):
-            yield _bounds(drafts, rounded, zeros=True)
-    yield _bounds(drafts, [False] * len(drafts), zeros=True)
-    yield _bounds(drafts, [False] * len(drafts), zeros=False)
+            yield _bounds(drafts, rounded)
+    yield _bounds(drafts, none)
+    yield _bounds(drafts, none, zeros=False)
 
 
-def _bounds(drafts: Sequence[Draft], within: Sequence[bool], *, zeros: bool) -> _Bounds:
+def _bounds(drafts: Sequence[Draft], within: Sequence[bool], *, zeros: bool = True) -> _Bounds:
     """Return the least and the most of each cell.
 
     Args:
@@ -148,19 +168,31 @@ class _Rows:
         """Return all of them."""
         from scipy import sparse  # a slow import, only here needed
 
-        rows, columns, values = (
-            np.concatenate([entry[i] for entry in self._entries]) for i in range(3)
-        )
+        none = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0))
+        entries = [*self._entries, none]  # a single table has nothing to agree with
+        rows, columns, values = (np.concatenate([entry[i] for entry in entries]) for i in range(3))
         matrix = sparse.csr_array((values, (rows, columns)), shape=(self._number, self._columns))
-        return Equations(matrix, np.concatenate(self._right), whole)
+        return Equations(matrix, np.concatenate([*self._right, none[2]]), whole)
 
 
-def _equations(drafts: Sequence[Draft], fixed: Sequence[Draft], domain: Domain) -> Equations:
-    """Return that totals stay, and that shared margins are the same; what follows is left out."""
-    whole = drafts[0].whole
+def _equations(
+    drafts: Sequence[Draft], fixed: Sequence[Draft], domain: Domain, *, total: float | None
+) -> Equations:
+    """Return that shared margins are the same, but for those that follow from others.
+
+    Args:
+        drafts: Tables that may change.
+        fixed: Tables that may not.
+        domain: Their domain.
+        total: What each table adds up to; None: the same, whatever it is.
+    """
     rows = _Rows(drafts)
-    for draft in drafts:
-        rows.add(1, [(draft, np.zeros(draft.figures.shape, dtype=np.int64), 1.0)], whole)
+    all_cells = [np.zeros(draft.figures.shape, dtype=np.int64) for draft in drafts]
+    for draft, cells in zip(drafts, all_cells, strict=True):
+        if total is not None:
+            rows.add(1, [(draft, cells, 1.0)], total)
+        elif draft is not drafts[0]:
+            rows.add(1, [(drafts[0], all_cells[0], 1.0), (draft, cells, -1.0)], 0.0)
     leader: dict[tuple[object, str], str] = {}
 
     def first_of(key: object, name: str) -> str:
@@ -180,4 +212,4 @@ def _equations(drafts: Sequence[Draft], fixed: Sequence[Draft], domain: Domain) 
         leader[margin.key, ends[1]] = ends[0]
         terms = [(one, margin.cells(one.table), 1.0), (other, margin.cells(other.table), -1.0)]
         rows.add(size, terms, 0.0)
-    return rows.equations(whole)
+    return rows.equations(drafts[0].whole)
