@@ -118,18 +118,19 @@ class Draft:
         )
 
 
-def drafted(table: Table, whole: float) -> Draft:
+def drafted(table: Table, whole: float, slack: float = 0.0) -> Draft:
     """Return a table brought to a total.
 
     Args:
         table: The table.
         whole: What its figures are to add up to.
+        slack: By how much rounding may have moved that.
     """
     figures = table.figures * (whole / table.total)
     unit = (
         1.0 if table.measure == "count" else whole
     )  # of a figure, where rounding explains the sum
-    explained = abs(whole / unit - table.total) <= table.rounding * table.cells
+    explained = abs(whole - table.total * unit) <= table.rounding * table.cells * unit + slack
     factor = unit if explained else whole / table.total
     return Draft(table, figures, whole, factor, np.zeros(figures.shape, dtype=bool))
 

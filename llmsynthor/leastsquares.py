@@ -52,9 +52,10 @@ def _within_rounding(drafts: Sequence[Draft], domain: Domain) -> list[Draft] | N
     if not drafts or any(draft.table.measure != "count" for draft in drafts):
         return None
     equations = _equations(drafts, (), domain, total=None)
-    figures, variance = _joined([d.figures for d in drafts]), _joined([d.variance for d in drafts])
+    figures = _joined([np.where(d.uncovered, d.figures, d.published) for d in drafts])
+    variance = _joined([draft.variance for draft in drafts])
     if equations.hold(figures):
-        return list(drafts)
+        return _parted(figures, drafts)
     found = nearest(figures, variance, _bounds(drafts, [True] * len(drafts)), equations)
     return None if found is None else _parted(found, drafts)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from llmsynthor.assembly import with_sizes
 from llmsynthor.drafts import Draft, covered, drafted, likely
 from llmsynthor.errors import Problem
 from llmsynthor.jobreconcile import ScaleTo
@@ -145,15 +146,16 @@ def reconcile(tables: TableSet, policy: Reconcile, records: int) -> Reconciled:
         if isinstance(policy, ScaleTo):
             drafts = _scaled_to(own, policy.scale_to, tables.domain)
         else:
-            whole = _whole(own) if not counts_members else _members(own, found, tables)
-            drafts = _least_squares([drafted(table, whole) for table in own], tables.domain)
+            whole, slack = _whole(own) if not counts_members else _members(own, found, tables)
+            drafts = [drafted(table, whole, slack) for table in own]
+            drafts = _least_squares(drafts, tables.domain)
         found |= {draft.table.name: draft for draft in drafts}
     used = tuple(
         found[table.name].used() if table.name in found else table for table in tables.tables
     )
     pairs = zip(tables.tables, used, strict=True)
     changes = tuple(_change(found[old.name], new, by) for old, new in pairs if new is not old)
-    tables = replace(tables, tables=used)
+    tables = with_sizes(replace(tables, tables=used)) if changes else tables
     return Reconciled(tables, changes, (*notes, *scaling_notes(tables, records)))
 
 
@@ -191,16 +193,23 @@ def scaling_notes(tables: TableSet, records: int) -> list[Problem]:
     return found
 
 
-def _whole(tables: Sequence[Table]) -> float:
-    """Return the total that all are brought to: of the first table that has counts, hard before soft."""
+def _whole(tables: Sequence[Table]) -> tuple[float, float]:
+    """Return the total that all are brought to, and by how much rounding may have moved it.
+
+    It is that of the first table that has counts, hard ones before soft ones.
+    """
     counted = [table for table in tables if table.measure == "count"]
     ordered = sorted(counted, key=lambda table: table.is_soft)
-    return ordered[0].total if ordered else _WHOLE
+    if not ordered:
+        return _WHOLE, 0.0
+    return ordered[0].total, ordered[0].rounding * ordered[0].cells
 
 
-def _members(own: Sequence[Table], records: dict[str, Draft], tables: TableSet) -> float:
+def _members(
+    own: Sequence[Table], records: dict[str, Draft], tables: TableSet
+) -> tuple[float, float]:
     """Return how many members there are: as published, if the sizes of the records allow it."""
-    whole = _whole(own)
+    whole, slack = _whole(own)
     members = tables.members
     sized = [
         draft.used()
@@ -211,9 +220,9 @@ def _members(own: Sequence[Table], records: dict[str, Draft], tables: TableSet) 
         and not draft.table.is_soft
     ]
     if members is None or not sized or not any(table.measure == "count" for table in own):
-        return whole
+        return whole, slack
     low, high = members_of_sizes(sized[0], members)
-    return min(max(whole, low), high)
+    return min(max(whole, low), high), slack
 
 
 def _least_squares(drafts: Sequence[Draft], domain: Domain) -> list[Draft]:
@@ -228,7 +237,7 @@ def _scaled_to(tables: Sequence[Table], name: str, domain: Domain) -> list[Draft
     named = next((table for table in tables if table.name == name), None)
     if named is None:  # it counts records and these count members, or the other way round
         return []
-    whole = named.total if named.measure == "count" else _whole(tables)
+    whole = named.total if named.measure == "count" else _whole(tables)[0]
     given = drafted(named, whole)
     return [
         given if table is named else _fitted(drafted(table, whole), given, domain)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from household_job import TABLES, write_job
 from small_job import job_content, report
+from zone_world import write_region
 
 from llmsynthor.cli import main
 
@@ -266,3 +268,37 @@ def test_records_that_are_not_those_of_the_tables_are_said_once(tmp_path, capsys
     content = run(job, 0)
     assert capsys.readouterr().err.count("`records` is 1,000") == 1
     assert content["notes"] == [note.split(":1: ")[1]]
+
+
+def test_members_are_brought_to_what_the_sizes_say(tmp_path, capsys):
+    """Persons of another year: a tenth more, and of other sexes than their first table says."""
+    job = write_job(tmp_path, reconcile="least_squares")
+    rows = [line.rsplit(",", 1) for line in TABLES["age_role.csv"].splitlines()]
+    more = [rows[0], *([cell, str(1.1 * float(n))] for cell, n in rows[1:])]
+    (tmp_path / "age_role.csv").write_text("\n".join(map(",".join, more)) + "\n")
+    content = run(job, 0)
+    assert content["members"]["made"] == 370
+    changes = {table["name"]: table["reconciled"] for table in content["tables"]}
+    assert {name for name, change in changes.items() if change} == {"age_role"}
+    assert changes["age_role"]["scaled_by"] == pytest.approx(1 / 1.1)
+    assert (
+        "age_role.csv: the counts add up to 407, and are multiplied by 0.909091 to fit the other "
+        "tables (least_squares)\n"
+    ) in capsys.readouterr().err
+
+
+def test_zones_are_reconciled_before_they_are_cut_into_chunks(tmp_path):
+    job = write_region(tmp_path, 20, reconcile="least_squares")
+    lines = (tmp_path / "tract_workers.csv").read_text().splitlines()
+    place = next(i for i, line in enumerate(lines) if line.startswith("tract2,w0,"))
+    lines[place] = f"tract2,w0,{int(lines[place].split(',')[2]) + 37}"
+    (tmp_path / "tract_workers.csv").write_text("\n".join(lines) + "\n")
+    assert main(["validate", str(job), "--set", "reconcile=error"]) == 2
+    assert main(["run", str(job), "--out", str(tmp_path / "out"), "-q"]) == 0
+    content = report(tmp_path / "out")
+    changes = {table["name"]: table["reconciled"] for table in content["tables"]}
+    assert changes["tract_workers"]["worst"]["cell"] == "taz=tract2, workers=w0"
+    assert changes["taz_size"]["scaled_by"] == 1
+    assert content["chunks"]["number"] > 1
+    used = (tmp_path / "out" / "tables_used" / "001.csv").read_text()
+    assert used.startswith("tract,workers,count\n")
