@@ -13,6 +13,8 @@ from llmsynthor.domain import Domain, Interval, Variable, format_number, parse_b
 from llmsynthor.errors import Problem, TableError
 from llmsynthor.labels import clean
 from llmsynthor.members import Members
+from llmsynthor.statisticfile import read_statistics
+from llmsynthor.statisticset import add_mean_bins, build_statistics, statistic_bins
 from llmsynthor.suppressed import fill_unknown
 from llmsynthor.tablefile import RawTable, read_raw_table
 from llmsynthor.tables import Table, TableSet
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from llmsynthor.job import Job
     from llmsynthor.jobfile import LoadedJob
     from llmsynthor.jobvariables import VariableSpec
+    from llmsynthor.statisticfile import RawStatistics
     from llmsynthor.zones import Zones
 
 
@@ -70,6 +73,15 @@ def gather_tables(loaded: LoadedJob, unsure: Container[str] = ()) -> tuple[Table
             kept.append((raw, spec.counts))
             for name, intervals in own.items():
                 bins.setdefault(name, {}).update(intervals)
+    raws, statistic_problems = _read_statistics(loaded, variables, unsure)
+    problems += statistic_problems
+    more, statistic_problems = statistic_bins(raws, variables)
+    problems += statistic_problems
+    if statistic_problems:
+        raws, more = [], {}
+    for name, intervals in more.items():
+        bins.setdefault(name, {}).update(intervals)
+    add_mean_bins(bins, raws, variables)
     _cut_sizes(loaded.job, bins)
     variables_built = [_variable(n, spec, bins.get(n, {})) for n, spec in variables.items()]
     if zones is not None:
@@ -86,8 +98,27 @@ def gather_tables(loaded: LoadedJob, unsure: Container[str] = ()) -> tuple[Table
         ],
         domain,
     )
-    tables = TableSet(domain, tuple(built), members, zones)
-    return _with_sizes(tables), problems + unfilled + _same_names(loaded)
+    statistics, wrong = build_statistics(raws, domain, members)
+    tables = TableSet(domain, tuple(built), members, zones, statistics, tuple(raws))
+    return _with_sizes(tables), problems + wrong + unfilled + _same_names(loaded)
+
+
+def _read_statistics(
+    loaded: LoadedJob, variables: Mapping[str, VariableSpec], unsure: Container[str]
+) -> tuple[list[RawStatistics], list[Problem]]:
+    """Return the statistics that could be read, and what is wrong with the others."""
+    found: list[RawStatistics] = []
+    problems: list[Problem] = []
+    for number, spec in enumerate(loaded.job.statistics):
+        path = loaded.resolve(spec.file) if spec.file else None
+        try:
+            raw = read_statistics(spec, ("statistics", number), path, variables, unsure)
+        except TableError as error:
+            problems += error.problems
+            continue
+        if set(raw.scope) <= set(variables):
+            found.append(raw)
+    return found, problems
 
 
 @dataclass(frozen=True)

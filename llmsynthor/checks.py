@@ -282,7 +282,9 @@ def _hashes(loaded: LoadedJob) -> tuple[dict[str, str], tuple[str, ...]]:
     A file of the model that cannot be read is not needed where one gets here: it is named instead.
     """
     sample = loaded.job.seed_sample
-    files = [spec.file for spec in loaded.job.tables] + list(sample.files if sample else ())
+    files = [spec.file for spec in loaded.job.tables]
+    files += [spec.file for spec in loaded.job.statistics if spec.file]
+    files += list(sample.files if sample else ())
     files += [loaded.job.zones.crosswalk] if loaded.job.zones is not None else []
     hashes = {file: file_hash(loaded.resolve(file)) for file in files}
     file = _file_of_model(loaded.job)

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from llmsynthor.consistency import inconsistencies
 from llmsynthor.jobseed import SeedSampleSpec
+from llmsynthor.jobstatistics import StatisticSpec
 from llmsynthor.jobtables import TableSpec
 from llmsynthor.jobvariables import JobModel, VariableSpec
 from llmsynthor.jobzones import ExecutorSpec, ZonesSpec
@@ -260,6 +261,12 @@ class Job(JobModel):
     )
     tables: list[TableSpec] = Field(
         min_length=1, description="The target tables.", examples=[[{"file": "tables/age.csv"}]]
+    )
+    statistics: list[StatisticSpec] = Field(
+        default_factory=list,
+        description="Means, sums, quantiles and rates to be met beside the tables; see "
+        "docs/statistics.md.",
+        examples=[[{"file": "tables/miles_by_purpose.csv", "of": "miles"}]],
     )
     seed_sample: SeedSampleSpec | None = Field(
         None,

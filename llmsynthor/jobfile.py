@@ -12,6 +12,7 @@ from llmsynthor.consistency import inconsistencies
 from llmsynthor.errors import JobError, Problem
 from llmsynthor.job import Job, RuleSpec
 from llmsynthor.jobkeys import nearest
+from llmsynthor.jobstatistics import StatisticSpec
 from llmsynthor.jobtables import TableSpec
 from llmsynthor.jobvariables import VariableSpec
 from llmsynthor.jobwords import bad_key, describe_all
@@ -154,7 +155,8 @@ def _partial(content: dict[Any, Any], wrong: list[tuple[int | str, ...]]) -> tup
         if isinstance(given, dict) and given:
             unsure = {str(name) for name in given}
     kept: dict[str, list[int]] = {}
-    for key, model in (("tables", TableSpec), ("rules", RuleSpec)):
+    models = {"tables": TableSpec, "statistics": StatisticSpec, "rules": RuleSpec}
+    for key, model in models.items():
         given = content.get(key)
         if key in bad and isinstance(given, list):
             good = [(i, item) for i, e in enumerate(given) for item in _good(TypeAdapter(model), e)]

@@ -89,13 +89,13 @@ def read_raw_table(
     Raises:
         TableError: With every problem of the file, each with its line.
     """
-    text = shape(spec, _read(spec, path, variables), variables)
+    text = shape(spec, read_columns(spec, path, variables), variables)
     columns, lines = text.columns, text.lines
     figure = _figure_column(spec.file, list(columns))
     scope = tuple(name for name in columns if name not in (figure, MOE))
-    problems = _unknown_columns(spec.file, scope, variables, unsure)
+    problems = unknown_columns(spec.file, scope, variables, unsure)
     problems += wrong_groups(spec, scope, variables)
-    keys = _keys(spec, columns, lines, scope, variables, problems)
+    keys = labels_of_rows(spec, columns, lines, scope, variables, problems)
     missing = _OFFICES[spec.format].MISSING if spec.format else {}
     figures = read_numbers(
         spec, figure, columns[figure], lines, problems, {**missing, **spec.missing}
@@ -113,17 +113,17 @@ def read_raw_table(
             for row in margins.ranges
             if row not in figures.ranges
         ]
-    _raise(spec.file, problems)
+    raise_all(spec.file, problems)
     rows = _Rows(keys, figures.values, figures.texts, lines, figures.ranges, moes)
     if spec.add_up:
         rows = _added_up(rows)
     else:
         _repeated(spec.file, scope, keys, lines, problems)
-        _raise(spec.file, problems)
+        raise_all(spec.file, problems)
     rows, sums = _without_totals(spec, scope, rows, variables, figure, problems)
     if not problems:
         problems += check_sum(spec, figure, rows.texts, rows.values)
-    _raise(spec.file, problems)
+    raise_all(spec.file, problems)
     return _raw(spec, scope, rows, sums, figure)
 
 
@@ -139,7 +139,8 @@ class _Rows:
     moes: list[float] | None
 
 
-def _raise(file: str, problems: list[Problem]) -> None:
+def raise_all(file: str, problems: list[Problem]) -> None:
+    """Raise a `TableError` with the problems, if there are any; of very many only the first."""
     if not problems:
         return
     more = len(problems) - _MOST_PROBLEMS
@@ -173,7 +174,8 @@ def _raw(
     )
 
 
-def _read(spec: TableSpec, path: Path, variables: Mapping[str, VariableSpec]) -> TextTable:
+def read_columns(spec: TableSpec, path: Path, variables: Mapping[str, VariableSpec]) -> TextTable:
+    """Return the columns of a file as they stand there, whatever its form."""
     rows = read_rows(spec, path)
     known = {*variables, *FIGURES, MOE, *named_in(spec)}
     if spec.format is not None:
@@ -253,17 +255,18 @@ def _without_totals(
     ), sums
 
 
-def _unknown_columns(
+def unknown_columns(
     file: str,
     scope: Sequence[str],
     variables: Mapping[str, VariableSpec],
     unsure: Container[str],
 ) -> list[Problem]:
+    """Return the columns that are no variables of the job."""
     if not scope:
         return [Problem("there is no column with a variable, only figures", file, 1)]
     return [
         Problem(
-            f"column `{clean(name)}` is no variable of the job{_suggest(name, variables)}",
+            f"column `{clean(name)}` is no variable of the job{suggest(name, variables)}",
             file,
             1,
             hint="in the table's entry, `columns: {NAME IN THE FILE: variable}` renames a column, and "
@@ -291,7 +294,7 @@ def _figure_column(file: str, columns: Sequence[str]) -> str:
     return found[0]
 
 
-def _keys(
+def labels_of_rows(
     spec: TableSpec,
     frame: Mapping[str, list[str]],
     lines: Sequence[int],
@@ -299,6 +302,7 @@ def _keys(
     variables: Mapping[str, VariableSpec],
     problems: list[Problem],
 ) -> list[tuple[str, ...]]:
+    """Return per row the categories or bins of the scope; add those that are not known."""
     columns = []
     for name in scope:
         mapping = spec.values.get(name, {})
@@ -325,7 +329,7 @@ def _keys(
             what = f"`{clean(label)}` is no {'group' if name in spec.groups else 'category'} of `{clean(name)}`" if label else (
                 f"there is no category in column `{clean(name)}`"
             )  # fmt: skip
-            problems.append(Problem(f"{what}{_suggest(label, known)}", spec.file, line))
+            problems.append(Problem(f"{what}{suggest(label, known)}", spec.file, line))
         columns.append(labels)
     stray = sorted(set(spec.values) - set(scope))
     if stray:
@@ -343,7 +347,8 @@ def _bin(label: str, variable: IntegerVariable | NumberVariable) -> str:
     return label
 
 
-def _suggest(given: str, known: Mapping[str, object] | set[str]) -> str:
+def suggest(given: str, known: Mapping[str, object] | set[str]) -> str:
+    """Return which known name may be meant, or which names there are, to go behind a message."""
     near = get_close_matches(given, list(known), n=1, cutoff=0.6)
     if near:
         return f"; did you mean `{clean(near[0])}`?"

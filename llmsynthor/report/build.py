@@ -22,6 +22,7 @@ from llmsynthor.report.spending import (
     model_part,
     seconds_part,
 )
+from llmsynthor.report.statistics import missed_statistics
 from llmsynthor.report.tableview import TableView
 from llmsynthor.report.used import load_used, used_tables
 from llmsynthor.report.zones import zones_part
@@ -133,6 +134,7 @@ def _verdict(sources: _Sources) -> dict[str, Any]:
     job, sampler, counted = sources.job, sources.sampler, sources.counted
     library = read_library(sources.proposals, sampler.tables)
     scores = table_scores(job, sampler, counted.tables, counted.records, library)
+    statistics = counted.statistics.part(counted.records)
     complete = sources.manifest["status"] == "complete"
     return {
         "status": "complete" if complete else "partial",
@@ -143,8 +145,10 @@ def _verdict(sources: _Sources) -> dict[str, Any]:
         and not (sources.last.get("chunks") or {}).get("failed")
         and not any(counted.violations.values())
         and counted.linkage.is_whole
-        and all(score["pass"] for score in scores if score["role"] == "control"),
+        and all(score["pass"] for score in scores if score["role"] == "control")
+        and all(entry["pass"] for entry in statistics if entry["role"] == "control"),
         "tables": scores,
+        "statistics": statistics,
         "summary": summary(scores),
         "rules": [
             {
@@ -161,6 +165,7 @@ def _verdict(sources: _Sources) -> dict[str, Any]:
             *scenario_notes(job, sampler.tables),
             *sources.last.get("notes", []),
             *gave_way(sampler, counted.tables),
+            *missed_statistics(statistics),
         ],
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from llmsynthor.assembly import load_tables
 from llmsynthor.errors import RunDirectoryError
 from llmsynthor.jobfile import LoadedJob, parse_job
+from llmsynthor.jobstatistics import StatisticSpec
 from llmsynthor.jobtables import TableSpec
 from llmsynthor.rules import compile_rules
 from llmsynthor.sampling import Sampler
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from llmsynthor.zones import Zones
 
 TABLES_USED = "tables_used"
+_OF_STATISTICS = ("of", "among", "given", "figures", "counts", "role", "tolerance", "groups")
 _ZONES = f"{TABLES_USED}/zones.csv"
 _SAMPLE_USED = f"{TABLES_USED}/seed_sample.csv"
 
@@ -60,6 +63,14 @@ def used_tables(run: RunDirectory) -> tuple[Job, TableSet]:
         for i, (spec, name) in enumerate(zip(job.tables, _used_names(run), strict=True))
     ]
     changes: dict[str, Any] = {"tables": kept}
+    changes["statistics"] = [
+        StatisticSpec(
+            **{key: getattr(spec, key) for key in _OF_STATISTICS},
+            file=_statistics_name(number) if spec.file else "",
+            name=spec.known_as,
+        )
+        for number, spec in enumerate(job.statistics)
+    ]
     if job.zones is not None:
         update: dict[str, Any] = {"crosswalk": _ZONES, "columns": {}, "separator": None}
         changes["zones"] = job.zones.model_copy(update=update)
@@ -69,6 +80,10 @@ def used_tables(run: RunDirectory) -> tuple[Job, TableSet]:
 def used_name(position: int) -> str:
     """Return where a table that the run used is kept, relative to the run directory."""
     return f"{TABLES_USED}/{position:03d}.csv"
+
+
+def _statistics_name(position: int) -> str:
+    return f"{TABLES_USED}/statistics-{position:03d}.csv"
 
 
 def _used_names(run: RunDirectory) -> list[str]:
@@ -112,6 +127,15 @@ def keep_tables(run: RunDirectory, tables: TableSet) -> None:
             columns[name] = [repr(float(x)) for x in array.ravel()]
         frame = pl.DataFrame(columns)
         run.write_text(used_name(position), frame.write_csv())
+    for position, raw in enumerate(tables.sources):
+        if not raw.lines:
+            continue  # the job itself has the figures
+        labels = {name: [key[i] for key in raw.keys] for i, name in enumerate(raw.scope)}
+        figures = {
+            column.name: ["" if math.isnan(v) else repr(v) for v in column.values]
+            for column in raw.columns
+        }
+        run.write_text(_statistics_name(position), pl.DataFrame(labels | figures).write_csv())
     run.write_json(f"{TABLES_USED}/names.json", [table.name for table in tables.tables])
     if tables.zones is not None:
         zones = tables.zones
