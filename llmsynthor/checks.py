@@ -24,6 +24,7 @@ from llmsynthor.providers.replay import ReplayProvider
 from llmsynthor.rules import gather_rules
 from llmsynthor.sampling import Sampler
 from llmsynthor.seedfile import read_seed
+from llmsynthor.statisticclashes import statistic_clashes
 from llmsynthor.templates import Templates
 from llmsynthor.zoneplan import Zoned, zoned
 from llmsynthor.zonetables import whole
@@ -107,7 +108,7 @@ def prepare(
     found = _Findings(loaded, list(problems))
     tables, table_problems = gather_tables(loaded, gaps.unsure)
     found.add([replace(p, at=gaps.in_file(p.at)) for p in table_problems])
-    clashes = disagreements(tables)
+    clashes = [*disagreements(tables), *statistic_clashes(tables)]
     found.add(clashes)
     rules = _rules(found, tables, gaps)
     ready = None
