@@ -81,7 +81,8 @@ def gather_tables(loaded: LoadedJob, unsure: Container[str] = ()) -> tuple[Table
         raws, more = [], {}
     for name, intervals in more.items():
         bins.setdefault(name, {}).update(intervals)
-    add_mean_bins(bins, raws, variables)
+    counted = (raw.figures for raw, _ in kept if raw.measure == "count")
+    add_mean_bins(bins, raws, variables, sum(next(counted, [loaded.job.records])))
     _cut_sizes(loaded.job, bins)
     variables_built = [_variable(n, spec, bins.get(n, {})) for n, spec in variables.items()]
     if zones is not None:

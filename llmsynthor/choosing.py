@@ -203,7 +203,7 @@ class Chooser:
         )
         aims = self.aims(chosen)
         if aims:
-            tables = [table for table in followed if not table.is_soft]
+            tables = [*self._rounded, *(t for t in self._by_statistic if not t.is_soft)]
             chosen = swap_values(
                 chosen, aims, tables, self.sampler, generator(self.job.seed, "swaps", iteration)
             )

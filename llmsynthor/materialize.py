@@ -155,15 +155,17 @@ class Materializer:
     ) -> pl.DataFrame:
         """Return records whose values are shifted to the means that are wanted, but where rules forbid it."""
         fixed = np.zeros(len(codes), dtype=bool)
-        shifted = position
+        shifted, moved = position, codes
         for _ in range(_SHIFTS):
-            shifted = shifting.shift(codes, position, limits, fixed, random)
-            frame = self._sampler.frame(codes, shifted)
+            moved = codes.copy()
+            shifted = shifting.shift(moved, position, limits, fixed, random)
+            frame = self._sampler.frame(moved, shifted)
             broken = broken_mask(self._rules, frame) if self._rules else fixed[:0]
             if not broken.any():
                 return frame
             fixed |= broken
-        return self._sampler.frame(codes, np.where(fixed[:, None], position, shifted))
+        kept = fixed[:, None]
+        return self._sampler.frame(np.where(kept, codes, moved), np.where(kept, position, shifted))
 
     def _redraw(
         self,

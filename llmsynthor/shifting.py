@@ -7,13 +7,14 @@ rounded to what records keep, so that the sums stay, and a few moved by one unit
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from llmsynthor.aims import aims_of
+from llmsynthor.elements import Elements
+from llmsynthor.ranks import Ranks
 from llmsynthor.statistic import column_of
 
 if TYPE_CHECKING:
@@ -31,25 +32,6 @@ _UNIT_MOVES = 4000
 _DOUBLINGS = 24
 _HALVINGS = 30
 _MOST_TILT = 600.0
-
-
-@dataclass(eq=False)
-class _Elements:
-    """All values of one variable, of records or of members, on a grid of what records keep.
-
-    Attributes:
-        columns: Column of the codes for each slot.
-        places: Column of the positions for each slot.
-        x: Values in grid units, shape `(slots, rows)`.
-        low: The least that each may become, whole.
-        high: The most.
-    """
-
-    columns: list[int]
-    places: list[int]
-    x: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
 
 
 class Shifting:
@@ -84,7 +66,8 @@ class Shifting:
         """Return positions at which the means and quantiles are met as well as bins allow.
 
         Args:
-            codes: Of the records, shape `(rows, variables)`.
+            codes: Of the records, shape `(rows, variables)`; a few values get into other bins, where
+                no table can tell.
             position: Shape `(rows, numeric variables)`.
             limits: Lower and upper limit of each value, of that shape.
             fixed: Records whose values must stay, bool, shape `(rows,)`.
@@ -97,9 +80,9 @@ class Shifting:
             found = self._elements(own[0], codes, position, limits)
             found.low[:, fixed] = found.high[:, fixed] = np.floor(found.x[:, fixed])
             found.x[:, fixed] = found.low[:, fixed]
-            for statistic in own:
-                if statistic.measure == "quantile":
-                    self._meet_quantiles(statistic, codes, found)
+            quantiles = [s for s in own if s.measure == "quantile"]
+            if quantiles:
+                Ranks(self._sampler.tables, quantiles).meet(codes, found, self._unit(found))
             aims = [
                 aim
                 for aim in self._aims
@@ -110,15 +93,15 @@ class Shifting:
             wanted = [
                 aim.mean / unit * float(own_.sum()) for aim, own_ in zip(aims, inside, strict=True)
             ]
-            _shift_to(found, inside, wanted)
-            _round(found, inside, wanted, random)
+            shift_to(found, inside, wanted)
+            round_values(found, inside, wanted, random)
             self._settle(found, codes, position, fixed)
         return position
 
     def _curve(self, place: int) -> BinCurve:
         return self._sampler.curves[place]
 
-    def _unit(self, found: _Elements) -> float:
+    def _unit(self, found: Elements) -> float:
         variable = self._curve(found.places[0]).variable
         return 1.0 if variable.kind == "integer" else 10.0**-variable.decimals
 
@@ -128,13 +111,13 @@ class Shifting:
         codes: np.ndarray,
         position: np.ndarray,
         limits: tuple[np.ndarray, np.ndarray],
-    ) -> _Elements:
+    ) -> Elements:
         domain, members = self._domain, statistic.members
         slots = range(1 if members is None else members.most)
         columns = [column_of(statistic.of, slot, domain, members) for slot in slots]
         numeric = [i for i, variable in enumerate(domain.variables) if variable.is_numeric]
         places = [numeric.index(column) for column in columns]
-        found = _Elements(columns, places, *(np.empty((len(slots), len(codes))) for _ in range(3)))
+        found = Elements(columns, places, *(np.empty((len(slots), len(codes))) for _ in range(3)))
         unit = self._unit(found)
         edges = np.asarray(domain.variables[columns[0]].edges)
         for slot, (column, place) in enumerate(zip(columns, places, strict=True)):
@@ -151,28 +134,8 @@ class Shifting:
             found.low[slot], found.high[slot] = np.where(off, x, low), np.where(off, x, high)
         return found
 
-    def _meet_quantiles(self, statistic: Statistic, codes: np.ndarray, found: _Elements) -> None:
-        """Give the records whose rank is the quantile's the very value, and keep them there."""
-        unit = self._unit(found)
-        edges = np.asarray(self._domain.variables[found.columns[0]].edges)
-        left = edges[np.stack([codes[:, column] for column in found.columns])] / unit
-        for group, figure in zip(statistic.groups, statistic.figures, strict=True):
-            inside = group.inside(codes, self._domain, statistic.members)
-            at = np.ceil(figure / unit - 1e-9)
-            rank = statistic.level * float(inside.sum())
-            below = int((inside & (found.x < at)).sum())
-            if below > rank:  # the highest below come as near as their bins allow
-                able = np.flatnonzero(inside & (found.x < at) & (found.high == at - 1))
-                chosen = able[np.argsort(-found.x.flat[able], kind="stable")]
-                _put(found, chosen[: below - int(np.floor(rank + 1e-9))], at - 1)
-            else:
-                near = np.isclose(left, figure / unit) & (found.low <= at)
-                able = np.flatnonzero(inside & near & (found.x >= at))
-                lowest = able[np.argsort(found.x.flat[able], kind="stable")]
-                _put(found, lowest[: int(np.ceil(rank - 1e-9)) - below], at)
-
     def _settle(
-        self, found: _Elements, codes: np.ndarray, position: np.ndarray, fixed: np.ndarray
+        self, found: Elements, codes: np.ndarray, position: np.ndarray, fixed: np.ndarray
     ) -> None:
         unit = self._unit(found)
         edges = np.asarray(self._domain.variables[found.columns[0]].edges)
@@ -183,12 +146,7 @@ class Shifting:
             position[:, place] = np.where(fixed, position[:, place], own)
 
 
-def _put(found: _Elements, chosen: np.ndarray, at: float) -> None:
-    for array in (found.x, found.low, found.high):
-        array.flat[chosen] = at
-
-
-def _shift_to(found: _Elements, inside: Sequence[np.ndarray], wanted: Sequence[float]) -> None:
+def shift_to(found: Elements, inside: Sequence[np.ndarray], wanted: Sequence[float]) -> None:
     """Tilt values until each sum is what is wanted, or nothing can move."""
     places = [np.flatnonzero(own & (found.high > found.low)) for own in inside]
     totals = [
@@ -219,7 +177,7 @@ class _Tilts:
         x: The values, shape `(values,)`.
     """
 
-    def __init__(self, found: _Elements) -> None:
+    def __init__(self, found: Elements) -> None:
         self._low, self._high = found.low.ravel(), found.high.ravel()
         self._width = self._high - self._low + 1
         self._share = np.clip((found.x.ravel() - self._low + 0.5) / self._width, 1e-9, 1 - 1e-9)
@@ -256,8 +214,8 @@ class _Tilts:
         return np.clip(self._low[place] - 0.5 + moved * width, self._low[place], self._high[place])
 
 
-def _round(
-    found: _Elements,
+def round_values(
+    found: Elements,
     inside: Sequence[np.ndarray],
     wanted: Sequence[float],
     random: np.random.Generator,
@@ -281,7 +239,7 @@ def _round(
 
 
 def _move_units(
-    found: _Elements, signature: np.ndarray, together: np.ndarray, wanted: Sequence[float]
+    found: Elements, signature: np.ndarray, together: np.ndarray, wanted: Sequence[float]
 ) -> None:
     """Move values by one unit where a sum is not what is wanted: all alike count in the same sums."""
     x, low, high = found.x.ravel(), found.low.ravel(), found.high.ravel()

@@ -17,7 +17,7 @@ from llmsynthor.tablefile import suggest
 from llmsynthor.totals import is_total_word
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from llmsynthor.domain import Domain
     from llmsynthor.jobvariables import IntegerVariable, NumberVariable, VariableSpec
@@ -28,6 +28,7 @@ Bins = dict[str, dict[str, Interval]]
 _PARTS = 12
 """Bins that a variable gets of which nothing but means or sums is known."""
 _TAIL = (0.96, 0.99)
+_APART, _APART_IN_TAIL = 0.05, 1.0
 _FEW_BINS = 6
 _ROOM = 1e-9
 
@@ -51,41 +52,60 @@ def statistic_bins(
 
 
 def add_mean_bins(
-    bins: Bins, raws: Sequence[RawStatistics], variables: Mapping[str, VariableSpec]
+    bins: Bins,
+    raws: Sequence[RawStatistics],
+    variables: Mapping[str, VariableSpec],
+    population: float,
 ) -> None:
-    """Cut a variable of which hardly more than means are known, so that its shape can follow them."""
+    """Cut a variable of which hardly more than means are known, so that its shape can follow them.
+
+    Args:
+        bins: By variable and label; takes up the cuts.
+        raws: The statistics.
+        variables: The job's variables.
+        population: How many records sums are published for.
+    """
     for name in {raw.spec.of for raw in raws if isinstance(raw.spec.of, str)}:
         spec = variables.get(name)
-        means = _means(name, raws)
-        if spec is None or spec.type == "category" or not means:
+        means = _values(name, raws, MEAN) or [math.fsum(_values(name, raws, SUM)) / population]
+        if spec is None or spec.type == "category" or not any(means):
             continue
         known = bins.get(name, {}).values()
-        if len({i.low for i in known} | {i.high for i in known}) <= _FEW_BINS + 1:
-            bins.setdefault(name, {}).update(_exponential_bins(spec, float(np.mean(means))))
+        ends = {i.low for i in known} | {i.high for i in known}
+        if len(ends) <= _FEW_BINS + 1:
+            more = _exponential_bins(spec, float(np.mean(means)), ends)
+            bins.setdefault(name, {}).update(more)
 
 
-def _means(name: str, raws: Iterable[RawStatistics]) -> list[float]:
+def _values(name: str, raws: Iterable[RawStatistics], measure: str) -> list[float]:
     return [
         value
         for raw in raws
         if raw.spec.of == name
         for column in raw.columns
-        if column.name == MEAN
+        if column.name == measure
         for value in column.values
         if not math.isnan(value)
     ]
 
 
-def _exponential_bins(spec: IntegerVariable | NumberVariable, mean: float) -> dict[str, Interval]:
+def _exponential_bins(
+    spec: IntegerVariable | NumberVariable, mean: float, ends: Collection[float]
+) -> dict[str, Interval]:
     """Return bins of equal shares of the maximum-entropy distribution with a mean (Jaynes 1957).
 
-    That is the exponential distribution, cut at the variable's limits.
+    That is the exponential distribution, cut at the variable's limits. None begins shortly behind
+    one of the `ends` that there are: the bin from a quantile on must have records to spare.
     """
     step = 1.0 if spec.type == "integer" else 0.0
     low, width = float(spec.min), float(spec.max) + step - float(spec.min)
     rate = tilt_to(np.linspace(0.0, 1.0, 512), np.ones(512), (mean + step / 2 - low) / width)
     level = np.array([*(np.arange(1, _PARTS) / _PARTS), *_TAIL])
-    place = level if abs(rate) < 1e-6 else np.log1p(level * math.expm1(rate)) / rate
+    rate = rate if abs(rate) > 1e-6 else 1e-6
+    for end in ends:
+        behind = level - math.expm1(rate * (end - low) / width) / math.expm1(rate)
+        level = level[(behind <= 0) | (behind > np.minimum(_APART, _APART_IN_TAIL * (1 - level)))]
+    place = np.log1p(level * math.expm1(rate)) / rate
     cuts = [float(f"{low + width * p:.2g}") for p in place]
     cuts = sorted({float(round(c)) if step else c for c in cuts})
     inside = [c for c in cuts if low < c < low + width]
@@ -111,11 +131,13 @@ def tilt_to(values: np.ndarray, share: np.ndarray, mean: float) -> float:
     return (low + high) / 2
 
 
-def start_of(variable: Variable, statistics: Sequence[Statistic]) -> np.ndarray | None:
+def start_of(
+    variable: Variable, statistics: Sequence[Statistic], population: float | None
+) -> np.ndarray | None:
     """Return a share of each bin of a variable that no table has, from what statistics say of it.
 
     The share is that of quantiles of everybody, or else the maximum-entropy one with the groups'
-    mean; None where neither is known.
+    mean; None where neither is known. A sum is one of `population` records.
     """
     own = [s for s in statistics if s.of == variable.name and s.role == "control"]
     edges = np.asarray(variable.edges)
@@ -132,6 +154,9 @@ def start_of(variable: Variable, statistics: Sequence[Statistic]) -> np.ndarray 
         cumulative = np.interp(edges, [edges[0], *at, edges[-1]], [0.0, *level, 1.0])
         return np.asarray(np.maximum(np.diff(cumulative), 1e-9))
     means = [float(s.figures.mean()) for s in own if s.measure == "mean"]
+    sums = [float(s.figures.sum()) for s in own if s.measure == "sum"]
+    if not means and population:
+        means = [total / population for total in sums]
     if not means:
         return None
     middle = (edges[:-1] + edges[1:] - (variable.kind == "integer")) / 2

@@ -242,7 +242,11 @@ class TableSet:
         ]
         width = np.diff(variable.edges) if variable.is_numeric else np.ones(variable.size)
         if not tables:
-            start = start_of(variable, self.statistics) if variable.is_numeric else None
+            start = (
+                start_of(variable, self.statistics, self.population)
+                if variable.is_numeric
+                else None
+            )
             share = width if start is None else start
             return np.asarray(share / share.sum())
         best = max(tables, key=lambda t: (t.share.shape[t.scope.index(name)], -len(t.scope)))
