@@ -144,7 +144,7 @@ class _Rounding:
         slots = [1 if index.ndim == 1 else len(index) for index in controls.index]
         first = [0, *np.cumsum(slots).tolist()]
         of_records = [i for i, index in enumerate(controls.index) if index.ndim == 1]
-        self._first_once = first[of_records[0]] if of_records else None
+        self._once_rows = [first[i] for i in of_records]
         target = np.concatenate(controls.target)
         whole = np.round(target)
         noise = float(np.clip(_NOISE * share.sum(), _NEARLY_WHOLE, 0.01))
@@ -285,7 +285,7 @@ class _Rounding:
             self._cells,
             self._strict,
             blocks_of(self._variety, len(self.share)),
-            self._first_once,
+            self._once_rows,
             self.random,
         )
         found = self._sums.find(self.error, self.counts, self.most)
