@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from llmsynthor.assembly import gather_tables
 from llmsynthor.errors import InfeasibleError, InputError, Problem
 from llmsynthor.feasibility.check import check_feasible
-from llmsynthor.jobfile import Gaps, LoadedJob, gather_job, parse_job
+from llmsynthor.jobfile import LoadedJob, gather_job, parse_job
 from llmsynthor.labels import clean
 from llmsynthor.manifest import file_hash
 from llmsynthor.oddities import odd_things
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmsynthor.job import Job
+    from llmsynthor.jobgaps import Gaps
     from llmsynthor.rules import Rule
     from llmsynthor.tables import TableSet
 
@@ -107,17 +108,17 @@ def prepare(
     found = _Findings(loaded, list(problems))
     tables, table_problems = gather_tables(loaded, gaps.unsure)
     found.add([replace(p, at=gaps.in_file(p.at)) for p in table_problems])
-    clashes = disagreements(tables)
+    clashes = [] if gaps.lack("members", "zones") else disagreements(tables)
     found.add(clashes)
     rules = _rules(found, tables, gaps)
     ready = None
-    if not clashes and rules is not None and tables.control and "records" not in gaps.keys:
+    if not clashes and rules is not None and tables.control and not gaps.lack("records"):
         ready = found.attempt(lambda: _feasible(tables, rules, loaded.job, table_problems))
     sampler, zones = ready or (None, None)
     sampler, left_out = _sampled(found, sampler)
-    templates = found.attempt(lambda: _templates(loaded)) if "prompts" not in gaps.keys else None
+    templates = found.attempt(lambda: _templates(loaded)) if not gaps.lack("prompts") else None
     model = None
-    if "provider" not in gaps.keys:
+    if not gaps.lack("provider"):
         named = found.attempt(lambda: _with_model(loaded, begun, use))
         checked = found.attempt(lambda: _checked(named or _Model(loaded), use))
         model = checked if named else None
@@ -158,7 +159,7 @@ def _rules(found: _Findings, tables: TableSet, gaps: Gaps) -> tuple[Rule, ...] |
 
     Those after it would be named with the wrong number.
     """
-    if "variables" in gaps.keys:
+    if gaps.lack("variables", "members", "zones"):
         return None
     specs = found.loaded.job.rules
     positions = gaps.kept.get("rules", list(range(len(specs))))

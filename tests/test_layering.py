@@ -49,9 +49,9 @@ LAYERS = [
     "feasibility.check feasibility.clashes feasibility.certificate feasibility.reach "
     "feasibility.columns feasibility.restricted feasibility.maxsum feasibility.lawful "
     "feasibility.conflict feasibility",
-    "assembly tables suppressed members memberrules memberbackground layouts linkage tablefile offices offices.acs offices.eurostat offices.nomis shaping totals binwords csvfile decoding workbook figures grouping controls countmatrix calibration integerize wholesums pivotal moves copies mutations swaps sampling covering seedsample candidates "
+    "assembly tables suppressed members memberrules memberbackground layouts linkage tablefile strangers offices offices.acs offices.eurostat offices.nomis shaping totals binwords csvfile decoding workbook figures grouping controls countmatrix calibration integerize wholesums pivotal moves copies mutations swaps sampling covering seedsample candidates "
     "background binvalues maxent plan planschema boxes library "
-    "discrepancy rules rulechecks jobfile jobwords jobkeys jobyaml fingerprint job jobvariables jobtables jobseed jobzones consistency options stopping crosswalk zones",
+    "discrepancy rules rulechecks jobfile jobgaps jobwords jobkeys jobyaml fingerprint job jobvariables jobtables jobseed jobzones consistency options stopping crosswalk zones",
     "domain errors seeds labels",
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()} | {
