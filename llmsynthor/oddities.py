@@ -69,6 +69,12 @@ def _filled(tables: TableSet) -> Iterator[Problem]:
             yield Problem(message, table.file)
 
 
+def _place(tables: TableSet, name: str) -> tuple[str, ...]:
+    """Return the key of the job that describes a variable."""
+    own = tables.members.own.positions if tables.members is not None else ()
+    return ("members", "variables", name) if name in own else ("variables", name)
+
+
 def _in_no_table(tables: TableSet) -> Iterator[Problem]:
     for variable in tables.domain.variables:
         if any(variable.name in table.scope for table in (*tables.control, *tables.released)):
@@ -83,7 +89,7 @@ def _in_no_table(tables: TableSet) -> Iterator[Problem]:
             f"`{name}` is in no control table: only the model's proposals shape it, and without "
             f"them it is spread {spread}"
         )
-        yield Problem(message, at=("variables", variable.name))
+        yield Problem(message, at=_place(tables, variable.name))
 
 
 def _margin(table: Table, name: str) -> np.ndarray:
@@ -116,7 +122,7 @@ def _never(tables: TableSet) -> Iterator[Problem]:
                     f"listed in {'every control table' if len(own) > 1 else 'the control table'} "
                     f"of `{clean(variable.name)}` ({files}{', ...' if len(own) > 3 else ''})"
                 )
-                yield Problem(message, at=("variables", variable.name, "values", code))
+                yield Problem(message, at=(*_place(tables, variable.name), "values", code))
 
 
 def _in_one_table_only(tables: TableSet) -> Iterator[Problem]:

@@ -191,3 +191,31 @@ def test_a_noun_has_its_article(tmp_path, capsys):
         f"error: job.yaml:{line}:3: rules.0 `r`: `COUNT(size = '1')` names no variable of an adult "
         "(age, sex, role), so there is nothing to go through\n"
     )
+
+
+def test_explain_shows_no_share_where_no_table_has_one(tmp_path, capsys):
+    job = household_job.write_job(tmp_path)
+    out = str(tmp_path / "out")
+    assert main(["run", str(job), "--out", out, "-q"]) == 0
+    capsys.readouterr()
+    assert main(["explain", out, "--record", "3"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    shown = {row[0]: row[2:] for row in rows}
+    sizes = {"1": "45.0", "2": "32.5", "3": "15.0", "4": "7.5"}
+    size = next(row[1] for row in rows if row[0] == "size")
+    assert (shown["cars"], shown["size"]) == (["-"], [sizes[size], "%"])  # cars: in no table
+    assert shown["variable"] == ["in", "tables", "of", "persons"]  # the last heading
+    sexes = {"female": "51.4", "male": "48.6"}  # of persons: 190 and 180
+    sex = next(row[1] for row in rows if row[0] == "sex")
+    assert shown["sex"] == [sexes[sex], "%"]
+
+
+def test_a_warning_of_a_members_variable_has_its_line(tmp_path, capsys):
+    job = household_job.write_job(tmp_path)
+    changed(
+        job, "    sex:\n", "    mood:\n      type: category\n      values: [good, bad]\n    sex:\n"
+    )
+    assert (
+        f"warning: job.yaml:{line_of(job, '    mood:')}:5: `mood` is in no control table: only the "
+        "model's proposals shape it, and without them it is spread evenly over its categories\n"
+    ) in told(job, capsys, 0)
