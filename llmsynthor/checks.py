@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from llmsynthor.assembly import gather_tables
-from llmsynthor.errors import InfeasibleError, InputError, Problem
+from llmsynthor.errors import InputError, Problem
 from llmsynthor.feasibility.check import check_feasible
+from llmsynthor.feasibility.drawn import check_drawn
 from llmsynthor.jobfile import LoadedJob, gather_job, parse_job
 from llmsynthor.labels import clean
 from llmsynthor.manifest import file_hash
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from llmsynthor.tables import TableSet
 
 _T = TypeVar("_T")
-_TRIED = 1000
-"""Records with members, each mended many times, that say whether rules can be kept at all."""
 Use = Literal["run", "replay", "validate", "preview"]
 """What a job is prepared for: it decides what must be there."""
 
@@ -111,9 +110,9 @@ def prepare(
     clashes = [] if gaps.lack("members", "zones") else disagreements(tables)
     found.add(clashes)
     rules = _rules(found, tables, gaps)
-    ready = None
+    ready, likely = None, list[Problem]()
     if not clashes and rules is not None and tables.control and not gaps.lack("records"):
-        ready = found.attempt(lambda: _feasible(tables, rules, loaded.job, table_problems))
+        ready = found.attempt(lambda: _feasible(tables, rules, loaded.job, table_problems, likely))
     sampler, zones = ready or (None, None)
     sampler, left_out = _sampled(found, sampler)
     templates = found.attempt(lambda: _templates(loaded)) if not gaps.lack("prompts") else None
@@ -127,7 +126,9 @@ def prepare(
     loaded = model.loaded
     hashes, absent = _hashes(loaded)
     everything = use == "validate"
-    warnings = odd_things(loaded.job, tables, sampler.rules, all_of_them=everything) + left_out
+    warnings = (
+        odd_things(loaded.job, tables, sampler.rules, all_of_them=everything) + left_out + likely
+    )
     placed = tuple(loaded.placed(warning) for warning in warnings)
     return Prepared(
         loaded, sampler, templates, hashes, model.words, placed, model.refused, absent, zones
@@ -185,11 +186,15 @@ def _about_zones(rules: tuple[Rule, ...], tables: TableSet) -> list[Problem]:
 
 
 def _feasible(
-    tables: TableSet, rules: tuple[Rule, ...], job: Job, table_problems: list[Problem]
+    tables: TableSet,
+    rules: tuple[Rule, ...],
+    job: Job,
+    table_problems: list[Problem],
+    warnings: list[Problem],
 ) -> tuple[Sampler, Zoned | None] | None:
     """Return a sampler that knows records which the tables need, if they can be met at all.
 
-    With zones, that is asked of the tables over chunks, and the sampler knows none.
+    Where it is only likely that they cannot, `warnings` takes it up. With zones, that is asked of the tables over chunks, and the sampler knows none.
     """
     if job.zones is not None:
         if table_problems:
@@ -199,14 +204,8 @@ def _feasible(
         found = check_feasible(Sampler(asked, rules, job.seed), job.records)
         return Sampler(zones.shared, rules, job.seed), replace(zones, known=found)
     sampler = Sampler(tables, rules, job.seed)
-    if tables.members is not None:  # the linear programs are over records without members
-        if rules and not sampler.lawful(*sampler.draw_background(_TRIED, "feasibility")).any():
-            names = ", ".join(f"`{clean(rule.name)}`" for rule in rules)
-            raise InfeasibleError(
-                f"none of {_TRIED:,} {tables.members.of}s drawn from the tables keeps the rules "
-                f"({names})",
-                hint="loosen a rule, or correct the tables",
-            )
+    if tables.members is not None:  # the exact programs are over records without members
+        warnings += check_drawn(sampler, job.records)
         return sampler, None
     known = check_feasible(sampler, job.records)
     return Sampler(tables, rules, job.seed, known) if len(known) else sampler, None

@@ -9,6 +9,8 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from scipy.sparse import csr_array
+
 
 class CountMatrix:
     """How often each candidate counts in each cell, sparse: members of one may share a cell."""
@@ -38,6 +40,10 @@ class CountMatrix:
     def sums(self, weights: np.ndarray) -> np.ndarray:
         """Return A w."""
         return np.asarray(self._by_cell @ weights)
+
+    def of_candidates(self, candidates: np.ndarray) -> csr_array:
+        """Return the counts of some candidates, sparse, shape `(candidates, cells)`."""
+        return self._by_candidate[candidates]
 
     def squares(self, weights: np.ndarray) -> np.ndarray:
         """Return the diagonal of A diag(w) A'."""

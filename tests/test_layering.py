@@ -46,7 +46,7 @@ LAYERS = [
     "providers.discovery providers.model_fetch providers.local providers.local_child providers.grammar "
     "providers.replay providers.promptlog providers.retry providers.secrets providers.structured rundir preflight "
     "focus prompting memberprompting templates guidance views dependencies",
-    "feasibility.check feasibility.clashes feasibility.certificate feasibility.reach "
+    "feasibility.check feasibility.drawn feasibility.shortfall feasibility.clashes feasibility.certificate feasibility.reach "
     "feasibility.columns feasibility.restricted feasibility.maxsum feasibility.lawful "
     "feasibility.conflict feasibility",
     "assembly tables suppressed members memberrules memberbackground layouts linkage tablefile strangers offices offices.acs offices.eurostat offices.nomis shaping totals binwords csvfile decoding workbook figures grouping controls countmatrix calibration integerize wholesums pivotal moves copies mutations swaps sampling covering seedsample candidates "
