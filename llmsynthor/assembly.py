@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -11,10 +11,12 @@ import numpy as np
 from llmsynthor.crosswalk import check_zones, read_crosswalk
 from llmsynthor.domain import Domain, Interval, Variable, format_number, parse_bin, refine
 from llmsynthor.errors import Problem, TableError
+from llmsynthor.jobgaps import ANYTHING
 from llmsynthor.labels import clean
 from llmsynthor.members import Members
 from llmsynthor.statisticfile import read_statistics
 from llmsynthor.statisticset import add_mean_bins, build_statistics, statistic_bins
+from llmsynthor.strangers import no_label_hint
 from llmsynthor.suppressed import fill_unknown
 from llmsynthor.tablefile import RawTable, read_raw_table
 from llmsynthor.tables import Table, TableSet
@@ -54,15 +56,15 @@ def gather_tables(loaded: LoadedJob, unsure: Container[str] = ()) -> tuple[Table
     variables = dict(loaded.job.all_variables)
     zones, problems = _zones(loaded)
     if loaded.job.zones is not None:
-        zone_names = (loaded.job.zones.variable, *loaded.job.zones.within)
         variables.pop(loaded.job.zones.variable, None)
-        unsure = _Either(unsure, zone_names)
-    legal = {*variables, *(zones.names() if zones else ())}
+        unsure = ANYTHING if zones is None else unsure
+    places = zones.names() if zones else ()
+    legal = {*variables, *places}
     kept: list[tuple[RawTable, str | None]] = []
     bins: dict[str, dict[str, Interval]] = {}
     for spec in loaded.job.tables:
         try:
-            raw = read_raw_table(spec, loaded.resolve(spec.file), variables, unsure)
+            raw = read_raw_table(spec, loaded.resolve(spec.file), variables, unsure, places)
             own = _published_bins(raw, variables)
             if zones is not None:
                 _check_geographies(raw, zones)
@@ -120,15 +122,6 @@ def _read_statistics(
         if set(raw.scope) <= set(variables):
             found.append(raw)
     return found, problems
-
-
-@dataclass(frozen=True)
-class _Either:
-    first: Container[str]
-    second: Container[str]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.first or name in self.second
 
 
 def _zones(loaded: LoadedJob) -> tuple[Zones | None, list[Problem]]:
@@ -241,7 +234,8 @@ def _published_bins(
             try:
                 own[label] = parse_bin(label, spec.type, spec.min, spec.max)
             except ValueError as error:
-                problems.append(Problem(f"{clean(name)}: {error}", raw.file, line))
+                hint = no_label_hint(label, ())
+                problems.append(Problem(f"{clean(name)}: {error}", raw.file, line, hint=hint))
         problems += _overlaps(raw.file, name, own, first)
     if problems:
         raise TableError.of(sorted(problems, key=lambda problem: problem.line or 0))

@@ -42,6 +42,8 @@ _MEMBER_RAKING_ROUNDS = 6
 _ACTIVE_ROUNDS = 8
 _SMALLEST_STEP = 1e-6
 _LONGEST_STEP = 20.0
+_RAISED = (0.0, 1e-12, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2)
+"""Shares of a diagonal that make a matrix positive definite, tried in turn."""
 _WEIGHTLESS = 1e-12
 """Share of all records; a candidate with less does not hold back the others."""
 
@@ -272,12 +274,10 @@ class _Solver:
         return np.where(self._give > 0, 0.0, ridge)
 
     def _factored(self, gradient: np.ndarray) -> np.ndarray:
-        from scipy.linalg import cho_factor, cho_solve  # a slow import, only here needed
-
         hessian = self._with_moments(self._hessian(), self.weights)
         diagonal = hessian.diagonal().copy()
         hessian[np.diag_indices_from(hessian)] += self._give + self._ridge(diagonal)
-        return -np.asarray(cho_solve(cho_factor(hessian, overwrite_a=True), gradient))
+        return -inverted(hessian)(gradient)
 
     def _with_moments(self, hessian: np.ndarray, weights: np.ndarray, step: int = 1) -> np.ndarray:
         """Return the tables' A diag(w) A' with the rows and columns of moments.
@@ -380,15 +380,12 @@ class _Solver:
         self, matrix: CountMatrix, diagonal: np.ndarray, extra: np.ndarray
     ) -> Callable[[np.ndarray], np.ndarray]:
         """Return what solves for the Hessian as a sample has it, with the diagonal of all."""
-        from scipy.linalg import cho_factor, cho_solve  # a slow import, only here needed
-
         step = -(-len(self.weights) // _SAMPLED)
         some = self._with_moments(matrix.hessian(self.weights, step), self.weights, step)
         own = some.diagonal()
         # no cell may be softer than it is; what the sample lacks altogether stands alone
         some[np.diag_indices_from(some)] += np.maximum(diagonal - own, 0.0) + extra
-        factor = cho_factor(some, overwrite_a=True)
-        return lambda x: np.asarray(cho_solve(factor, x))
+        return inverted(some)
 
     def _spread(self, by_cell: np.ndarray) -> np.ndarray:
         """Return A' times a value for each cell, shape `(candidates,)`."""
@@ -419,6 +416,25 @@ class _Solver:
                 return True
             size *= 0.5
         return False
+
+
+def inverted(matrix: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what solves for a symmetric matrix that should be positive definite.
+
+    Where tables cannot be met, weights vanish or grow without end, and rounding can leave it
+    without that: its diagonal is then raised until it is.
+    """
+    from scipy.linalg import LinAlgError, cho_factor, cho_solve  # a slow import, only here needed
+
+    diagonal = matrix.diagonal().copy()
+    for raised in _RAISED:
+        matrix[np.diag_indices_from(matrix)] = diagonal * (1 + raised) + raised * diagonal.mean()
+        try:
+            factor = cho_factor(matrix)
+        except LinAlgError:
+            continue
+        return lambda x: np.asarray(cho_solve(factor, x))
+    return lambda x: np.asarray(x / np.maximum(diagonal, 1e-300))
 
 
 def _effort(share: np.ndarray, prior: np.ndarray) -> tuple[float, float]:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from llmsynthor.assembly import gather_tables
-from llmsynthor.errors import InfeasibleError, InputError, Problem
+from llmsynthor.errors import InputError, Problem
 from llmsynthor.feasibility.check import check_feasible
-from llmsynthor.jobfile import Gaps, LoadedJob, gather_job, parse_job
+from llmsynthor.feasibility.drawn import check_drawn
+from llmsynthor.jobfile import LoadedJob, gather_job, parse_job
 from llmsynthor.labels import clean
 from llmsynthor.manifest import file_hash
 from llmsynthor.oddities import odd_things
@@ -34,12 +35,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmsynthor.job import Job
+    from llmsynthor.jobgaps import Gaps
     from llmsynthor.rules import Rule
     from llmsynthor.tables import TableSet
 
 _T = TypeVar("_T")
-_TRIED = 1000
-"""Records with members, each mended many times, that say whether rules can be kept at all."""
 Use = Literal["run", "replay", "validate", "preview"]
 """What a job is prepared for: it decides what must be there."""
 
@@ -108,17 +108,19 @@ def prepare(
     found = _Findings(loaded, list(problems))
     tables, table_problems = gather_tables(loaded, gaps.unsure)
     found.add([replace(p, at=gaps.in_file(p.at)) for p in table_problems])
-    clashes = [*disagreements(tables), *statistic_clashes(tables)]
+    clashes: list[Problem] = []
+    if not gaps.lack("members", "zones"):
+        clashes = [*disagreements(tables), *statistic_clashes(tables)]
     found.add(clashes)
     rules = _rules(found, tables, gaps)
-    ready = None
-    if not clashes and rules is not None and tables.control and "records" not in gaps.keys:
-        ready = found.attempt(lambda: _feasible(tables, rules, loaded.job, table_problems))
+    ready, likely = None, list[Problem]()
+    if not clashes and rules is not None and tables.control and not gaps.lack("records"):
+        ready = found.attempt(lambda: _feasible(tables, rules, loaded.job, table_problems, likely))
     sampler, zones = ready or (None, None)
     sampler, left_out = _sampled(found, sampler)
-    templates = found.attempt(lambda: _templates(loaded)) if "prompts" not in gaps.keys else None
+    templates = found.attempt(lambda: _templates(loaded)) if not gaps.lack("prompts") else None
     model = None
-    if "provider" not in gaps.keys:
+    if not gaps.lack("provider"):
         named = found.attempt(lambda: _with_model(loaded, begun, use))
         checked = found.attempt(lambda: _checked(named or _Model(loaded), use))
         model = checked if named else None
@@ -127,7 +129,9 @@ def prepare(
     loaded = model.loaded
     hashes, absent = _hashes(loaded)
     everything = use == "validate"
-    warnings = odd_things(loaded.job, tables, sampler.rules, all_of_them=everything) + left_out
+    warnings = (
+        odd_things(loaded.job, tables, sampler.rules, all_of_them=everything) + left_out + likely
+    )
     placed = tuple(loaded.placed(warning) for warning in warnings)
     return Prepared(
         loaded, sampler, templates, hashes, model.words, placed, model.refused, absent, zones
@@ -159,7 +163,7 @@ def _rules(found: _Findings, tables: TableSet, gaps: Gaps) -> tuple[Rule, ...] |
 
     Those after it would be named with the wrong number.
     """
-    if "variables" in gaps.keys:
+    if gaps.lack("variables", "members", "zones"):
         return None
     specs = found.loaded.job.rules
     positions = gaps.kept.get("rules", list(range(len(specs))))
@@ -185,11 +189,15 @@ def _about_zones(rules: tuple[Rule, ...], tables: TableSet) -> list[Problem]:
 
 
 def _feasible(
-    tables: TableSet, rules: tuple[Rule, ...], job: Job, table_problems: list[Problem]
+    tables: TableSet,
+    rules: tuple[Rule, ...],
+    job: Job,
+    table_problems: list[Problem],
+    warnings: list[Problem],
 ) -> tuple[Sampler, Zoned | None] | None:
     """Return a sampler that knows records which the tables need, if they can be met at all.
 
-    With zones, that is asked of the tables over chunks, and the sampler knows none.
+    Where it is only likely that they cannot, `warnings` takes it up. With zones, that is asked of the tables over chunks, and the sampler knows none.
     """
     if job.zones is not None:
         if table_problems:
@@ -199,14 +207,8 @@ def _feasible(
         found = check_feasible(Sampler(asked, rules, job.seed), job.records)
         return Sampler(zones.shared, rules, job.seed), replace(zones, known=found)
     sampler = Sampler(tables, rules, job.seed)
-    if tables.members is not None:  # the linear programs are over records without members
-        if rules and not sampler.lawful(*sampler.draw_background(_TRIED, "feasibility")).any():
-            names = ", ".join(f"`{clean(rule.name)}`" for rule in rules)
-            raise InfeasibleError(
-                f"none of {_TRIED:,} {tables.members.of}s drawn from the tables keeps the rules "
-                f"({names})",
-                hint="loosen a rule, or correct the tables",
-            )
+    if tables.members is not None:  # the exact programs are over records without members
+        warnings += check_drawn(sampler, job.records)
         return sampler, None
     known = check_feasible(sampler, job.records)
     return Sampler(tables, rules, job.seed, known) if len(known) else sampler, None

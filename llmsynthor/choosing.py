@@ -17,6 +17,7 @@ from llmsynthor.controls import (
     rounding_importance,
     rounding_tables,
 )
+from llmsynthor.feasibility.drawn import find_clash
 from llmsynthor.integerize import integerize
 from llmsynthor.library import library_tvd
 from llmsynthor.moments import MomentMaker
@@ -276,8 +277,21 @@ class Chooser:
         ] + sums[len(targets) :]
         return Controls(asked.index, tuple(reachable))
 
-    def unmet(self, calibration: Calibration, records: int) -> str:
-        """Return in words where the weights stopped short of the tables that they should have met."""
+    def unmet(
+        self, calibration: Calibration, records: int, candidates: Candidates | None = None
+    ) -> str:
+        """Return in words where the weights stopped short of the tables that they should have met.
+
+        Args:
+            calibration: Which did not converge.
+            records: For how many.
+            candidates: Of a job with members, what the weights are of: what clashes is looked for.
+        """
+        members = self.tables.members
+        if candidates is not None and members is not None:
+            clash = find_clash(self.sampler, candidates.codes, self.job.records)
+            if clash is not None:
+                return f"calibration did not converge: {clash.words(members)}"
         targets = self.residual(records, self._binding)
         worst: list[tuple[float, str]] = []
         for table, target, fitted in zip(self._binding, targets, calibration.fitted, strict=True):

@@ -41,6 +41,10 @@ class CountMatrix:
         """Return A w."""
         return np.asarray(self._by_cell @ weights)
 
+    def of_candidates(self, candidates: np.ndarray) -> csr_array:
+        """Return the counts of some candidates, sparse, shape `(candidates, cells)`."""
+        return self._by_candidate[candidates]
+
     def squares(self, weights: np.ndarray) -> np.ndarray:
         """Return the diagonal of A diag(w) A'."""
         own = self._by_candidate

@@ -198,7 +198,7 @@ class Engine:
         chosen = self._choose(left, self.chooser.candidate_count(left), 0)
         calibration = chosen.calibration
         if not calibration.converged:
-            self._note(self.chooser.unmet(calibration, left))
+            self._note(self.chooser.unmet(calibration, left, chosen.candidates))
         started = self.clock()
         self._stage("writing")
         self._write_bulk(chosen, -(-left // self.job.output.row_group))

@@ -56,6 +56,7 @@ def read_numbers(
     lines: Sequence[int],
     problems: list[Problem],
     missing: Mapping[str, Missing] | None = None,
+    headers: Sequence[str] | None = None,
 ) -> Figures:
     """Return the figures of a column, 0 where there is none; add what is wrong to `problems`.
 
@@ -66,6 +67,7 @@ def read_numbers(
         lines: Per row its line.
         problems: Takes up one for each text that is not a number of 0 or more.
         missing: What a text in place of a figure means.
+        headers: Per row the header of its column, where the file has several columns of figures.
     """
     missing = missing or {}
     values, plain, ranges = [], [], {}
@@ -83,7 +85,8 @@ def read_numbers(
         values.append(number)
         plain.append(written)
         if wrong is not None:
-            problems.append(Problem(f"`{column}` {wrong}", spec.file, line))
+            where = "" if headers is None else f" in column `{clean(headers[row])}`"
+            problems.append(Problem(f"`{column}`{where} {wrong}", spec.file, line))
     for row, (low, high) in list(ranges.items()):
         if low == high:  # the job gives the number itself
             values[row] = low

@@ -25,6 +25,12 @@ class FileSpec(JobModel):
         description="CSV, TSV, parquet or XLSX file, relative to the job file.",
         examples=["tables/age.csv"],
     )
+    name: str | None = Field(
+        None, min_length=1, description="Name in reports; default: the file's."
+    )
+    role: Literal["control", "validate"] = Field(
+        "control", description="`control` is met; `validate` is only scored, never used."
+    )
     values: dict[str, dict[str, str]] = Field(
         default_factory=dict, description="Variable -> (label in the file -> category or bin)."
     )

@@ -44,6 +44,9 @@ class StatisticSpec(FileSpec):
         "leave it out where `figures` gives the statistics.",
         examples=["tables/miles_by_purpose.csv"],
     )
+    name: str | None = Field(
+        None, min_length=1, description="Name in reports; default: the file's, or that of `of`."
+    )
     of: str | dict[str, str | list[str]] | None = Field(
         None,
         description="The integer or number variable that columns `mean`, `sum`, `median` and `q10` "
@@ -72,12 +75,6 @@ class StatisticSpec(FileSpec):
         None,
         description="What the statistics are of, in a job with `members`; default: `members` where "
         "a variable of theirs is named, else `records`.",
-    )
-    name: str | None = Field(
-        None, min_length=1, description="Name in reports; default: the file's, or that of `of`."
-    )
-    role: Literal["control", "validate"] = Field(
-        "control", description="`control` is met; `validate` is only scored, never used."
     )
     tolerance: float = Field(
         TOLERANCE,

@@ -73,12 +73,6 @@ class WideSpec(JobModel):
 class TableSpec(FileSpec):
     """One target table and how to read it."""
 
-    name: str | None = Field(
-        None, min_length=1, description="Name in reports; default: the file's."
-    )
-    role: Literal["control", "validate"] = Field(
-        "control", description="`control` is met; `validate` is only scored, never used."
-    )
     tolerance: float | None = Field(
         None,
         ge=0,

@@ -13,7 +13,8 @@ from llmsynthor.jobstatistics import RATE, SHARE, is_of_number
 from llmsynthor.jobtables import TableSpec
 from llmsynthor.labels import clean
 from llmsynthor.shaping import shape
-from llmsynthor.tablefile import labels_of_rows, raise_all, read_columns, unknown_columns
+from llmsynthor.strangers import unknown_columns
+from llmsynthor.tablefile import labels_of_rows, raise_all, read_columns
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence

@@ -13,7 +13,7 @@ from llmsynthor.errors import Problem
 from llmsynthor.jobstatistics import MEAN, RATE, SHARE, SUM, quantile_level
 from llmsynthor.labels import clean
 from llmsynthor.statistic import Group, Statistic
-from llmsynthor.tablefile import suggest
+from llmsynthor.strangers import suggestion
 from llmsynthor.totals import is_total_word
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def _wrong_variables(raw: RawStatistics, variables: Mapping[str, VariableSpec]) 
     named = [("of", spec.of)] if isinstance(spec.of, str) else [("of", n) for n in spec.of or {}]
     named += [("among", name) for name in spec.among] + [("given", name) for name in spec.given]
     problems = [
-        Problem(f"`{key}` names `{clean(name)}`, which is no variable{suggest(name, variables)}", at=(*at, key))
+        Problem(f"`{key}` names `{clean(name)}`, which is no variable{suggestion(name, variables)}", at=(*at, key))
         for key, name in named
         if name not in variables
     ]  # fmt: skip
@@ -191,7 +191,7 @@ def _wrong_variables(raw: RawStatistics, variables: Mapping[str, VariableSpec]) 
                 if known is not None and label not in known:
                     message = f"`{clean(label)}` is no category of `{clean(name)}`"
                     problems.append(
-                        Problem(message + suggest(label, set(known)), at=(*at, key, name))
+                        Problem(message + suggestion(label, set(known)), at=(*at, key, name))
                     )
     problems += [
         Problem(f"`given` names `{clean(name)}`, which is no column of {raw.file}", at=(*at, "given"))

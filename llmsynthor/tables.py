@@ -234,12 +234,9 @@ class TableSet:
         of a record's variable are of records, those of a member's of members.
         """
         if self.members is not None:
-            own = self.of_members if name in self.members.own.positions else self.of_records
-            return own.marginal(name)
+            return self._of_level(name).marginal(name)
         variable = self.domain[name]
-        tables = [table for table in self.control if name in table.scope] or [
-            table for table in self.released if name in table.scope
-        ]
+        tables = self._with(name)
         width = np.diff(variable.edges) if variable.is_numeric else np.ones(variable.size)
         if not tables:
             start = (
@@ -255,6 +252,21 @@ class TableSet:
         group = best.groups[axis]
         inside = np.bincount(group, weights=width, minlength=len(coarse))
         return np.asarray(coarse[group] * width / inside[group])
+
+    def has_marginal(self, name: str) -> bool:
+        """Return whether a table says the marginal of a variable."""
+        return bool(self._of_level(name)._with(name))
+
+    def _of_level(self, name: str) -> TableSet:
+        """Return the tables that count what has this variable: records or members."""
+        own = self.members.own.positions if self.members is not None else ()
+        return self.of_members if name in own else self.of_records
+
+    def _with(self, name: str) -> list[Table]:
+        """Return the control tables that have a variable, else the released ones."""
+        return [table for table in self.control if name in table.scope] or [
+            table for table in self.released if name in table.scope
+        ]
 
     def uncovered_pairs(self) -> list[tuple[str, str]]:
         """Return the pairs of variables that no control table has together, in domain order."""

@@ -46,12 +46,12 @@ LAYERS = [
     "providers.discovery providers.model_fetch providers.local providers.local_child providers.grammar "
     "providers.replay providers.promptlog providers.retry providers.secrets providers.structured rundir preflight "
     "focus prompting memberprompting templates guidance views dependencies",
-    "feasibility.check feasibility.clashes feasibility.certificate feasibility.reach "
+    "feasibility.check feasibility.drawn feasibility.shortfall feasibility.clashes feasibility.certificate feasibility.reach "
     "feasibility.columns feasibility.restricted feasibility.maxsum feasibility.lawful "
     "feasibility.conflict feasibility",
-    "hashsearch assembly tables statisticset statisticclashes statistictables statistic statisticfile moments aims elements ranks shifting valueswaps suppressed members memberrules memberbackground layouts linkage tablefile offices offices.acs offices.eurostat offices.nomis shaping totals binwords csvfile decoding workbook figures grouping controls countmatrix calibration integerize wholesums pivotal moves copies mutations swaps sampling covering seedsample candidates "
+    "strangers hashsearch assembly tables statisticset statisticclashes statistictables statistic statisticfile moments aims elements ranks shifting valueswaps suppressed members memberrules memberbackground layouts linkage tablefile offices offices.acs offices.eurostat offices.nomis shaping totals binwords csvfile decoding workbook figures grouping controls countmatrix calibration integerize wholesums pivotal moves copies mutations swaps sampling covering seedsample candidates "
     "background binvalues maxent plan planschema boxes library "
-    "discrepancy rules rulechecks jobfile jobwords jobkeys jobyaml fingerprint job jobvariables jobtables jobforms jobstatistics jobseed jobzones consistency options stopping crosswalk zones",
+    "jobgaps discrepancy rules rulechecks jobfile jobwords jobkeys jobyaml fingerprint job jobvariables jobtables jobforms jobstatistics jobseed jobzones consistency options stopping crosswalk zones",
     "domain errors seeds labels",
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()} | {
