@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from llmsynthor.candidates import Candidates
     from llmsynthor.covering import EmptyCell
     from llmsynthor.job import Job
+    from llmsynthor.mutations import Variety
     from llmsynthor.sampling import Sampler
     from llmsynthor.state import State
     from llmsynthor.tables import Table
@@ -174,7 +175,8 @@ class Chooser:
             balance=Balance(
                 candidates.codes, sizes, choose_scopes(sizes, random, self.tables.members)
             ),
-            variety=self.sampler.variety(candidates, self.state.library, self._rounded, iteration),
+            variety=self._variety(candidates, iteration),
+            last_resort=self._last_resort(candidates, iteration),
             importance=rounding_importance(self._rounded),
             thorough=iteration == 0,
         )
@@ -196,6 +198,23 @@ class Chooser:
             seconds=seconds,
             notes=[self._empty(cell) for cell in empty],
         )
+
+    def _variety(
+        self, candidates: Candidates, iteration: int, *, changing_copies: bool = False
+    ) -> Variety:
+        return self.sampler.variety(
+            candidates,
+            self.state.library,
+            self._rounded,
+            iteration,
+            changing_copies=changing_copies,
+        )
+
+    def _last_resort(self, candidates: Candidates, iteration: int) -> Variety | None:
+        """Return in what else candidates may change where errors are left: copies in all they tell."""
+        if self.sampler.sample is None or iteration != 0:
+            return None
+        return self._variety(candidates, iteration, changing_copies=True)
 
     def _empty(self, cell: EmptyCell) -> str:
         wanted = cell.table.wanted(self.job.records).ravel()[cell.cell]

@@ -13,13 +13,16 @@ from llmsynthor.packing import packed, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from llmsynthor.rundir import RunDirectory
+    from llmsynthor.seedsample import SeedSample
     from llmsynthor.tables import TableSet
 
 CHUNKS = "chunks"
 PLAN = f"{CHUNKS}/plan.json"
 LIBRARY = f"{CHUNKS}/library.jsonl"
+SAMPLE = f"{CHUNKS}/sample.npz"
 _MOST_ZONES_NAMED = 3
 
 
@@ -96,15 +99,33 @@ def read_task(run: RunDirectory, number: int) -> TableSet:
     Raises:
         RunDirectoryError: The file is missing or damaged.
     """
-    path = run.path / _task(number)
+    found: TableSet = _read(run.path / _task(number))
+    return found
+
+
+def write_sample(run: RunDirectory, sample: SeedSample) -> None:
+    """Write the seed sample, which all chunks share; it knows no zones."""
+    run.write_bytes(SAMPLE, packed(sample))
+
+
+def read_sample(run: RunDirectory) -> SeedSample:
+    """Return the seed sample that all chunks share.
+
+    Raises:
+        RunDirectoryError: The file is missing or damaged.
+    """
+    found: SeedSample = _read(run.path / SAMPLE)
+    return found
+
+
+def _read(path: Path) -> Any:  # noqa: ANN401 - whatever was packed
     try:
-        found: TableSet = unpacked(path.read_bytes())
+        return unpacked(path.read_bytes())
     except (OSError, ValueError) as error:
         raise RunDirectoryError(
             f"{path}: cannot be read ({str(error)[:80]})",
             hint="`llmsynthor run JOB --overwrite` starts the run anew",
         ) from None
-    return found
 
 
 def write_plan(run: RunDirectory, plan: Plan) -> None:

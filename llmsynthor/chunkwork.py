@@ -11,7 +11,7 @@ import numpy as np
 
 from llmsynthor.batches import Batches
 from llmsynthor.choosing import Chooser
-from llmsynthor.chunkfiles import LIBRARY, read_plan, read_task, write_outcome
+from llmsynthor.chunkfiles import LIBRARY, read_plan, read_sample, read_task, write_outcome
 from llmsynthor.errors import InfeasibleError, RunDirectoryError
 from llmsynthor.feasibility.check import check_feasible
 from llmsynthor.jobfile import parse_job
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from llmsynthor.choosing import Chosen
     from llmsynthor.chunkfiles import Planned
     from llmsynthor.job import Job
+    from llmsynthor.seedsample import SeedSample
     from llmsynthor.tables import TableSet
 
 _LONGEST_REASON = 600
@@ -67,11 +68,22 @@ class _Work:
         self.job = job.model_copy(update={"records": chunk.records, "seed": seed})
         self.rules = compile_rules(job.rules, tables.domain)
         self.library = read_library(run.lines(LIBRARY), tables)
+        self.sample = self._sample()
         self.notes: list[str] = []
         self.failed: str | None = None
 
+    def _sample(self) -> SeedSample | None:
+        """Return the seed sample with the zone left open, if the job has one."""
+        zones = self.tables.zones
+        if self.job.seed_sample is None or zones is None:
+            return None
+        return read_sample(self.run).with_open(self.tables.wide.positions[zones.variable])
+
+    def _sampler(self, known: np.ndarray | None = None) -> Sampler:
+        return Sampler(self.tables, self.rules, self.job.seed, known, self.sample)
+
     def execute(self) -> None:
-        sampler = Sampler(self.tables, self.rules, self.job.seed)
+        sampler = self._sampler()
         chooser, chosen = self._choose(sampler)
         if self._is_odd(chosen):
             sampler, chooser, chosen = self._helped(sampler, chooser, chosen)
@@ -102,7 +114,7 @@ class _Work:
             return sampler, chooser, chosen
         if not len(known):
             return sampler, chooser, chosen
-        sampler = Sampler(self.tables, self.rules, self.job.seed, known)
+        sampler = self._sampler(known)
         return sampler, *self._choose(sampler)
 
     def _write(self, sampler: Sampler, chosen: Chosen) -> None:

@@ -149,6 +149,17 @@ def _bad_sample(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
     for at, spec, known in levels:
         wanted = [(("columns", column), name) for column, name in spec.columns.items()]
         wanted += [(("values", name), name) for name in spec.values]
+        if job.zones is not None:
+            found += [
+                (
+                    (*at, *key),
+                    f"`{name}` is the zone variable; all zones share the sample, so leave it out",
+                )
+                for key, name in wanted
+                if name == job.zones.variable
+            ]
+            known = {name: v for name, v in known.items() if name != job.zones.variable}
+            wanted = [(key, name) for key, name in wanted if name != job.zones.variable]
         found += [
             (
                 (*at, *key),
@@ -199,10 +210,9 @@ def _bad_zones(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
     if given is not None and given.type != "category":
         message = f"`{zones.variable}` is not of `type: category`, which a zone variable must be"
         found.append((("zones", "variable"), message))
-    for name in ("members", "seed_sample"):
-        if getattr(job, name) is not None:
-            message = f"`zones` and `{name}` do not go together yet; leave one of the two out"
-            found.append((("zones",), message))
+    if job.members is not None:
+        message = "`zones` and `members` do not go together yet; leave one of the two out"
+        found.append((("zones",), message))
     if job.engine.method == "append":
         message = "`engine.method: append` makes no zones; leave one of the two out"
         found.append((("zones",), message))
