@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmsynthor.job import Job
+    from llmsynthor.members import Members
     from llmsynthor.rules import Rule
     from llmsynthor.tables import TableSet
 
@@ -194,21 +195,34 @@ def _feasible(
         if table_problems:
             return None
         zones = zoned(tables, job)
+        sampler = Sampler(zones.shared, rules, job.seed)
+        if tables.members is not None:
+            _refuse_impossible(sampler, tables.members)
+            return sampler, zones
         asked = zones.coarse if len(zones.chunking) > 1 else whole(tables)
         found = check_feasible(Sampler(asked, rules, job.seed), job.records)
-        return Sampler(zones.shared, rules, job.seed), replace(zones, known=found)
+        return sampler, replace(zones, known=found)
     sampler = Sampler(tables, rules, job.seed)
     if tables.members is not None:  # the linear programs are over records without members
-        if rules and not sampler.lawful(*sampler.draw_background(_TRIED, "feasibility")).any():
-            names = ", ".join(f"`{clean(rule.name)}`" for rule in rules)
-            raise InfeasibleError(
-                f"none of {_TRIED:,} {tables.members.of}s drawn from the tables keeps the rules "
-                f"({names})",
-                hint="loosen a rule, or correct the tables",
-            )
+        _refuse_impossible(sampler, tables.members)
         return sampler, None
     known = check_feasible(sampler, job.records)
     return Sampler(tables, rules, job.seed, known) if len(known) else sampler, None
+
+
+def _refuse_impossible(sampler: Sampler, members: Members) -> None:
+    """Refuse rules that no record with members keeps, as far as many tries can tell.
+
+    Raises:
+        InfeasibleError: None of the tries does.
+    """
+    rules = sampler.rules
+    if rules and not sampler.lawful(*sampler.draw_background(_TRIED, "feasibility")).any():
+        names = ", ".join(f"`{clean(rule.name)}`" for rule in rules)
+        raise InfeasibleError(
+            f"none of {_TRIED:,} {members.of}s drawn from the tables keeps the rules ({names})",
+            hint="loosen a rule, or correct the tables",
+        )
 
 
 def _sampled(found: _Findings, sampler: Sampler | None) -> tuple[Sampler | None, list[Problem]]:

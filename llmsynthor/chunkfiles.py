@@ -37,6 +37,8 @@ class Planned:
         files: How many files it makes.
         zones: How many zones it has.
         named: In words: its first and last zone.
+        first_record: Number of its first record in the run, which is the key of that record where
+            records have members.
     """
 
     number: int
@@ -45,6 +47,7 @@ class Planned:
     files: int
     zones: int
     named: str
+    first_record: int = 0
 
     @property
     def words(self) -> str:
@@ -153,9 +156,8 @@ def read_outcome(run: RunDirectory, chunk: Planned) -> dict[str, Any] | None:
     if found is None:
         return None
     files = range(chunk.first_file, chunk.first_file + found["files"])
-    done = all(
-        run.batch_path(index).exists() and run.provenance_path(index).exists() for index in files
-    )
+    paths = [run.batch_path, run.provenance_path, *([run.members_path] if found["members"] else [])]
+    done = all(path(index).exists() for index in files for path in paths)
     return found if done else None
 
 

@@ -66,7 +66,7 @@ class _Work:
         self.tables = tables
         seed = job.seed if is_only else derive_seed(job.seed, "chunk", chunk.number)
         self.job = job.model_copy(update={"records": chunk.records, "seed": seed})
-        self.rules = compile_rules(job.rules, tables.domain)
+        self.rules = compile_rules(job.rules, tables.domain, tables.members)
         self.library = read_library(run.lines(LIBRARY), tables)
         self.sample = self._sample()
         self.notes: list[str] = []
@@ -106,7 +106,12 @@ class _Work:
     def _helped(
         self, sampler: Sampler, chooser: Chooser, chosen: Chosen
     ) -> tuple[Sampler, Chooser, Chosen]:
-        """Try again with records that the tables need and chance misses, or say why none can."""
+        """Try again with records that the tables need and chance misses, or say why none can.
+
+        Neither is known of records with members.
+        """
+        if sampler.members is not None:
+            return sampler, chooser, chosen
         try:
             known = check_feasible(sampler, self.chunk.records)
         except InfeasibleError as error:
@@ -126,10 +131,12 @@ class _Work:
         library = {proposal.id: proposal for proposal in self.library}
         materializer = Materializer(sampler, chosen.candidates, library)
         made: dict[int, int] = {}
+        first = self.chunk.first_record
         files = min(self.chunk.files, int(chosen.counts.sum()))
         for group in range(files):
             rows = deal(chosen.counts, group, files)
-            held = batches.make(materializer, rows, 0, self.chunk.first_file + group, 0)
+            held = batches.make(materializer, rows, 0, self.chunk.first_file + group, first)
+            first += held.records
             for proposal, records in held.by_proposal.items():
                 made[proposal] = made.get(proposal, 0) + records
         outcome = self._outcome(chosen)
@@ -145,6 +152,7 @@ class _Work:
             failed = f"{made:,} of {self.chunk.records:,} records could be made"
         return {
             "records": made,
+            "members": self.tables.members is not None,
             "failed": failed if failed is None else failed[:_LONGEST_REASON],
             "notes": self.notes,
             "kl": calibration.kl,

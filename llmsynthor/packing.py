@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from llmsynthor import domain, seedsample, tables, zones
+from llmsynthor import domain, members, seedsample, tables, zones
 
 _KINDS = {
     name: kind
-    for module in (domain, seedsample, tables, zones)
+    for module in (domain, members, seedsample, tables, zones)
     for name, kind in vars(module).items()
     if isinstance(kind, type) and dataclasses.is_dataclass(kind)
 }
-"""What can be packed, by name: dataclasses of tables, variables, zones and seed samples."""
+"""What can be packed, by name: dataclasses of tables, variables, members, zones and seed samples."""
 
 
 def packed(content: object) -> bytes:

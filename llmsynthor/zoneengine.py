@@ -114,7 +114,7 @@ class ZoneEngine(Engine):
         chunking, tables = self.zoned.chunking, self.zoned.tables
         held = np.flatnonzero(chosen.counts)
         codes, counts = chosen.candidates.codes[held], chosen.counts[held]
-        column = self.zoned.coarse.domain.positions[_name(self.zoned)]
+        column = self.zoned.coarse.wide.positions[_name(self.zoned)]
         chunk = chunking.chunk_of_part[codes[:, column]]
         order = np.argsort(chunk, kind="stable")
         ends = np.searchsorted(chunk[order], np.arange(len(chunking) + 1))
@@ -129,13 +129,14 @@ class ZoneEngine(Engine):
         return self._planned(records)
 
     def _planned(self, records: list[int]) -> tuple[Planned, ...]:
-        zones, first, found = self.zoned.tables.zones, 0, []
+        zones, first, begin, found = self.zoned.tables.zones, 0, 0, []
         for number, own in enumerate(records):
             files = -(-own // self.job.output.row_group)
             codes = self.zoned.chunking.zones[number]
             labels = [zones.labels[code] for code in codes] if zones is not None else []
-            found.append(Planned(number, own, first, files, len(codes), range_named(labels)))
-            first += files
+            words = range_named(labels)
+            found.append(Planned(number, own, first, files, len(codes), words, begin))
+            first, begin = first + files, begin + own
         return tuple(found)
 
     def _write_proposals(self, *, with_records: bool) -> None:  # noqa: ARG002
