@@ -171,14 +171,14 @@ def _members(job: Job, domain: Domain) -> Members | None:
     spec = job.members
     if spec is None or spec.size not in job.variables:
         return None
-    record = Domain(domain.variables[: len(job.variables)])
+    record = Domain(tuple(v for v in domain.variables if v.name not in spec.variables))
     size = record[spec.size]
     numbers = [int(edge) for edge in size.edges[:-1]] or [
         int(label) for label in size.labels if label.isascii() and label.isdigit()
     ]
     if len(numbers) < size.size:  # the job is refused for it
         return None
-    own = Domain(domain.variables[len(job.variables) :])
+    own = Domain(tuple(v for v in domain.variables if v.name in spec.variables))
     return Members(spec.name, spec.of, spec.size, np.array(numbers), record, own)
 
 

@@ -103,14 +103,14 @@ class Batches:
         first: int = 0,
     ) -> Held:
         """Write records with their codes (in any order) and the proposal that each came from."""
-        frame = frame if self._located is None else self._located(frame)
+        located = self._located or (lambda records: records)
         provenance = provenance_frame(iteration, source, self._sampler.sample)
         members = self._sampler.members
         if members is None:
-            self._run.write_batch(index, frame, provenance)
+            self._run.write_batch(index, located(frame), provenance)
         else:
             records, own = split(frame, members, first)
-            self._run.write_batch(index, records, provenance, own)
+            self._run.write_batch(index, located(records), provenance, own)
         return self._held(frame, codes, source)
 
     def read(self, index: int, records: int, iteration: int) -> Held | None:

@@ -203,9 +203,13 @@ def _feasible(
         if table_problems:
             return None
         zones = zoned(tables, job)
+        sampler = Sampler(zones.shared, rules, job.seed)
+        if tables.members is not None:
+            warnings += check_drawn(sampler, job.records)
+            return sampler, zones
         asked = zones.coarse if len(zones.chunking) > 1 else whole(tables)
         found = check_feasible(Sampler(asked, rules, job.seed), job.records)
-        return Sampler(zones.shared, rules, job.seed), replace(zones, known=found)
+        return sampler, replace(zones, known=found)
     sampler = Sampler(tables, rules, job.seed)
     if tables.members is not None:  # the exact programs are over records without members
         warnings += check_drawn(sampler, job.records)

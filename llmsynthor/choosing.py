@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from llmsynthor.covering import EmptyCell
     from llmsynthor.job import Job
     from llmsynthor.moments import Moments
+    from llmsynthor.mutations import Variety
     from llmsynthor.sampling import Sampler
     from llmsynthor.state import State
     from llmsynthor.tables import Table
@@ -185,7 +186,8 @@ class Chooser:
             balance=Balance(
                 candidates.codes, sizes, choose_scopes(sizes, random, self.tables.members)
             ),
-            variety=self.sampler.variety(candidates, self.state.library, followed, iteration),
+            variety=self._variety(candidates, iteration),
+            last_resort=self._last_resort(candidates, iteration),
             importance=rounding_importance(followed),
             thorough=iteration == 0,
         )
@@ -241,6 +243,23 @@ class Chooser:
         return MomentMaker(
             self._statistics, codes, values, domain, records, self._population
         ).make()
+
+    def _variety(
+        self, candidates: Candidates, iteration: int, *, changing_copies: bool = False
+    ) -> Variety:
+        return self.sampler.variety(
+            candidates,
+            self.state.library,
+            (*self._rounded, *self._by_statistic),
+            iteration,
+            changing_copies=changing_copies,
+        )
+
+    def _last_resort(self, candidates: Candidates, iteration: int) -> Variety | None:
+        """Return in what else candidates may change where errors are left: copies in all they tell."""
+        if self.sampler.sample is None or iteration != 0:
+            return None
+        return self._variety(candidates, iteration, changing_copies=True)
 
     def _empty(self, cell: EmptyCell) -> str:
         wanted = cell.table.wanted(self.job.records).ravel()[cell.cell]

@@ -11,7 +11,7 @@ import polars as pl
 from llmsynthor.batches import read_wide
 from llmsynthor.chunkfiles import read_plan
 from llmsynthor.errors import RunDirectoryError
-from llmsynthor.linkage import Linkage
+from llmsynthor.linkage import FilesOfKeys, Linkage
 from llmsynthor.materialize import encode_frame
 from llmsynthor.report.statistics import HeldStatistics
 from llmsynthor.rules import violations
@@ -82,6 +82,7 @@ def count_records(run: RunDirectory, sampler: Sampler) -> Counted:
     counted = Counted(sampler)
     domain = sampler.domain
     alike: pl.DataFrame | None = None
+    keys = FilesOfKeys()
     plan = read_plan(run) if sampler.tables.zones is not None else None
     # records of two chunks differ in their zone: each chunk's are compared by themselves
     first = {chunk.first_file for chunk in plan.chunks if chunk.files} if plan else set()
@@ -101,6 +102,7 @@ def count_records(run: RunDirectory, sampler: Sampler) -> Counted:
         codes = encode_frame(records, sampler)
         counted.linkage.add(linkage)
         if sampler.members is not None:
+            keys.add(index, run.read_keys(index))
             counted.members += int(sampler.members.sizes(codes).sum())
         counted.records += records.height
         copied = provenance[SEED_RECORD].count() if SEED_RECORD in provenance.columns else 0
@@ -114,6 +116,7 @@ def count_records(run: RunDirectory, sampler: Sampler) -> Counted:
         for name, number in violations(sampler.rules, records).items():
             counted.violations[name] += number
     _settle(counted, alike)
+    counted.linkage.repeated_keys += keys.repeated(run.read_keys)
     return counted
 
 
