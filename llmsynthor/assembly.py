@@ -103,7 +103,7 @@ def gather_tables(loaded: LoadedJob, unsure: Container[str] = ()) -> tuple[Table
     )
     statistics, wrong = build_statistics(raws, domain, members)
     tables = TableSet(domain, tuple(built), members, zones, statistics, tuple(raws))
-    return _with_sizes(tables), problems + wrong + unfilled + _same_names(loaded)
+    return with_sizes(tables), problems + wrong + unfilled + _same_names(loaded)
 
 
 def _read_statistics(
@@ -182,7 +182,7 @@ def _members(job: Job, domain: Domain) -> Members | None:
     return Members(spec.name, spec.of, spec.size, np.array(numbers), record, own)
 
 
-def _with_sizes(tables: TableSet) -> TableSet:
+def with_sizes(tables: TableSet) -> TableSet:
     """Tell the tables that count members how many of them there are for each record.
 
     The counts of two tables say it, or else the sizes of the records.

@@ -22,6 +22,7 @@ from llmsynthor.preflight import disagreements
 from llmsynthor.providers.discovery import AUTO, NoModelError, discover
 from llmsynthor.providers.local import check_local
 from llmsynthor.providers.replay import ReplayProvider
+from llmsynthor.reconcile import Reconciled, measures_with, reconcile
 from llmsynthor.rules import gather_rules
 from llmsynthor.sampling import Sampler
 from llmsynthor.seedfile import read_seed
@@ -52,6 +53,8 @@ class Prepared:
     sampler: Sampler
     templates: Templates
     inputs: dict[str, str]
+    reconciled: Reconciled
+    """How the tables were made to agree."""
     model_found: str | None = None
     """Where the model comes from, in words, when the job names none."""
     warnings: tuple[Problem, ...] = ()
@@ -108,13 +111,17 @@ def prepare(
     found = _Findings(loaded, list(problems))
     tables, table_problems = gather_tables(loaded, gaps.unsure)
     found.add([replace(p, at=gaps.in_file(p.at)) for p in table_problems])
-    clashes: list[Problem] = []
-    if not gaps.lack("members", "zones"):
-        clashes = [*disagreements(tables), *statistic_clashes(tables)]
+    agreed = reconcile(tables, loaded.job.reconcile, loaded.job.records)
+    tables = agreed.tables
+    unsure = gaps.lack("reconcile", "members", "zones") or not measures_with(
+        loaded.job.reconcile, tables
+    )
+    clashes = [] if unsure else [*disagreements(tables), *statistic_clashes(tables)]
     found.add(clashes)
     rules = _rules(found, tables, gaps)
     ready, likely = None, list[Problem]()
-    if not clashes and rules is not None and tables.control and not gaps.lack("records"):
+    usable = not (clashes or unsure) and bool(tables.control) and not gaps.lack("records")
+    if usable and rules is not None:
         ready = found.attempt(lambda: _feasible(tables, rules, loaded.job, table_problems, likely))
     sampler, zones = ready or (None, None)
     sampler, left_out = _sampled(found, sampler)
@@ -129,12 +136,20 @@ def prepare(
     loaded = model.loaded
     hashes, absent = _hashes(loaded)
     everything = use == "validate"
-    warnings = (
-        odd_things(loaded.job, tables, sampler.rules, all_of_them=everything) + left_out + likely
-    )
+    odd = odd_things(loaded.job, tables, sampler.rules, all_of_them=everything)
+    warnings = [*agreed.warnings, *odd, *left_out, *likely]
     placed = tuple(loaded.placed(warning) for warning in warnings)
     return Prepared(
-        loaded, sampler, templates, hashes, model.words, placed, model.refused, absent, zones
+        loaded,
+        sampler,
+        templates,
+        hashes,
+        agreed,
+        model.words,
+        placed,
+        model.refused,
+        absent,
+        zones,
     )
 
 

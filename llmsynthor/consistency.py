@@ -24,6 +24,7 @@ def inconsistencies(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
         *_bad_groups(job),
         *_bad_release(job),
         *_bad_statistics(job),
+        *_bad_reconcile(job),
         *_bad_zones(job),
         *given_in_vain(job),
     ]
@@ -226,6 +227,18 @@ def _bad_statistics(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
         if names.index(name) < i
     ]
     return found
+
+
+def _bad_reconcile(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
+    if isinstance(job.reconcile, str):
+        return []
+    name, at = job.reconcile.scale_to, ("reconcile", "scale_to")
+    roles = {table.known_as: table.role for table in job.tables}
+    if name not in roles:
+        return [(at, f"`{name}` is no table (tables: {', '.join(roles)})")]
+    if roles[name] == "validate" or name in job.released:
+        return [(at, f"`{name}` is not met itself; name a control table")]
+    return []
 
 
 def _bad_zones(job: Job) -> list[tuple[tuple[str | int, ...], str]]:

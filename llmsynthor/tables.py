@@ -145,7 +145,7 @@ class Table:
             share: Shares of cells, or of sums of cells.
             cells: How many cells each of them sums.
         """
-        scaling = min(abs(self.total - 1.0), self.rounding * self.cells)
+        scaling = min(abs(self.total - 1.0), self.rounding * self.cells) / self.total
         return cells * (self.rounding / self.total) + share * scaling
 
     def cell_name(self, cell: int) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 WHOLE = "must be a whole number of 1 or more"
 TOP = (
     "version, name, description, records, seed, scenario, variables, members, zones, tables, "
-    "statistics, seed_sample, rules, dependencies, ..."
+    "reconcile, statistics, seed_sample, rules, ..."
 )
 
 

@@ -13,6 +13,7 @@ from llmsynthor.report.association import association_part
 from llmsynthor.report.counting import count_records
 from llmsynthor.report.ordered import ordered_part
 from llmsynthor.report.page import render_page
+from llmsynthor.report.reconciled import reconciled_notes, with_changes
 from llmsynthor.report.scenario import scenario_notes, scenario_part
 from llmsynthor.report.scores import gave_way, summary, table_scores
 from llmsynthor.report.spending import (
@@ -146,7 +147,7 @@ def _verdict(sources: Sources) -> dict[str, Any]:
         and counted.linkage.is_whole
         and all(score["pass"] for score in scores if score["role"] == "control")
         and all(entry["pass"] for entry in statistics if entry["role"] == "control"),
-        "tables": scores,
+        "tables": with_changes(sources.run, scores),
         "statistics": statistics,
         "summary": summary(scores),
         "rules": [
@@ -161,6 +162,7 @@ def _verdict(sources: Sources) -> dict[str, Any]:
         **_sources_part(sources),
         "scenario": scenario_part(job, sampler.tables),
         "notes": [
+            *reconciled_notes(sources.run),
             *scenario_notes(job, sampler.tables),
             *sources.last.get("notes", []),
             *gave_way(sampler, counted.tables),

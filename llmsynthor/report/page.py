@@ -110,6 +110,7 @@ def _scored(report: Mapping[str, Any], role: str) -> list[dict[str, Any]]:
             **row,
             "baseline": row["baseline"] or {"independent": None, "maxent": None},
             "soft": row.get("soft", False),
+            "reconciled": row.get("reconciled"),
         }
         for row in report["tables"]
         if row["role"] == role

@@ -17,7 +17,10 @@ from llmsynthor.sampling import Sampler
 from llmsynthor.seedsample import SEED_RECORD
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from llmsynthor.job import Job
+    from llmsynthor.reconcile import Change
     from llmsynthor.rundir import RunDirectory
     from llmsynthor.seedsample import SeedSample
     from llmsynthor.tables import Table, TableSet
@@ -110,23 +113,34 @@ def weight_of(run: RunDirectory, key: str) -> float | None:
     return float(weights[0]) if len(weights) else None
 
 
-def keep_tables(run: RunDirectory, tables: TableSet) -> None:
-    """Write the tables as used into the run directory, so that it can be reported on anywhere."""
+def keep_tables(run: RunDirectory, tables: TableSet, changes: Sequence[Change] = ()) -> None:
+    """Write the tables as used into the run directory, so that it can be reported on anywhere.
+
+    Args:
+        run: The run's directory.
+        tables: As used.
+        changes: What became of those that were published otherwise: they are kept both ways.
+    """
     import polars as pl
 
+    published = {change.published.name: change.published for change in changes}
     for position, table in enumerate(tables.tables):
-        cells = np.unravel_index(np.arange(table.cells), table.figures.shape)
-        columns = {
-            _column(table, axis, tables.zones): np.array(labels, dtype=object)[cells[axis]].tolist()
-            for axis, labels in enumerate(table.labels)
-        }
-        measures = {table.measure: table.figures} | (
-            {} if table.moe is None else {"moe": table.moe}
-        )
-        for name, array in measures.items():
-            columns[name] = [repr(float(x)) for x in array.ravel()]
-        frame = pl.DataFrame(columns)
-        run.write_text(used_name(position), frame.write_csv())
+        run.write_text(used_name(position), _as_csv(table, tables.zones))
+        if table.name in published:
+            text = _as_csv(published[table.name], tables.zones)
+            run.write_text(f"{TABLES_USED}/{position:03d}.published.csv", text)
+    _keep_statistics(run, tables)
+    run.write_json(f"{TABLES_USED}/names.json", [table.name for table in tables.tables])
+    if tables.zones is not None:
+        zones = tables.zones
+        places = {n: np.array(zones.places(n), dtype=object) for n in zones.names()}
+        frame = pl.DataFrame({n: places[n][zones.group(n)].tolist() for n in zones.names()})
+        run.write_text(_ZONES, frame.write_csv())
+
+
+def _keep_statistics(run: RunDirectory, tables: TableSet) -> None:
+    import polars as pl
+
     for position, raw in enumerate(tables.sources):
         if not raw.lines:
             continue  # the job itself has the figures
@@ -136,12 +150,20 @@ def keep_tables(run: RunDirectory, tables: TableSet) -> None:
             for column in raw.columns
         }
         run.write_text(_statistics_name(position), pl.DataFrame(labels | figures).write_csv())
-    run.write_json(f"{TABLES_USED}/names.json", [table.name for table in tables.tables])
-    if tables.zones is not None:
-        zones = tables.zones
-        places = {n: np.array(zones.places(n), dtype=object) for n in zones.names()}
-        frame = pl.DataFrame({n: places[n][zones.group(n)].tolist() for n in zones.names()})
-        run.write_text(_ZONES, frame.write_csv())
+
+
+def _as_csv(table: Table, zones: Zones | None) -> str:
+    import polars as pl
+
+    cells = np.unravel_index(np.arange(table.cells), table.figures.shape)
+    columns = {
+        _column(table, axis, zones): np.array(labels, dtype=object)[cells[axis]].tolist()
+        for axis, labels in enumerate(table.labels)
+    }
+    measures = {table.measure: table.figures} | ({} if table.moe is None else {"moe": table.moe})
+    for name, array in measures.items():
+        columns[name] = [repr(float(x)) for x in array.ravel()]
+    return pl.DataFrame(columns).write_csv()
 
 
 def _column(table: Table, axis: int, zones: Zones | None) -> str:
