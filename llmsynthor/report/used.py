@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,7 +78,10 @@ def used_tables(run: RunDirectory) -> tuple[Job, TableSet]:
     if job.zones is not None:
         update: dict[str, Any] = {"crosswalk": _ZONES, "columns": {}, "separator": None}
         changes["zones"] = job.zones.model_copy(update=update)
-    return job, load_tables(LoadedJob(job.model_copy(update=changes), path))
+    tables = load_tables(LoadedJob(job.model_copy(update=changes), path))
+    files = {spec.known_as: spec.file or spec.known_as for spec in job.statistics}
+    statistics = tuple(replace(s, file=files[s.name]) for s in tables.statistics)
+    return job, replace(tables, statistics=statistics)
 
 
 def used_name(position: int) -> str:
