@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from llmsynthor.checks import Prepared
     from llmsynthor.rundir import RunDirectory
 
-FINGERPRINT_VERSION = 4
+FINGERPRINT_VERSION = 5
 """Goes up when the same job would give other records; older runs then refuse to resume."""
 
 

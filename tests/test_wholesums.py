@@ -29,7 +29,7 @@ def test_what_can_be_met_by_whole_households_is_met(seed):
         counts[into] += 1
     held = sum(np.bincount(row, counts - wanted, 15) for row in cells).astype(float)
     held[-1] = 0.0
-    found = WholeSums(cells, strict, zone, 0, np.random.default_rng(seed)).find(
+    found = WholeSums(cells, strict, zone, [0], np.random.default_rng(seed)).find(
         held, counts, np.full(600, 6)
     )
     assert found is not None
@@ -45,6 +45,6 @@ def test_nothing_is_changed_where_nothing_helps():
     error = np.zeros(15)
     error[[6, 7]] = 40.0, -40.0  # twenty times what two households can mend
     counts = np.full(600, 2)
-    assert WholeSums(cells, strict, zone, 0, np.random.default_rng(1)).find(
+    assert WholeSums(cells, strict, zone, [0], np.random.default_rng(1)).find(
         error, counts, counts + 1
     ) is None  # fmt: skip

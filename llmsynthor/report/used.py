@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import numpy as np
 from llmsynthor.assembly import load_tables
 from llmsynthor.errors import RunDirectoryError
 from llmsynthor.jobfile import LoadedJob, parse_job
+from llmsynthor.jobstatistics import StatisticSpec
 from llmsynthor.jobtables import TableSpec
 from llmsynthor.rules import compile_rules
 from llmsynthor.sampling import Sampler
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from llmsynthor.zones import Zones
 
 TABLES_USED = "tables_used"
+_OF_STATISTICS = ("of", "among", "given", "figures", "counts", "role", "tolerance", "groups")
 _ZONES = f"{TABLES_USED}/zones.csv"
 _SAMPLE_USED = f"{TABLES_USED}/seed_sample.csv"
 
@@ -63,15 +67,30 @@ def used_tables(run: RunDirectory) -> tuple[Job, TableSet]:
         for i, (spec, name) in enumerate(zip(job.tables, _used_names(run), strict=True))
     ]
     changes: dict[str, Any] = {"tables": kept}
+    changes["statistics"] = [
+        StatisticSpec(
+            **{key: getattr(spec, key) for key in _OF_STATISTICS},
+            file=_statistics_name(number) if spec.file else "",
+            name=spec.known_as,
+        )
+        for number, spec in enumerate(job.statistics)
+    ]
     if job.zones is not None:
         update: dict[str, Any] = {"crosswalk": _ZONES, "columns": {}, "separator": None}
         changes["zones"] = job.zones.model_copy(update=update)
-    return job, load_tables(LoadedJob(job.model_copy(update=changes), path))
+    tables = load_tables(LoadedJob(job.model_copy(update=changes), path))
+    files = {spec.known_as: spec.file or spec.known_as for spec in job.statistics}
+    statistics = tuple(replace(s, file=files[s.name]) for s in tables.statistics)
+    return job, replace(tables, statistics=statistics)
 
 
 def used_name(position: int) -> str:
     """Return where a table that the run used is kept, relative to the run directory."""
     return f"{TABLES_USED}/{position:03d}.csv"
+
+
+def _statistics_name(position: int) -> str:
+    return f"{TABLES_USED}/statistics-{position:03d}.csv"
 
 
 def _used_names(run: RunDirectory) -> list[str]:
@@ -114,12 +133,27 @@ def keep_tables(run: RunDirectory, tables: TableSet, changes: Sequence[Change] =
         if table.name in published:
             text = _as_csv(published[table.name], tables.zones)
             run.write_text(f"{TABLES_USED}/{position:03d}.published.csv", text)
+    _keep_statistics(run, tables)
     run.write_json(f"{TABLES_USED}/names.json", [table.name for table in tables.tables])
     if tables.zones is not None:
         zones = tables.zones
         places = {n: np.array(zones.places(n), dtype=object) for n in zones.names()}
         frame = pl.DataFrame({n: places[n][zones.group(n)].tolist() for n in zones.names()})
         run.write_text(_ZONES, frame.write_csv())
+
+
+def _keep_statistics(run: RunDirectory, tables: TableSet) -> None:
+    import polars as pl
+
+    for position, raw in enumerate(tables.sources):
+        if not raw.lines:
+            continue  # the job itself has the figures
+        labels = {name: [key[i] for key in raw.keys] for i, name in enumerate(raw.scope)}
+        figures = {
+            column.name: ["" if math.isnan(v) else repr(v) for v in column.values]
+            for column in raw.columns
+        }
+        run.write_text(_statistics_name(position), pl.DataFrame(labels | figures).write_csv())
 
 
 def _as_csv(table: Table, zones: Zones | None) -> str:
