@@ -58,7 +58,7 @@ def check_agreement(tables: TableSet) -> None:
 def disagreements(tables: TableSet) -> list[Problem]:
     """Return where hard control tables differ in totals or in margins by more than rounding.
 
-    Totals are compared where both tables give counts; margins of the variables that two tables
+    A table with cells that are not known is compared where its margins are. Totals are compared where both tables give counts; margins of the variables that two tables
     share are compared as shares, on the finest bins that both can be summed to.
     """
     return [clash.problem for clash in clashes(tables)]
@@ -69,7 +69,11 @@ def clashes(tables: TableSet) -> list[Clash]:
     found: list[Clash] = []
     members = tables.members
     for counts_members in (False, True):
-        own = [table for table in tables.hard if (table.members is not None) == counts_members]
+        own = [
+            table
+            for table in tables.control
+            if table.firm.any() and (table.members is not None) == counts_members
+        ]
         found += _different_totals(tables.domain, own)
         for first, second in combinations(own, 2):
             found += _different_margins(tables.domain, first, second)
@@ -155,7 +159,8 @@ def _different_margins(domain: Domain, first: Table, second: Table) -> list[Clas
         return []  # the totals are named already; every margin would differ for that reason alone
     margin = margin_of(domain, first, second)
     shares = [margin.summed(table.share, table) for table in (first, second)]
-    apart = np.argwhere(differs(margin, (first, second), shares))
+    known = [margin.summed((~t.firm).reshape(t.share.shape), t) == 0 for t in (first, second)]
+    apart = np.argwhere(differs(margin, (first, second), shares) & known[0] & known[1])
     problems = []
     for cell in apart[:_MOST_PER_PAIR]:
         a, b = (

@@ -3,7 +3,7 @@
 A cell that is not known lies in a range. What the table's total, its own subtotals and the other
 tables leave for it is shared out by iterative proportional fitting within the ranges, from an even
 start. The margin of error of a filled cell spans all that it can be, so that it gives way, and the
-known cells of the table hardly do.
+known cells of a table that must be met do not.
 """
 
 from __future__ import annotations
@@ -141,9 +141,10 @@ def _with(
     figures[unknown] = filling
     span = np.maximum(filling - ranges[0], ranges[1] - filling)
     moe = table.moe
-    if (span > _DETERMINED * max(1.0, float(figures.sum()))).any():
+    is_open = span > _DETERMINED * max(1.0, float(figures.sum()))
+    if is_open.any():
         margins = np.zeros(table.cells) if moe is None else moe.ravel().copy()
-        margins[unknown] = span
+        margins[unknown] = np.where(is_open, span, 0.0)
         moe = margins.reshape(table.figures.shape)
     sources = list(dict.fromkeys(limit.source for limit in limits))
     words = sources[0] if len(sources) == 1 else f"{', '.join(sources[:-1])} and {sources[-1]}"
@@ -151,8 +152,9 @@ def _with(
         table,
         figures=figures.reshape(table.figures.shape),
         moe=moe,
-        filled=len(unknown),
+        filled_cells=tuple(unknown.tolist()),
         filled_from=words,
+        known_hold=not table.is_soft,
     )
 
 
