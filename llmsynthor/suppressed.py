@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from llmsynthor.tables import Table
 
 _OWN = "its own totals"
+_WHOLE, _GIVEN = "the whole being 1", "`total`"
+_OF_ITSELF = (_OWN, _WHOLE, _GIVEN)
 _ROUNDS = 300
 _TIGHTENINGS = 20
 _BISECTIONS = 100
@@ -37,7 +39,7 @@ _HINT = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Limit:
     """What some cells that are not known add up to.
 
@@ -48,6 +50,7 @@ class _Limit:
         cell: The sum's name for people.
         source: Who says so.
         room: By how much rounding may move it.
+        other: Whether another table says so.
     """
 
     cells: np.ndarray
@@ -56,10 +59,11 @@ class _Limit:
     cell: str
     source: str
     room: float = 0.0
+    other: bool = False
 
 
 def fill_unknown(
-    raws: Sequence[RawTable], tables: Sequence[Table], domain: Domain
+    raws: Sequence[RawTable], tables: Sequence[Table], domain: Domain, *, may_differ: bool = False
 ) -> tuple[list[Table], list[Problem]]:
     """Return the tables with all cells filled, without those that cannot be, and why not.
 
@@ -67,6 +71,8 @@ def fill_unknown(
         raws: The tables as read.
         tables: The same over the domain, NaN where a figure is not known.
         domain: Their domain.
+        may_differ: Whether other tables may say what the known cells exclude: they are made to
+            agree afterwards.
     """
     whole = [t for raw, t in zip(raws, tables, strict=True) if not raw.ranges]
     filled: list[Table] = []
@@ -75,7 +81,7 @@ def fill_unknown(
         if not raw.ranges:
             filled.append(table)
             continue
-        made = _fill(raw, table, _like(table, whole), domain)
+        made = _fill(raw, table, _like(table, whole), domain, may_differ=may_differ)
         if isinstance(made, list):
             problems += made
         else:
@@ -95,20 +101,14 @@ def _like(table: Table, others: Sequence[Table]) -> list[Table]:
 
 
 def _fill(
-    raw: RawTable, table: Table, others: Sequence[Table], domain: Domain
+    raw: RawTable, table: Table, others: Sequence[Table], domain: Domain, *, may_differ: bool
 ) -> Table | list[Problem]:
     figures = table.figures.ravel().copy()
     rows = _cells(raw, table)
     unknown = np.array([rows[row] for row in sorted(raw.ranges)])
     low = np.array([raw.ranges[row][0] for row in sorted(raw.ranges)])
     high = np.array([raw.ranges[row][1] for row in sorted(raw.ranges)])
-    total, source = _total(raw, others)
-    limits = list(_own_sums(raw, rows, unknown, figures))
-    if total is not None:
-        for other in others:
-            limits += _margins(table, other, total, unknown, figures)
-        known = float(np.nansum(figures))
-        limits.append(_Limit(np.arange(len(unknown)), total - known, known, "the total", source))
+    limits = _limits(raw, table, others, unknown, figures)
     covered = np.zeros(len(unknown), dtype=bool)
     for limit in limits:
         covered[limit.cells] = True
@@ -118,16 +118,40 @@ def _fill(
             f"{number} of {table.cells} cells are not known, and nothing says what all add up to"
         )
         return [Problem(message, raw.file, hint=_HINT)]
-    problems = [p for limit in limits for p in _impossible(raw, limit, low, high)]
+    wrong = {limit: _impossible(raw, limit, low, high) for limit in limits}
+    problems = [p for m, found in wrong.items() if not (may_differ and m.other) for p in found]
     if problems:
         return problems[:5]
+    clash = any(wrong.values())
     limits = [
         replace(m, left=float(np.clip(m.left, low[m.cells].sum(), high[m.cells].sum())))
         for m in limits
     ]
-    low, high = _tightened(limits, low, high)
-    filling = _fitted(limits, low, high, _widths(table, domain)[unknown])
-    return _with(table, figures, unknown, filling, (low, high), limits)
+    narrow = _tightened(limits, low, high)
+    filling = _fitted(limits, *narrow, _widths(table, domain)[unknown])
+    if clash:  # others are wrong, or the known cells are: they determine nothing
+        high = np.minimum(high, max(limit.left + limit.known for limit in limits))
+        narrow = _tightened([limit for limit in limits if not limit.other], low, high)
+    return _with(table, figures, unknown, filling, narrow, limits)
+
+
+def _limits(
+    raw: RawTable,
+    table: Table,
+    others: Sequence[Table],
+    unknown: np.ndarray,
+    figures: np.ndarray,
+) -> list[_Limit]:
+    """Return what sums of unknown cells are: as the table says, as others do, and of all."""
+    total, source = _total(raw, others)
+    limits = list(_own_sums(raw, _cells(raw, table), unknown, figures))
+    if total is not None:
+        for other in others:
+            limits += _margins(table, other, total, unknown, figures)
+        known, every = float(np.nansum(figures)), np.arange(len(unknown))
+        of_others = source not in _OF_ITSELF
+        limits.append(_Limit(every, total - known, known, "the total", source, other=of_others))
+    return limits
 
 
 def _with(
@@ -168,9 +192,9 @@ def _cells(raw: RawTable, table: Table) -> np.ndarray:
 def _total(raw: RawTable, others: Sequence[Table]) -> tuple[float | None, str]:
     """Return what all cells of a table add up to, and who says so."""
     if raw.measure == "share":
-        return 1.0, "the whole being 1"
+        return 1.0, _WHOLE
     if raw.total is not None:
-        return raw.total, "`total`"
+        return raw.total, _GIVEN
     for found in raw.sums:
         if len(found.rows) == len(raw.keys):
             return found.figure, _OWN
@@ -229,6 +253,7 @@ def _margins(
             ", ".join(parts),
             f"the table {clean(other.file)}",
             float(room[group]),
+            other=True,
         )
 
 

@@ -91,3 +91,22 @@ def test_calibration_meets_a_cell_without_variance_though_others_of_its_table_gi
     assert found.weights == pytest.approx([40, 35, 25], abs=1e-3)
     never = Controls(index, (np.array([0.0, 60.0, 40.0]), np.array([0.0, 100.0])), variance)
     assert never.fillable().tolist() == [False, True, True]
+
+
+def test_known_cells_that_exclude_what_another_table_says_are_reconciled(tmp_path, capsys):
+    """Of 400 at work 500 go by car: refused, or the known cells give way as little as they can."""
+    job = write_job(tmp_path, HOLES.replace("yes,car,260", "yes,car,500"), rules=[])
+    assert main(["validate", str(job)]) == 2
+    assert capsys.readouterr().err == (
+        "error: work_mode.csv: work=yes is 400 (the table age_work.csv), and its cells hold at least "
+        "500\n\nhint: correct the figures, or the ranges in `missing`\n"
+    )
+    content = yaml.safe_load(job.read_text())
+    job.write_text(yaml.safe_dump(content | {"reconcile": "least_squares"}))
+    assert main(["run", str(job), "--out", str(tmp_path / "out"), "-q"]) == 0
+    changes = {t["name"]: t["reconciled"] for t in report(tmp_path / "out")["tables"]}
+    assert changes["age_work"] is None
+    assert changes["mode"] is None
+    assert changes["work_mode"]["worst"]["cell"] == "work=yes, mode=car"
+    held = cells_made(tmp_path / "out")
+    assert held["yes", "car"] + held.get(("no", "car"), 0) == 300
