@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmsynthor.errors import Problem
-from llmsynthor.grouping import common_groups
 from llmsynthor.labels import clean
+from llmsynthor.margins import margin_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -108,7 +108,7 @@ def _fill(
     unknown = np.array([rows[row] for row in sorted(raw.ranges)])
     low = np.array([raw.ranges[row][0] for row in sorted(raw.ranges)])
     high = np.array([raw.ranges[row][1] for row in sorted(raw.ranges)])
-    limits = _limits(raw, table, others, unknown, figures)
+    limits = _limits(raw, table, others, unknown, figures, domain)
     covered = np.zeros(len(unknown), dtype=bool)
     for limit in limits:
         covered[limit.cells] = True
@@ -141,13 +141,14 @@ def _limits(
     others: Sequence[Table],
     unknown: np.ndarray,
     figures: np.ndarray,
+    domain: Domain,
 ) -> list[_Limit]:
     """Return what sums of unknown cells are: as the table says, as others do, and of all."""
     total, source = _total(raw, others)
     limits = list(_own_sums(raw, _cells(raw, table), unknown, figures))
     if total is not None:
         for other in others:
-            limits += _margins(table, other, total, unknown, figures)
+            limits += _margins(table, other, total, unknown, figures, domain)
         known, every = float(np.nansum(figures)), np.arange(len(unknown))
         of_others = source not in _OF_ITSELF
         limits.append(_Limit(every, total - known, known, "the total", source, other=of_others))
@@ -221,48 +222,29 @@ def _margins(
     total: float,
     unknown: np.ndarray,
     figures: np.ndarray,
+    domain: Domain,
 ) -> Iterator[_Limit]:
     """Yield what another table says of the variables that both have."""
-    shared = [name for name in table.scope if name in other.scope]
-    if not shared:
+    margin = margin_of(domain, table, other)
+    if not margin.names:
         return
-    own = np.zeros(table.figures.shape, dtype=np.int64)
-    theirs = np.zeros(other.figures.shape, dtype=np.int64)
-    for name in shared:
-        mine, its = (t.groups[t.scope.index(name)] for t in (table, other))
-        common = common_groups(mine, its)
-        size = int(common.max()) + 1
-        own = own * size + _along(table, name, mine, common)
-        theirs = theirs * size + _along(other, name, its, common)
-    number = int(max(own.max(), theirs.max())) + 1
-    flat, weights = own.ravel(), other.flat_share * total
-    wanted = np.bincount(theirs.ravel(), weights, number)
+    number = int(np.prod(margin.shape))
+    flat, theirs = margin.cells(table).ravel(), margin.cells(other).ravel()
+    wanted = np.bincount(theirs, other.flat_share * total, number)
     known = np.bincount(flat, np.nan_to_num(figures), number)
-    room = (
-        other.rounding_room(wanted / total, np.bincount(theirs.ravel(), minlength=number)) * total
-    )
+    room = other.rounding_room(wanted / total, np.bincount(theirs, minlength=number)) * total
     for group in np.unique(flat[unknown]):
         cells = np.flatnonzero(flat[unknown] == group)
-        name = table.cell_name(int(unknown[cells[0]]))
-        parts = [part for part in name.split(", ") if part.partition("=")[0] in shared]
         left = float(wanted[group] - known[group])
         yield _Limit(
             cells,
             left,
             float(known[group]),
-            ", ".join(parts),
+            margin.cell_name(np.unravel_index(group, margin.shape)),
             f"the table {clean(other.file)}",
             float(room[group]),
             other=True,
         )
-
-
-def _along(table: Table, name: str, group: np.ndarray, common: np.ndarray) -> np.ndarray:
-    """Return the common cell of each of the table's labels of a variable, broadcast to its shape."""
-    axis = table.scope.index(name)
-    cells = np.zeros(table.figures.shape[axis], dtype=np.int64)
-    cells[group] = common
-    return cells.reshape([-1 if i == axis else 1 for i in range(table.figures.ndim)])
 
 
 def _impossible(raw: RawTable, limit: _Limit, low: np.ndarray, high: np.ndarray) -> list[Problem]:
