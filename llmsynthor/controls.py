@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from llmsynthor.moments import Moments
     from llmsynthor.tables import Table
 
-_Z90 = 1.645
+Z90 = 1.645
 """Standard errors in a margin of error: the US Census Bureau publishes them at 90 % confidence."""
 SOFT_IMPORTANCE = 0.1
 """Below 1: the table need not be met to the record."""
@@ -230,7 +230,7 @@ def cell_variance(table: Table, target: np.ndarray) -> np.ndarray | None:
         return np.full(table.cells, exact) if exact else None
     one = scale if table.measure == "count" else 1.0
     if table.moe is not None:
-        variance = (table.moe.ravel() * scale / _Z90) ** 2 + (0.5 * one) ** 2
+        variance = (table.moe.ravel() * scale / Z90) ** 2 + (0.5 * one) ** 2
     else:
         variance = np.maximum(target, 0.0) + one
     soft = np.maximum(variance / (table.weight or 1.0), _LEAST_VARIANCE)

@@ -13,7 +13,7 @@ from llmsynthor.errors import Problem
 from llmsynthor.jobreconcile import ScaleTo
 from llmsynthor.labels import clean, count_of
 from llmsynthor.leastsquares import nearest_agreeing
-from llmsynthor.preflight import members_of_sizes, same_total
+from llmsynthor.preflight import different_margins, members_of_sizes, same_total
 from llmsynthor.rounded import with_found_rounding
 from llmsynthor.scaleto import scaled_to
 
@@ -157,7 +157,26 @@ def reconcile(tables: TableSet, policy: Reconcile, records: int) -> Reconciled:
     pairs = zip(tables.tables, used, strict=True)
     changes = tuple(_change(found[old.name], new, by) for old, new in pairs if new is not old)
     tables = with_sizes(replace(tables, tables=used)) if changes else tables
+    notes += [] if isinstance(policy, ScaleTo) else _stubborn(tables)
     return Reconciled(tables, changes, (*notes, *scaling_notes(tables, records)))
+
+
+def _stubborn(tables: TableSet) -> list[Problem]:
+    """Return in sentences which soft tables could not be made to agree."""
+    return [
+        Problem(
+            "no figures of this table agree with all the others at once: it gives way in the run",
+            table.file,
+        )
+        for table in tables.control
+        if table.is_soft
+        and any(
+            (other.members is None) == (table.members is None)
+            and different_margins(tables.domain, other, table)
+            for other in tables.control
+            if other is not table
+        )
+    ]
 
 
 def measures_with(policy: Reconcile, tables: TableSet) -> bool:

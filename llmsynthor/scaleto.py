@@ -8,7 +8,7 @@ import numpy as np
 
 from llmsynthor.drafts import Draft, covered, drafted, likely
 from llmsynthor.margins import margin_of
-from llmsynthor.preflight import differs, same_total
+from llmsynthor.preflight import differs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,9 @@ def scaled_to(tables: Sequence[Table], total: float, name: str, domain: Domain) 
 def _fitted(draft: Draft, given: Draft, domain: Domain) -> Draft:
     """Return a table with the margins that it shares with a given one as that has them."""
     table = draft.table
-    if table.measure == given.table.measure == "count" and same_total(given.table, table):
+    if (
+        table.measure == "count" and draft.factor == 1.0
+    ):  # the totals are the same, but for rounding
         draft = drafted(table, table.total)
     if not set(table.scope) & set(given.table.scope):
         return draft
