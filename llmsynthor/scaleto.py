@@ -30,9 +30,10 @@ def scaled_to(tables: Sequence[Table], total: float, name: str, domain: Domain) 
     if named is None:  # it counts records and these count members, or the other way round
         return []
     whole = named.total if named.measure == "count" else total
+    slack = named.rounding * named.cells if named.measure == "count" else 0.0
     given = drafted(named, whole)
     return [
-        given if table is named else _fitted(drafted(table, whole), given, domain)
+        given if table is named else _fitted(drafted(table, whole, slack), given, domain)
         for table in tables
     ]
 
