@@ -63,10 +63,12 @@ class TextTable:
     Attributes:
         columns: Every column by its name, "" where a value is missing.
         lines: Per row its line in the file (parquet: its row, counted from 2 as in a CSV).
+        headers: Per row the header that its figure stands under; None where all are in one column.
     """
 
     columns: dict[str, list[str]]
     lines: list[int]
+    headers: list[str] | None = None
 
 
 def read_rows(spec: TableSpec, path: Path) -> list[Row]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import json_repair
 
 from llmsynthor.boxes import Box, BoxError, read_box
+from llmsynthor.labels import one
 from llmsynthor.layouts import weighed
 
 if TYPE_CHECKING:
@@ -258,9 +259,9 @@ class _Reader:
         if members is None:
             return ""
         if name in members.own.positions:
-            return f" of a {members.of}; it belongs into the `values` of each of its `members`"
+            return f" of {one(members.of)}; it belongs into the `values` of each of its `members`"
         if name in members.record.positions:
-            return f" of a {members.name}; it belongs into the `values` of the {members.of}"
+            return f" of {one(members.name)}; it belongs into the `values` of the {members.of}"
         return ""
 
     def _blocks(self, given: Any, members: Members) -> tuple[MemberBlock, ...]:  # noqa: ANN401

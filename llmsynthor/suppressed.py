@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from llmsynthor.tablefile import RawTable
     from llmsynthor.tables import Table
 
+_OWN = "its own totals"
 _ROUNDS = 300
 _TIGHTENINGS = 20
 _BISECTIONS = 100
@@ -170,7 +171,7 @@ def _total(raw: RawTable, others: Sequence[Table]) -> tuple[float | None, str]:
         return raw.total, "`total`"
     for found in raw.sums:
         if len(found.rows) == len(raw.keys):
-            return found.figure, "its total"
+            return found.figure, _OWN
     counted = next((t for t in others if t.measure == "count"), None)
     return (None, "") if counted is None else (counted.total, f"the total of {clean(counted.file)}")
 
@@ -185,7 +186,7 @@ def _own_sums(
         known = math.fsum(figures[c] for c in cells if c not in position)
         if len(inside):
             room = raw.rounding * (len(cells) + 1)
-            yield _Limit(inside, found.figure - known, known, found.cell, "its own totals", room)
+            yield _Limit(inside, found.figure - known, known, found.cell, _OWN, room)
 
 
 def _margins(
@@ -224,7 +225,7 @@ def _margins(
             left,
             float(known[group]),
             ", ".join(parts),
-            clean(other.file),
+            f"the table {clean(other.file)}",
             float(room[group]),
         )
 

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from llmsynthor.domain import cell_label
+from llmsynthor.statisticset import start_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmsynthor.domain import Domain, Variable
     from llmsynthor.members import Members
+    from llmsynthor.statistic import Statistic
+    from llmsynthor.statisticfile import RawStatistics
     from llmsynthor.zones import Zones
 
 Role = Literal["control", "validate", "released"]
@@ -142,7 +145,7 @@ class Table:
             share: Shares of cells, or of sums of cells.
             cells: How many cells each of them sums.
         """
-        scaling = min(abs(self.total - 1.0), self.rounding * self.cells)
+        scaling = min(abs(self.total - 1.0), self.rounding * self.cells) / self.total
         return cells * (self.rounding / self.total) + share * scaling
 
     def cell_name(self, cell: int) -> str:
@@ -162,12 +165,16 @@ class TableSet:
         tables: The tables.
         members: What the members are, or None.
         zones: The zones, or None.
+        statistics: Means, sums, quantiles and rates beside the tables.
+        sources: What was read of them.
     """
 
     domain: Domain
     tables: tuple[Table, ...]
     members: Members | None = None
     zones: Zones | None = None
+    statistics: tuple[Statistic, ...] = ()
+    sources: tuple[RawStatistics, ...] = ()
 
     @property
     def wide(self) -> Domain:
@@ -180,14 +187,16 @@ class TableSet:
         if self.members is None:
             return self
         tables = tuple(table for table in self.tables if table.members is None)
-        return TableSet(self.members.record, tables)
+        return TableSet(self.members.record, tables, statistics=self.statistics)
 
     @cached_property
     def of_members(self) -> TableSet:
         """Return all variables with the tables that count members, each member a row of its own."""
         tables = [table for table in self.tables if table.members is not None]
         return TableSet(
-            self.domain, tuple(replace(t, members=None, per_record=1.0) for t in tables)
+            self.domain,
+            tuple(replace(t, members=None, per_record=1.0) for t in tables),
+            statistics=self.statistics,
         )
 
     @cached_property
@@ -199,6 +208,12 @@ class TableSet:
     def hard(self) -> tuple[Table, ...]:
         """Return the control tables that must be met to the record."""
         return tuple(table for table in self.control if not table.is_soft)
+
+    @property
+    def population(self) -> float | None:
+        """Return how many records the tables are published for; None where they give shares only."""
+        counted = [t for t in self.control if t.measure == "count" and t.members is None]
+        return counted[0].total if counted else None
 
     @cached_property
     def released(self) -> tuple[Table, ...]:
@@ -219,21 +234,39 @@ class TableSet:
         of a record's variable are of records, those of a member's of members.
         """
         if self.members is not None:
-            own = self.of_members if name in self.members.own.positions else self.of_records
-            return own.marginal(name)
+            return self._of_level(name).marginal(name)
         variable = self.domain[name]
-        tables = [table for table in self.control if name in table.scope] or [
-            table for table in self.released if name in table.scope
-        ]
+        tables = self._with(name)
         width = np.diff(variable.edges) if variable.is_numeric else np.ones(variable.size)
         if not tables:
-            return np.asarray(width / width.sum())
+            start = (
+                start_of(variable, self.statistics, self.population)
+                if variable.is_numeric
+                else None
+            )
+            share = width if start is None else start
+            return np.asarray(share / share.sum())
         best = max(tables, key=lambda t: (t.share.shape[t.scope.index(name)], -len(t.scope)))
         axis = best.scope.index(name)
         coarse = best.share.sum(axis=tuple(i for i in range(best.share.ndim) if i != axis))
         group = best.groups[axis]
         inside = np.bincount(group, weights=width, minlength=len(coarse))
         return np.asarray(coarse[group] * width / inside[group])
+
+    def has_marginal(self, name: str) -> bool:
+        """Return whether a table says the marginal of a variable."""
+        return bool(self._of_level(name)._with(name))
+
+    def _of_level(self, name: str) -> TableSet:
+        """Return the tables that count what has this variable: records or members."""
+        own = self.members.own.positions if self.members is not None else ()
+        return self.of_members if name in own else self.of_records
+
+    def _with(self, name: str) -> list[Table]:
+        """Return the control tables that have a variable, else the released ones."""
+        return [table for table in self.control if name in table.scope] or [
+            table for table in self.released if name in table.scope
+        ]
 
     def uncovered_pairs(self) -> list[tuple[str, str]]:
         """Return the pairs of variables that no control table has together, in domain order."""

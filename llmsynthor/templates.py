@@ -25,6 +25,8 @@ _PLAN = frozenset(
         "variables",
         "rules",
         "rules_more",
+        "figures",
+        "figures_more",
         "groups",
         "no_table",
         "uncovered",

@@ -105,7 +105,7 @@ def _provenance(job: Job) -> list[dict[str, str]]:
 
 def _level(name: str, members: Members) -> str:
     """Return what a variable is of: a record or a member, as the job calls them."""
-    return members.of if name in members.record.positions else members.name
+    return members.name if name in members.own.positions else members.of
 
 
 def _place_of(
@@ -114,9 +114,11 @@ def _place_of(
     """Return the column of a variable in its files, and these files."""
     if members is None:
         return position, paths
-    if name in members.record.positions:
-        return position + 1, paths  # behind the key
-    return members.own.positions[name] + 2, own  # behind key and number
+    if name in members.own.positions:
+        return members.own.positions[name] + 2, own  # behind key and number
+    if name not in members.record.positions:  # what zones lie within, behind all others
+        position -= len(members.own.names)
+    return position + 1, paths  # behind the key
 
 
 def _levels(tables: TableSet) -> tuple[Variable, ...]:

@@ -13,6 +13,7 @@ from llmsynthor.report.association import association_part
 from llmsynthor.report.counting import count_records
 from llmsynthor.report.ordered import ordered_part
 from llmsynthor.report.page import render_page
+from llmsynthor.report.reconciled import reconciled_notes, with_changes
 from llmsynthor.report.scenario import scenario_notes, scenario_part
 from llmsynthor.report.scores import gave_way, summary, table_scores
 from llmsynthor.report.spending import (
@@ -22,6 +23,7 @@ from llmsynthor.report.spending import (
     model_part,
     seconds_part,
 )
+from llmsynthor.report.statistics import missed_statistics
 from llmsynthor.report.tableview import TableView
 from llmsynthor.report.used import load_used
 from llmsynthor.report.zones import zones_part
@@ -132,6 +134,7 @@ def _verdict(sources: Sources) -> dict[str, Any]:
     job, sampler, counted = sources.job, sources.sampler, sources.counted
     library = read_library(sources.proposals, sampler.tables)
     scores = table_scores(job, sampler, counted.tables, counted.records, library)
+    statistics = counted.statistics.part(counted.records)
     complete = sources.manifest["status"] == "complete"
     return {
         "status": "complete" if complete else "partial",
@@ -142,8 +145,10 @@ def _verdict(sources: Sources) -> dict[str, Any]:
         and not (sources.last.get("chunks") or {}).get("failed")
         and not any(counted.violations.values())
         and counted.linkage.is_whole
-        and all(score["pass"] for score in scores if score["role"] == "control"),
-        "tables": scores,
+        and all(score["pass"] for score in scores if score["role"] == "control")
+        and all(entry["pass"] for entry in statistics if entry["role"] == "control"),
+        "tables": with_changes(sources.run, scores),
+        "statistics": statistics,
         "summary": summary(scores),
         "rules": [
             {
@@ -157,9 +162,11 @@ def _verdict(sources: Sources) -> dict[str, Any]:
         **_sources_part(sources),
         "scenario": scenario_part(job, sampler.tables),
         "notes": [
+            *reconciled_notes(sources.run),
             *scenario_notes(job, sampler.tables),
             *sources.last.get("notes", []),
             *gave_way(sampler, counted.tables),
+            *missed_statistics(statistics),
         ],
     }
 

@@ -77,6 +77,7 @@ def _content(
         "blocks": blocks,
         "grids": sum(block.view.target.ndim == 2 for block in blocks),
         "pictured": PICTURED,
+        **_statistics(report),
         "ordered": _ordered(report["ordered"]),
         "iterations": iterations,
         "so_far": cumulative(iterations),
@@ -109,6 +110,7 @@ def _scored(report: Mapping[str, Any], role: str) -> list[dict[str, Any]]:
             **row,
             "baseline": row["baseline"] or {"independent": None, "maxent": None},
             "soft": row.get("soft", False),
+            "reconciled": row.get("reconciled"),
         }
         for row in report["tables"]
         if row["role"] == role
@@ -117,6 +119,21 @@ def _scored(report: Mapping[str, Any], role: str) -> list[dict[str, Any]]:
         maxent = row["baseline"]["maxent"]
         row["ratio"] = row["tvd"] / maxent if maxent and row["tvd"] is not None else None
     return sorted(rows, key=lambda row: (row["pass"] is not False, -(row["tvd"] or 0), row["name"]))
+
+
+def _statistics(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row for each figure of the statistics, missed ones first, then the worst."""
+    rows = [
+        {**group, **{key: entry[key] for key in ("name", "measure", "of", "role", "tolerance")}}
+        for entry in report.get("statistics", [])
+        for group in entry["groups"]
+    ]
+    rows.sort(key=lambda row: (row["pass"] is not False, -(row["error"] or 0.0)))
+    return {
+        "statistics": rows,
+        "missed_statistics": [row for row in rows if row["pass"] is False],
+        "held_statistics": any(row["role"] == "validate" for row in rows),
+    }
 
 
 def _ordered(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
