@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.1
 """A longer wait would answer a signal late: polars' handler of SIGINT restarts a blocked one."""
-_LOADED_ONCE = ["numpy.ma", "numpy.random", "llmsynthor.choosing", "llmsynthor.jobfile", "llmsynthor.zonetables"]  # fmt: skip
+LOADED_ONCE = [
+    "numpy.ma", "numpy.random", "llmsynthor.calibration", "llmsynthor.integerize",
+    "llmsynthor.jobfile", "llmsynthor.library", "llmsynthor.statistictables", "llmsynthor.zonetables",
+]  # fmt: skip
 """Modules that all workers get from the process that they are forked from. Nothing that imports polars:
 its threads do not survive a fork."""
 
@@ -131,7 +134,7 @@ def _context() -> ForkServerContext | SpawnContext:
     if "forkserver" not in get_all_start_methods():
         return get_context("spawn")
     context = get_context("forkserver")
-    context.set_forkserver_preload(_LOADED_ONCE)
+    context.set_forkserver_preload(LOADED_ONCE)
     return context
 
 
