@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from llmsynthor.executors.processes import LOADED_ONCE
 
 ROOT = Path(__file__).parents[1] / "llmsynthor"
 LAYERS = [
@@ -106,6 +110,11 @@ def test_only_one_file_imports(library, allowed):
         n for n, p in modules().items() if any(m.split(".")[0] == library for m in imported(p))
     }
     assert users <= allowed
+
+
+def test_what_workers_are_forked_with_has_no_threads():
+    code = f"import sys, {', '.join(LOADED_ONCE)}; assert 'polars' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_locks_hold_no_addresses():
