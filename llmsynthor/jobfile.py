@@ -164,8 +164,22 @@ def parse_job(text: str, path: Path) -> Job:
     """
     try:
         return Job.model_validate(yaml.safe_load(text))
-    except (yaml.YAMLError, ValidationError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise JobError(f"{path}: not the job that the run wrote ({type(error).__name__})") from None
+
+
+def read_resolved(path: Path) -> Job:
+    """Return the job that a run wrote into its directory.
+
+    Raises:
+        JobError: It is missing or damaged.
+    """
+    try:
+        return parse_job(path.read_text(encoding="utf-8"), path)
+    except OSError as error:
+        raise JobError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise JobError(f"{path}: not the job that the run wrote (no UTF-8)") from None
 
 
 def _read(path: Path) -> str:

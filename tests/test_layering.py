@@ -38,13 +38,13 @@ LAYERS = [
     "report.curve report.scenario report.spending report.counting report.scores report.baselines "
     "report.ordered report.association report.zones report.used report.tableview report.charts "
     "report.maps report.pictures report.formats report.preview_page attempts answered evaluation evaluation.evaluate evaluation.linked evaluation.linkedfiles evaluation.memberpairs evaluation.microdata evaluation.records "
-    "evaluation.baselines evaluation.combinations evaluation.support evaluation.distances "
+    "evaluation.baselines evaluation.circular evaluation.combinations evaluation.support evaluation.distances "
     "evaluation.downstream evaluation.quality evaluation.values exports exports.dictionary exports.export "
     "exports.records exports.target exports.mapping exports.layout exports.plain exports.activitysim "
     "exports.populationsim exports.matsim exports.population exports.printed exports.steady exports.filling",
     "providers providers.base providers.budget providers.limiter providers.litellm_provider "
     "providers.discovery providers.model_fetch providers.local providers.local_child providers.grammar "
-    "providers.replay providers.promptlog providers.retry providers.secrets providers.structured rundir preflight "
+    "providers.replay providers.promptlog providers.retry providers.secrets providers.structured rundir runshapes preflight "
     "focus prompting memberprompting templates guidance views dependencies",
     "feasibility.check feasibility.drawn feasibility.shortfall feasibility.clashes feasibility.certificate feasibility.reach "
     "feasibility.columns feasibility.restricted feasibility.maxsum feasibility.lawful "

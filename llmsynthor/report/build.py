@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from jinja2 import UndefinedError
+
 from llmsynthor import __version__
 from llmsynthor.dependencies import cover
+from llmsynthor.errors import RunDirectoryError
 from llmsynthor.exports.dictionary import write_dictionary
 from llmsynthor.library import read_library
 from llmsynthor.report.association import association_part
@@ -60,7 +63,16 @@ def write_report(run: RunDirectory) -> dict[str, Any]:
     report, views, iterations, proposals = build_report(run)
     write_dictionary(run, *used_tables(run))
     evaluation = run.read_json(EVALUATION)
-    page = render_page(report, views, iterations, proposals, evaluation)
+    try:
+        page = render_page(report, views, iterations, proposals, evaluation)
+    except (TypeError, KeyError, ValueError, AttributeError, UndefinedError):
+        if evaluation is None:
+            raise
+        render_page(report, views, iterations, proposals, None)  # else it is a bug of ours
+        raise RunDirectoryError(
+            f"{run.path / EVALUATION}: damaged: not what `llmsynthor evaluate` writes",
+            hint="remove it, or make it anew: `llmsynthor evaluate DIR MICRODATA`",
+        ) from None
     run.write_text("report.html", page)
     run.write_json("report.json", report)
     return report
