@@ -21,7 +21,8 @@ from llmsynthor.errors import (
 )
 from llmsynthor.exports.dictionary import DICTIONARY
 from llmsynthor.fingerprint import fingerprinted
-from llmsynthor.jobfile import parse_job
+from llmsynthor.jobfile import read_resolved
+from llmsynthor.labels import clean
 from llmsynthor.manifest import (
     FINGERPRINT_VERSION,
     begin_attempt,
@@ -34,6 +35,7 @@ from llmsynthor.options import LOCAL_PREFIX
 from llmsynthor.providers.model_fetch import MODEL_SHA256, WARNING
 from llmsynthor.providers.replay import REPLY_LOG, replies_in
 from llmsynthor.report.build import write_report
+from llmsynthor.report.used import check_whole
 from llmsynthor.rundir import RunDirectory
 from llmsynthor.zoneengine import ZoneEngine
 from llmsynthor.zonerun import executor_for, make_chunks, put_together
@@ -162,7 +164,8 @@ def _executed(engine: Engine) -> State:
 
 def _no_op(run: RunDirectory, manifest: dict[str, Any]) -> tuple[ExitCode, dict[str, Any]]:
     """Return the outcome of a finished run; its report is written again, with the same bytes."""
-    report = run.read_json("report.json")
+    check_whole(run)
+    report = run.report()
     beside = ("report.html", DICTIONARY)
     if report is None or not all((run.path / name).exists() for name in beside):
         report = write_report(run)
@@ -176,7 +179,7 @@ def _no_op(run: RunDirectory, manifest: dict[str, Any]) -> tuple[ExitCode, dict[
 
 def _open(prepared: Prepared, options: RunOptions, run: RunDirectory) -> dict[str, Any]:
     """Return the manifest to go on with: an old one that fits, or a new one."""
-    old = run.read_json("manifest.json") if not options.overwrite else None
+    old = run.manifest() if run.holds_run() and not options.overwrite else None
     if options.overwrite and run.holds_run():
         run.clear()
     if old is None:
@@ -184,16 +187,28 @@ def _open(prepared: Prepared, options: RunOptions, run: RunDirectory) -> dict[st
             raise ReplayError(f"`--replay`: {run.path} holds no run to replay")
         return new_manifest(prepared)
     if not (options.resume or options.replay):
-        raise RunDirectoryError(
-            f"{run.path}: holds a run already ({old['status']})",
-            hint="`--resume` goes on with it, `--overwrite` starts anew, `--out DIR` goes elsewhere",
-        )
+        raise _taken(prepared, run, old)
     _refuse_changes(prepared, run, old)
     manifest = dict(old)
     if options.replay:
         manifest["asking_ended"] = limit_that_ended(old)
         _forget_data(run)
     return manifest
+
+
+def _taken(prepared: Prepared, run: RunDirectory, old: dict[str, Any]) -> RunDirectoryError:
+    """Return the refusal of a directory that holds a run, of this job or of another."""
+    name = prepared.job.name
+    if old["name"] == name:
+        return RunDirectoryError(
+            f"{run.path}: holds a run already ({old['status']})",
+            hint="`--resume` goes on with it, `--overwrite` starts anew, `--out DIR` goes elsewhere",
+        )
+    return RunDirectoryError(
+        f"{run.path}: holds a run of another job already, `{clean(old['name'])}` ({old['status']}); "
+        f"this one is `{name}`",
+        hint=f"`--out {run.path.parent / name}` keeps both; `--overwrite` throws that run away",
+    )
 
 
 def _refuse_strangers(run: RunDirectory) -> None:
@@ -208,7 +223,7 @@ def _refuse_strangers(run: RunDirectory) -> None:
 def _refuse_changes(prepared: Prepared, run: RunDirectory, old: dict[str, Any]) -> None:
     path = run.path / "job.resolved.yaml"
     try:
-        before = fingerprinted(parse_job(path.read_text(encoding="utf-8"), path))
+        before = fingerprinted(read_resolved(path))
     except OSError as error:
         raise RunDirectoryError(f"{path}: cannot be read ({error.strerror})") from None
     now = fingerprinted(prepared.job)
