@@ -103,7 +103,9 @@ def _named(chunks: list[Planned]) -> str:
 
 
 def _files(job: Any) -> list[str]:  # noqa: ANN401 - a job
-    return [*(spec.file for spec in job.tables), *([job.zones.crosswalk] if job.zones else [])]
+    sample = job.seed_sample.files if job.seed_sample is not None else ()
+    crosswalk = [job.zones.crosswalk] if job.zones is not None else []
+    return [*(spec.file for spec in job.tables), *sample, *crosswalk]
 
 
 def _refuse_changes(run: RunDirectory, job: Any, files: dict[str, Path]) -> None:  # noqa: ANN401

@@ -14,6 +14,8 @@ from llmsynthor.errors import Problem, TableError
 from llmsynthor.jobgaps import ANYTHING
 from llmsynthor.labels import clean
 from llmsynthor.members import Members
+from llmsynthor.statisticfile import read_statistics
+from llmsynthor.statisticset import add_mean_bins, build_statistics, statistic_bins
 from llmsynthor.strangers import no_label_hint
 from llmsynthor.suppressed import fill_unknown
 from llmsynthor.tablefile import RawTable, read_raw_table
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from llmsynthor.job import Job
     from llmsynthor.jobfile import LoadedJob
     from llmsynthor.jobvariables import VariableSpec
+    from llmsynthor.statisticfile import RawStatistics
     from llmsynthor.zones import Zones
 
 
@@ -72,6 +75,16 @@ def gather_tables(loaded: LoadedJob, unsure: Container[str] = ()) -> tuple[Table
             kept.append((raw, spec.counts))
             for name, intervals in own.items():
                 bins.setdefault(name, {}).update(intervals)
+    raws, statistic_problems = _read_statistics(loaded, variables, unsure)
+    problems += statistic_problems
+    more, statistic_problems = statistic_bins(raws, variables)
+    problems += statistic_problems
+    if statistic_problems:
+        raws, more = [], {}
+    for name, intervals in more.items():
+        bins.setdefault(name, {}).update(intervals)
+    counted = (raw.figures for raw, _ in kept if raw.measure == "count")
+    add_mean_bins(bins, raws, variables, sum(next(counted, [loaded.job.records])))
     _cut_sizes(loaded.job, bins)
     variables_built = [_variable(n, spec, bins.get(n, {})) for n, spec in variables.items()]
     if zones is not None:
@@ -88,8 +101,27 @@ def gather_tables(loaded: LoadedJob, unsure: Container[str] = ()) -> tuple[Table
         ],
         domain,
     )
-    tables = TableSet(domain, tuple(built), members, zones)
-    return _with_sizes(tables), problems + unfilled + _same_names(loaded)
+    statistics, wrong = build_statistics(raws, domain, members)
+    tables = TableSet(domain, tuple(built), members, zones, statistics, tuple(raws))
+    return with_sizes(tables), problems + wrong + unfilled + _same_names(loaded)
+
+
+def _read_statistics(
+    loaded: LoadedJob, variables: Mapping[str, VariableSpec], unsure: Container[str]
+) -> tuple[list[RawStatistics], list[Problem]]:
+    """Return the statistics that could be read, and what is wrong with the others."""
+    found: list[RawStatistics] = []
+    problems: list[Problem] = []
+    for number, spec in enumerate(loaded.job.statistics):
+        path = loaded.resolve(spec.file) if spec.file else None
+        try:
+            raw = read_statistics(spec, ("statistics", number), path, variables, unsure)
+        except TableError as error:
+            problems += error.problems
+            continue
+        if set(raw.scope) <= set(variables):
+            found.append(raw)
+    return found, problems
 
 
 def _zones(loaded: LoadedJob) -> tuple[Zones | None, list[Problem]]:
@@ -139,18 +171,18 @@ def _members(job: Job, domain: Domain) -> Members | None:
     spec = job.members
     if spec is None or spec.size not in job.variables:
         return None
-    record = Domain(domain.variables[: len(job.variables)])
+    record = Domain(tuple(v for v in domain.variables if v.name not in spec.variables))
     size = record[spec.size]
     numbers = [int(edge) for edge in size.edges[:-1]] or [
         int(label) for label in size.labels if label.isascii() and label.isdigit()
     ]
     if len(numbers) < size.size:  # the job is refused for it
         return None
-    own = Domain(domain.variables[len(job.variables) :])
+    own = Domain(tuple(v for v in domain.variables if v.name in spec.variables))
     return Members(spec.name, spec.of, spec.size, np.array(numbers), record, own)
 
 
-def _with_sizes(tables: TableSet) -> TableSet:
+def with_sizes(tables: TableSet) -> TableSet:
     """Tell the tables that count members how many of them there are for each record.
 
     The counts of two tables say it, or else the sizes of the records.

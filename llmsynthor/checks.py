@@ -22,9 +22,11 @@ from llmsynthor.preflight import disagreements
 from llmsynthor.providers.discovery import AUTO, NoModelError, discover
 from llmsynthor.providers.local import check_local
 from llmsynthor.providers.replay import ReplayProvider
+from llmsynthor.reconcile import Reconciled, measures_with, reconcile
 from llmsynthor.rules import gather_rules
 from llmsynthor.sampling import Sampler
 from llmsynthor.seedfile import read_seed
+from llmsynthor.statisticclashes import statistic_clashes
 from llmsynthor.templates import Templates
 from llmsynthor.zoneplan import Zoned, zoned
 from llmsynthor.zonetables import whole
@@ -51,6 +53,8 @@ class Prepared:
     sampler: Sampler
     templates: Templates
     inputs: dict[str, str]
+    reconciled: Reconciled
+    """How the tables were made to agree."""
     model_found: str | None = None
     """Where the model comes from, in words, when the job names none."""
     warnings: tuple[Problem, ...] = ()
@@ -107,11 +111,17 @@ def prepare(
     found = _Findings(loaded, list(problems))
     tables, table_problems = gather_tables(loaded, gaps.unsure)
     found.add([replace(p, at=gaps.in_file(p.at)) for p in table_problems])
-    clashes = [] if gaps.lack("members", "zones") else disagreements(tables)
+    agreed = reconcile(tables, loaded.job.reconcile, loaded.job.records)
+    tables = agreed.tables
+    unsure = gaps.lack("reconcile", "members", "zones") or not measures_with(
+        loaded.job.reconcile, tables
+    )
+    clashes = [] if unsure else [*disagreements(tables), *statistic_clashes(tables)]
     found.add(clashes)
     rules = _rules(found, tables, gaps)
     ready, likely = None, list[Problem]()
-    if not clashes and rules is not None and tables.control and not gaps.lack("records"):
+    usable = not (clashes or unsure) and bool(tables.control) and not gaps.lack("records")
+    if usable and rules is not None:
         ready = found.attempt(lambda: _feasible(tables, rules, loaded.job, table_problems, likely))
     sampler, zones = ready or (None, None)
     sampler, left_out = _sampled(found, sampler)
@@ -126,12 +136,20 @@ def prepare(
     loaded = model.loaded
     hashes, absent = _hashes(loaded)
     everything = use == "validate"
-    warnings = (
-        odd_things(loaded.job, tables, sampler.rules, all_of_them=everything) + left_out + likely
-    )
+    odd = odd_things(loaded.job, tables, sampler.rules, all_of_them=everything)
+    warnings = [*agreed.warnings, *odd, *left_out, *likely]
     placed = tuple(loaded.placed(warning) for warning in warnings)
     return Prepared(
-        loaded, sampler, templates, hashes, model.words, placed, model.refused, absent, zones
+        loaded,
+        sampler,
+        templates,
+        hashes,
+        agreed,
+        model.words,
+        placed,
+        model.refused,
+        absent,
+        zones,
     )
 
 
@@ -200,9 +218,13 @@ def _feasible(
         if table_problems:
             return None
         zones = zoned(tables, job)
+        sampler = Sampler(zones.shared, rules, job.seed)
+        if tables.members is not None:
+            warnings += check_drawn(sampler, job.records)
+            return sampler, zones
         asked = zones.coarse if len(zones.chunking) > 1 else whole(tables)
         found = check_feasible(Sampler(asked, rules, job.seed), job.records)
-        return Sampler(zones.shared, rules, job.seed), replace(zones, known=found)
+        return sampler, replace(zones, known=found)
     sampler = Sampler(tables, rules, job.seed)
     if tables.members is not None:  # the exact programs are over records without members
         warnings += check_drawn(sampler, job.records)
@@ -282,7 +304,9 @@ def _hashes(loaded: LoadedJob) -> tuple[dict[str, str], tuple[str, ...]]:
     A file of the model that cannot be read is not needed where one gets here: it is named instead.
     """
     sample = loaded.job.seed_sample
-    files = [spec.file for spec in loaded.job.tables] + list(sample.files if sample else ())
+    files = [spec.file for spec in loaded.job.tables]
+    files += [spec.file for spec in loaded.job.statistics if spec.file]
+    files += list(sample.files if sample else ())
     files += [loaded.job.zones.crosswalk] if loaded.job.zones is not None else []
     hashes = {file: file_hash(loaded.resolve(file)) for file in files}
     file = _file_of_model(loaded.job)

@@ -13,13 +13,16 @@ from llmsynthor.packing import packed, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from llmsynthor.rundir import RunDirectory
+    from llmsynthor.seedsample import SeedSample
     from llmsynthor.tables import TableSet
 
 CHUNKS = "chunks"
 PLAN = f"{CHUNKS}/plan.json"
 LIBRARY = f"{CHUNKS}/library.jsonl"
+SAMPLE = f"{CHUNKS}/sample.npz"
 _MOST_ZONES_NAMED = 3
 
 
@@ -34,6 +37,8 @@ class Planned:
         files: How many files it makes.
         zones: How many zones it has.
         named: In words: its first and last zone.
+        first_record: Number of its first record in the run, which is the key of that record where
+            records have members.
     """
 
     number: int
@@ -42,6 +47,7 @@ class Planned:
     files: int
     zones: int
     named: str
+    first_record: int = 0
 
     @property
     def words(self) -> str:
@@ -96,15 +102,33 @@ def read_task(run: RunDirectory, number: int) -> TableSet:
     Raises:
         RunDirectoryError: The file is missing or damaged.
     """
-    path = run.path / _task(number)
+    found: TableSet = _read(run.path / _task(number))
+    return found
+
+
+def write_sample(run: RunDirectory, sample: SeedSample) -> None:
+    """Write the seed sample, which all chunks share; it knows no zones."""
+    run.write_bytes(SAMPLE, packed(sample))
+
+
+def read_sample(run: RunDirectory) -> SeedSample:
+    """Return the seed sample that all chunks share.
+
+    Raises:
+        RunDirectoryError: The file is missing or damaged.
+    """
+    found: SeedSample = _read(run.path / SAMPLE)
+    return found
+
+
+def _read(path: Path) -> Any:  # noqa: ANN401 - whatever was packed
     try:
-        found: TableSet = unpacked(path.read_bytes())
+        return unpacked(path.read_bytes())
     except (OSError, ValueError) as error:
         raise RunDirectoryError(
             f"{path}: cannot be read ({str(error)[:80]})",
             hint="`llmsynthor run JOB --overwrite` starts the run anew",
         ) from None
-    return found
 
 
 def write_plan(run: RunDirectory, plan: Plan) -> None:
@@ -132,9 +156,8 @@ def read_outcome(run: RunDirectory, chunk: Planned) -> dict[str, Any] | None:
     if found is None:
         return None
     files = range(chunk.first_file, chunk.first_file + found["files"])
-    done = all(
-        run.batch_path(index).exists() and run.provenance_path(index).exists() for index in files
-    )
+    paths = [run.batch_path, run.provenance_path, *([run.members_path] if found["members"] else [])]
+    done = all(path(index).exists() for index in files for path in paths)
     return found if done else None
 
 

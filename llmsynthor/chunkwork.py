@@ -11,7 +11,7 @@ import numpy as np
 
 from llmsynthor.batches import Batches
 from llmsynthor.choosing import Chooser
-from llmsynthor.chunkfiles import LIBRARY, read_plan, read_task, write_outcome
+from llmsynthor.chunkfiles import LIBRARY, read_plan, read_sample, read_task, write_outcome
 from llmsynthor.errors import InfeasibleError, RunDirectoryError
 from llmsynthor.feasibility.check import check_feasible
 from llmsynthor.jobfile import read_resolved
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from llmsynthor.choosing import Chosen
     from llmsynthor.chunkfiles import Planned
     from llmsynthor.job import Job
+    from llmsynthor.seedsample import SeedSample
     from llmsynthor.tables import TableSet
 
 _LONGEST_REASON = 600
@@ -65,13 +66,24 @@ class _Work:
         self.tables = tables
         seed = job.seed if is_only else derive_seed(job.seed, "chunk", chunk.number)
         self.job = job.model_copy(update={"records": chunk.records, "seed": seed})
-        self.rules = compile_rules(job.rules, tables.domain)
+        self.rules = compile_rules(job.rules, tables.domain, tables.members)
         self.library = read_library(run.lines(LIBRARY), tables)
+        self.sample = self._sample()
         self.notes: list[str] = []
         self.failed: str | None = None
 
+    def _sample(self) -> SeedSample | None:
+        """Return the seed sample with the zone left open, if the job has one."""
+        zones = self.tables.zones
+        if self.job.seed_sample is None or zones is None:
+            return None
+        return read_sample(self.run).with_open(self.tables.wide.positions[zones.variable])
+
+    def _sampler(self, known: np.ndarray | None = None) -> Sampler:
+        return Sampler(self.tables, self.rules, self.job.seed, known, self.sample)
+
     def execute(self) -> None:
-        sampler = Sampler(self.tables, self.rules, self.job.seed)
+        sampler = self._sampler()
         chooser, chosen = self._choose(sampler)
         if self._is_odd(chosen):
             sampler, chooser, chosen = self._helped(sampler, chooser, chosen)
@@ -94,7 +106,12 @@ class _Work:
     def _helped(
         self, sampler: Sampler, chooser: Chooser, chosen: Chosen
     ) -> tuple[Sampler, Chooser, Chosen]:
-        """Try again with records that the tables need and chance misses, or say why none can."""
+        """Try again with records that the tables need and chance misses, or say why none can.
+
+        Neither is known of records with members.
+        """
+        if sampler.members is not None:
+            return sampler, chooser, chosen
         try:
             known = check_feasible(sampler, self.chunk.records)
         except InfeasibleError as error:
@@ -102,7 +119,7 @@ class _Work:
             return sampler, chooser, chosen
         if not len(known):
             return sampler, chooser, chosen
-        sampler = Sampler(self.tables, self.rules, self.job.seed, known)
+        sampler = self._sampler(known)
         return sampler, *self._choose(sampler)
 
     def _write(self, sampler: Sampler, chosen: Chosen) -> None:
@@ -114,10 +131,12 @@ class _Work:
         library = {proposal.id: proposal for proposal in self.library}
         materializer = Materializer(sampler, chosen.candidates, library)
         made: dict[int, int] = {}
+        first = self.chunk.first_record
         files = min(self.chunk.files, int(chosen.counts.sum()))
         for group in range(files):
             rows = deal(chosen.counts, group, files)
-            held = batches.make(materializer, rows, 0, self.chunk.first_file + group, 0)
+            held = batches.make(materializer, rows, 0, self.chunk.first_file + group, first)
+            first += held.records
             for proposal, records in held.by_proposal.items():
                 made[proposal] = made.get(proposal, 0) + records
         outcome = self._outcome(chosen)
@@ -133,6 +152,7 @@ class _Work:
             failed = f"{made:,} of {self.chunk.records:,} records could be made"
         return {
             "records": made,
+            "members": self.tables.members is not None,
             "failed": failed if failed is None else failed[:_LONGEST_REASON],
             "notes": self.notes,
             "kl": calibration.kl,

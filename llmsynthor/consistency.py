@@ -23,6 +23,8 @@ def inconsistencies(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
         *_bad_sample(job),
         *_bad_groups(job),
         *_bad_release(job),
+        *_bad_statistics(job),
+        *_bad_reconcile(job),
         *_bad_zones(job),
         *given_in_vain(job),
     ]
@@ -72,14 +74,14 @@ def _bad_members(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
             f"`{name}` names a variable and a key of the data; choose another `members.of` or "
             "`members.name`",
         )
-        for name in sorted(keys & set(job.all_variables))
+        for name in sorted(keys & {*job.all_variables, *_geographies(job)})
     ]
     found += [
         (
             ("variables", name),
             f"`{name}` could be a column of a member (`{name.rpartition('.')[0]}`); call it otherwise",
         )
-        for name in job.variables
+        for name in dict.fromkeys((*job.variables, *_geographies(job)))
         if _is_slot(name, members)
     ]
     if job.engine.method == "append":
@@ -88,6 +90,11 @@ def _bad_members(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
         found.append((("members",), "`engine.plan_style: focus` asks for records without members"))
     size = _bad_size(job, members)
     return [*found, (("members", "size"), size)] if size else found
+
+
+def _geographies(job: Job) -> tuple[str, ...]:
+    """Return the columns that records get besides: the zone, and what it lies within."""
+    return (job.zones.variable, *job.zones.within) if job.zones is not None else ()
 
 
 def _is_slot(name: str, members: MembersSpec) -> bool:
@@ -149,6 +156,17 @@ def _bad_sample(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
     for at, spec, known in levels:
         wanted = [(("columns", column), name) for column, name in spec.columns.items()]
         wanted += [(("values", name), name) for name in spec.values]
+        if job.zones is not None:
+            found += [
+                (
+                    (*at, *key),
+                    f"`{name}` is the zone variable; all zones share the sample, so leave it out",
+                )
+                for key, name in wanted
+                if name == job.zones.variable
+            ]
+            known = {name: v for name, v in known.items() if name != job.zones.variable}
+            wanted = [(key, name) for key, name in wanted if name != job.zones.variable]
         found += [
             (
                 (*at, *key),
@@ -188,6 +206,41 @@ def _bad_release(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
     return found
 
 
+def _bad_statistics(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
+    """Return what is wrong between statistics and the rest."""
+    if not job.statistics:
+        return []
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    if job.zones is not None:
+        message = "`zones` and `statistics` do not go together yet; leave one of the two out"
+        found.append((("statistics",), message))
+    if job.members is None:
+        found += [
+            (("statistics", i, "counts"), "the job has no `members`; leave `counts` out")
+            for i, spec in enumerate(job.statistics)
+            if spec.counts is not None
+        ]
+    names = [spec.known_as for spec in job.statistics]
+    found += [
+        (("statistics", i), f"two statistics are named `{name}`; give one of them a `name`")
+        for i, name in enumerate(names)
+        if names.index(name) < i
+    ]
+    return found
+
+
+def _bad_reconcile(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
+    if isinstance(job.reconcile, str):
+        return []
+    name, at = job.reconcile.scale_to, ("reconcile", "scale_to")
+    roles = {table.known_as: table.role for table in job.tables}
+    if name not in roles:
+        return [(at, f"`{name}` is no table (tables: {', '.join(roles)})")]
+    if roles[name] == "validate" or name in job.released:
+        return [(at, f"`{name}` is not met itself; name a control table")]
+    return []
+
+
 def _bad_zones(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
     found: list[tuple[tuple[str | int, ...], str]] = []
     zones = job.zones
@@ -199,18 +252,20 @@ def _bad_zones(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
     if given is not None and given.type != "category":
         message = f"`{zones.variable}` is not of `type: category`, which a zone variable must be"
         found.append((("zones", "variable"), message))
-    for name in ("members", "seed_sample"):
-        if getattr(job, name) is not None:
-            message = f"`zones` and `{name}` do not go together yet; leave one of the two out"
-            found.append((("zones",), message))
     if job.engine.method == "append":
         message = "`engine.method: append` makes no zones; leave one of the two out"
         found.append((("zones",), message))
     found += [
         (("zones", "within", i), f"`{name}` is a variable already; name it only here")
         for i, name in enumerate(zones.within)
-        if name in job.variables
+        if name in job.all_variables
     ]
+    if job.members is not None and zones.variable in job.members.variables:
+        message = (
+            f"`{zones.variable}` is a variable of a {job.members.name}; zones are where a "
+            f"{job.members.of} is"
+        )
+        found.append((("zones", "variable"), message))
     if isinstance(job.dependencies, list):
         found += [
             (("dependencies", i), f"`{zones.variable}` is the zone variable, no part of a group")

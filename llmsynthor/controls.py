@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmsynthor.domain import Domain
+    from llmsynthor.moments import Moments
     from llmsynthor.tables import Table
 
 _Z90 = 1.645
@@ -39,12 +40,14 @@ class Controls:
         variance: Per table how easily each cell gives way, in records squared, shape
             `(cells,)`; None where the table must be met exactly. Empty means all exactly.
         records: How many records the weights should add up to; None is what the first table wants.
+        moments: Statistics that the weights should meet besides.
     """
 
     index: tuple[np.ndarray, ...]
     target: tuple[np.ndarray, ...]
     variance: tuple[np.ndarray | None, ...] = ()
     records: float | None = None
+    moments: Moments | None = None
 
     @property
     def total(self) -> float:
@@ -71,7 +74,8 @@ class Controls:
     def take(self, rows: np.ndarray) -> Controls:
         """Return the controls of some candidates only."""
         index = tuple(index[..., rows] for index in self.index)
-        return Controls(index, self.target, self.variance, self.records)
+        moments = None if self.moments is None else self.moments.take(rows)
+        return Controls(index, self.target, self.variance, self.records, moments)
 
     def fillable(self) -> np.ndarray:
         """Return which candidates are in no cell that must stay empty."""

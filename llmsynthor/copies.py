@@ -86,15 +86,19 @@ class Copies:
             rise: Shape `(rows, size)`; becomes infinite where a cell must stay empty.
         """
         now = self.codes[rows, variable]
+        # looked up for every row and value, so one look-up must do: infinite where a cell is closed
+        lift = np.where(self.closed, np.inf, 2 * self.error)
         for place in self.places[variable]:
             if place.of_all:
                 rise += self._rises_of_all(place, rows, now)
                 continue
             old = self.cells[place.rows[0], rows]
             new = (old - place.offset[now])[:, None] + place.offset
-            more = 2 * (self.error[new] - self.error[old][:, None]) + 2 * (new != old[:, None])
-            rise += self.by_cell[old][:, None] * more
-            rise[self.closed[new]] = np.inf
+            more = lift.take(new)
+            more -= 2 * self.error[old][:, None]
+            more += 2 * (new != old[:, None])
+            more *= self.by_cell[place.span.start]
+            rise += more
 
     def _rises_of_all(self, place: Place, rows: np.ndarray, now: np.ndarray) -> np.ndarray:
         """Return what `rises` adds for a table where all members of a record move at once."""

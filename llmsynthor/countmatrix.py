@@ -62,3 +62,7 @@ class CountMatrix:
         weighted = some.copy()
         weighted.data *= np.repeat(own * scale, np.diff(some.indptr))
         return np.asarray((some.T @ weighted).toarray())
+
+    def products(self, other: csr_array, step: int = 1) -> np.ndarray:
+        """Return `other` A', dense: `other` has a column for every `step`-th candidate."""
+        return np.asarray((other @ self._by_candidate[::step]).toarray())

@@ -212,6 +212,15 @@ def print_preview(found: dict[str, Any]) -> None:
         ],
         ("name", "scope", "cells", "role", ""),
     )
+    if found["statistics"]:
+        out("\nmeans, quantiles and rates")
+        print_columns(
+            [
+                (entry["name"], entry["what"], f"{entry['figures']:,}", _ROLES[entry["role"]])
+                for entry in found["statistics"]
+            ],
+            ("name", "what", "figures", "role"),
+        )
     _print_uncovered(found["uncovered"])
     if found["prompt"] is None:
         out("no model is asked: there is no prompt\n")

@@ -31,7 +31,7 @@ _BELOW = re.compile(r"<\s*(\d+)")
 _THOUSANDS = re.compile(rf"\d{{1,3}}([,._{_BLANKS}{_QUOTES}])\d{{3}}(?:\1\d{{3}})*(?:[.,]\d+)?")
 _DECIMAL_COMMA = re.compile(r"\d*,\d+")
 _PERCENT = re.compile(r"(\d+(?:[.,]\d+)?)\s*%")
-_SUPPRESSED = re.compile(r"[*.:\u2026x#c-]+|n/?a|\(?[a-z]\)?|[<>]\s*\d+", re.IGNORECASE)
+SUPPRESSED = re.compile(r"[*.:\u2026x#c-]+|n/?a|\(?[a-z]\)?|[<>]\s*\d+", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def read_numbers(
             values.append(math.nan)
             plain.append("")
             continue
-        written = _plain(text.strip(), spec, column)
+        written = plain_number(text.strip(), spec, column)
         number, wrong = _number(written, text.strip(), column, spec)
         values.append(number)
         plain.append(written)
@@ -102,7 +102,7 @@ def _bounds(meaning: Missing) -> tuple[float, float]:
     return float(meaning), float(meaning)
 
 
-def _plain(text: str, spec: TableSpec, column: str) -> str:
+def plain_number(text: str, spec: TableSpec, column: str) -> str:
     """Return a number with a decimal point and nothing between its digits, else the text."""
     text = _SIGN.sub("", text).strip() if spec.percent and column != "count" else text
     written = text
@@ -157,7 +157,7 @@ def _advice(text: str, column: str, spec: TableSpec) -> str:
         if column == "share":
             return "a percentage; say so in the table's entry: `percent: true`"
         return "a percentage; read the column as `share`, with `percent: true`"
-    if _SUPPRESSED.fullmatch(text):
+    if SUPPRESSED.fullmatch(text):
         bound = _BELOW.fullmatch(text)
         meaning = f"[0, {max(int(bound[1]) - 1, 0)}]" if bound else "unknown"
         return (

@@ -37,6 +37,8 @@ _TURNS = 40
 _IDLE_TURNS = 12
 """Turns in a row that bring nothing, after which no more are tried."""
 _MOST_HEAT = 8.0
+_LAST_RESORTS = 2
+"""Times that rounding is begun again where more may be changed."""
 _EXCHANGE_EVERY = 8
 """Exchanges take longest, and what one turn of them leaves the next does too."""
 _EXTRA_COPIES = 1
@@ -67,6 +69,7 @@ def integerize(
     *,
     balance: Balance | None = None,
     variety: Variety | None = None,
+    last_resort: Variety | None = None,
     importance: Sequence[float] | None = None,
     thorough: bool = True,
     check: Callable[[], None] = lambda: None,
@@ -81,6 +84,8 @@ def integerize(
         balance: Pairs and triples of variables that rounding should leave as the weights have
             them.
         variety: In what candidates may be changed; None where records must be candidates.
+        last_resort: In what they may be changed where that leaves errors, from the start again;
+            None: in nothing more.
         importance: How much an error in each table counts (`controls.rounding_importance`); a
             table below 1 is followed but need not be met to the record.
         thorough: Whether to try all that can be tried where errors stay; of no use for a batch
@@ -92,15 +97,22 @@ def integerize(
     if records == 0 or not len(live):
         return Whole(counts, Mutants.together([]))
     share = weights[live] * (records / weights[live].sum())
-    rounding = _Rounding(
-        controls.take(live),
-        share,
-        importance,
-        None if variety is None else variety.take(live),
-        random,
-    )
-    rounding.start(None if balance is None else balance.take(live), check)
-    rounding.mend(_TURNS if thorough else 1, check)
+    taken = controls.take(live)
+    even = None if balance is None else balance.take(live)
+
+    def rounded(allowed: Variety | None) -> _Rounding:
+        found = _Rounding(
+            taken, share, importance, None if allowed is None else allowed.take(live), random
+        )
+        found.start(even, check)
+        found.mend(_TURNS if thorough else 1, check)
+        return found
+
+    rounding = rounded(variety)
+    for _ in range(0 if last_resort is None else _LAST_RESORTS):
+        if rounding.done or rounding.badness[0] > _MOST_TO_MOVE:
+            break
+        rounding = min(rounding, rounded(last_resort), key=lambda found: found.badness)
     counts[live] = rounding.counts
     mutants = Mutants.together(rounding.mutants)
     return Whole(counts, mutants.of(live))
@@ -144,7 +156,7 @@ class _Rounding:
         slots = [1 if index.ndim == 1 else len(index) for index in controls.index]
         first = [0, *np.cumsum(slots).tolist()]
         of_records = [i for i, index in enumerate(controls.index) if index.ndim == 1]
-        self._first_once = first[of_records[0]] if of_records else None
+        self._once_rows = [first[i] for i in of_records]
         target = np.concatenate(controls.target)
         whole = np.round(target)
         noise = float(np.clip(_NOISE * share.sum(), _NEARLY_WHOLE, 0.01))
@@ -183,10 +195,13 @@ class _Rounding:
         self.counts, self.error = best.counts, best.error
         del self.mutants[best.turns :]
 
+    @property
+    def badness(self) -> tuple[int, float]:
+        """Return how many cells are a whole record wrong, and the weighted squared errors."""
+        return int(self._wrong().sum()), float((self._by_cell * self.error**2).sum())
+
     def _state(self) -> _State:
-        wrong = int(self._wrong().sum())
-        badness = (wrong, float((self._by_cell * self.error**2).sum()))
-        return _State(badness, self.counts.copy(), self.error.copy(), len(self.mutants))
+        return _State(self.badness, self.counts.copy(), self.error.copy(), len(self.mutants))
 
     def start(self, balance: Balance | None, check: Callable[[], None]) -> None:
         """Take the counts of pivotal rounding."""
@@ -285,7 +300,7 @@ class _Rounding:
             self._cells,
             self._strict,
             blocks_of(self._variety, len(self.share)),
-            self._first_once,
+            self._once_rows,
             self.random,
         )
         found = self._sums.find(self.error, self.counts, self.most)

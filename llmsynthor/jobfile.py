@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
@@ -163,9 +164,16 @@ def parse_job(text: str, path: Path) -> Job:
         JobError: The text is damaged.
     """
     try:
-        return Job.model_validate(yaml.safe_load(text))
+        return _parsed(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise JobError(f"{path}: not the job that the run wrote ({type(error).__name__})") from None
+
+
+@lru_cache(maxsize=4)
+def _parsed(text: str) -> Job:
+    """Return the job in `text`; a run and each of its workers read theirs several times."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # as safe, in C where it was built
+    return Job.model_validate(yaml.load(text, loader))  # noqa: S506 - both are safe
 
 
 def read_resolved(path: Path) -> Job:

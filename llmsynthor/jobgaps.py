@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 
 from llmsynthor.job import Job, RuleSpec
+from llmsynthor.jobstatistics import StatisticSpec
 from llmsynthor.jobtables import TableSpec
 from llmsynthor.jobvariables import VariableSpec
 from llmsynthor.jobwords import meant_keys
@@ -102,7 +103,8 @@ def _without(content: dict[Any, Any], bad: set[str]) -> tuple[Job, Gaps]:
     if "variables" in bad:
         values["variables"] = _good_variables(content.get("variables"))
     kept: dict[str, list[int]] = {}
-    for key, model in (("tables", TableSpec), ("rules", RuleSpec)):
+    models = {"tables": TableSpec, "statistics": StatisticSpec, "rules": RuleSpec}
+    for key, model in models.items():
         given = content.get(key)
         if key in bad and isinstance(given, list):
             good = [(i, item) for i, e in enumerate(given) for item in _good(TypeAdapter(model), e)]

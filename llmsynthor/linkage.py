@@ -9,6 +9,8 @@ import numpy as np
 import polars as pl
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from llmsynthor.members import Members
 
 
@@ -37,6 +39,42 @@ class Linkage:
     def is_whole(self) -> bool:
         """Return whether nothing is wrong."""
         return not any(asdict(self).values())
+
+
+class FilesOfKeys:
+    """Finds keys that records of several files have; holds two numbers for each file."""
+
+    def __init__(self) -> None:
+        self._spans: list[tuple[int, int, int]] = []
+
+    def add(self, index: int, keys: pl.Series) -> None:
+        """Take up the keys of the records in one file."""
+        if len(keys):
+            self._spans.append((int(keys.min()), int(keys.max()), index))  # type: ignore[arg-type]
+
+    def repeated(self, keys_of: Callable[[int], pl.Series]) -> int:
+        """Return how many records have a key that a record of another file has, too.
+
+        Args:
+            keys_of: Reads the keys of a file again; only those whose keys overlap are read.
+        """
+        found = 0
+        for files in self._overlapping():
+            keys = [keys_of(index) for index in files]
+            alone = sum(int(own.is_duplicated().sum()) for own in keys)
+            found += int(pl.concat(keys).is_duplicated().sum()) - alone
+        return found
+
+    def _overlapping(self) -> list[list[int]]:
+        """Return groups of files whose smallest and largest keys overlap."""
+        groups: list[list[int]] = []
+        end = -1
+        for low, high, index in sorted(self._spans):
+            if not groups or low > end:
+                groups.append([])
+            groups[-1].append(index)
+            end = max(end, high)
+        return [files for files in groups if len(files) > 1]
 
 
 def split(wide: pl.DataFrame, members: Members, first: int) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -79,6 +79,8 @@ def _in_no_table(tables: TableSet) -> Iterator[Problem]:
     for variable in tables.domain.variables:
         if any(variable.name in table.scope for table in (*tables.control, *tables.released)):
             continue
+        if any(variable.name in s.variables for s in tables.statistics if s.role == "control"):
+            continue
         name = clean(variable.name)
         spread = (
             f"evenly from {variable.low:g} to {variable.high:g}"

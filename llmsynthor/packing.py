@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from llmsynthor import domain, tables, zones
+from llmsynthor import domain, members, seedsample, tables, zones
 
 _KINDS = {
     name: kind
-    for module in (domain, tables, zones)
+    for module in (domain, members, seedsample, tables, zones)
     for name, kind in vars(module).items()
     if isinstance(kind, type) and dataclasses.is_dataclass(kind)
 }
-"""What can be packed, by name: dataclasses of tables, variables and zones."""
+"""What can be packed, by name: dataclasses of tables, variables, members, zones and seed samples."""
 
 
 def packed(content: object) -> bytes:

@@ -363,6 +363,14 @@ class RunDirectory:
             raise DamagedBatchError(self.provenance_path(index), "not as many rows as the data")
         return frames[0], frames[1]
 
+    def read_keys(self, index: int) -> pl.Series:
+        """Return the keys of a batch's records, which stand first where records have members.
+
+        Raises:
+            DamagedBatchError: They cannot be read.
+        """
+        return _read_parquet(self.batch_path(index), [0]).to_series()
+
     def read_members(self, index: int) -> pl.DataFrame:
         """Return the members of a batch's records.
 
@@ -383,9 +391,9 @@ class DamagedBatchError(RunDirectoryError):
         self.path = path
 
 
-def _read_parquet(path: Path) -> pl.DataFrame:
+def _read_parquet(path: Path, columns: list[int] | None = None) -> pl.DataFrame:
     try:
-        return pl.read_parquet(path)
+        return pl.read_parquet(path, columns=columns)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DamagedBatchError(path, str(error).splitlines()[0][:120]) from None
 

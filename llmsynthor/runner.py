@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmsynthor.checks import Prepared
+    from llmsynthor.executors.ending import Executor
     from llmsynthor.state import State
 
 _LONGEST_VALUE = 60
@@ -107,8 +108,9 @@ def _attempt(
         if engine.asker is not None:
             engine.asker.started = started
             engine.asker.budget.seconds_before = attempt["seconds_before"]
+        executor = _executor(prepared, options)  # gets ready while the engine works
         state = _executed(engine)
-        lost = _made_chunks(prepared, options, run, listener)
+        lost = _made_chunks(run, executor, listener)
     except (LLMSynthorError, StopRequestedError) as error:
         reason = error.signal_name if isinstance(error, StopRequestedError) else str(error)
         attempt["seconds"] = round(time.monotonic() - started, 3)
@@ -129,14 +131,19 @@ def _attempt(
     return code, report
 
 
-def _made_chunks(
-    prepared: Prepared, options: RunOptions, run: RunDirectory, listener: Listener
-) -> list[str]:
+def _executor(prepared: Prepared, options: RunOptions) -> Executor | None:
+    """Return who makes the chunks of a job with zones, if they are to be made."""
+    if prepared.zoned is None or options.until_chunks:
+        return None
+    return executor_for(prepared.job)
+
+
+def _made_chunks(run: RunDirectory, executor: Executor | None, listener: Listener) -> list[str]:
     """Make the chunks of a job with zones; return those that could not be made, in words."""
-    plan = read_plan(run) if prepared.zoned is not None else None
-    if plan is None or options.until_chunks:
+    plan = read_plan(run) if executor is not None else None
+    if plan is None or executor is None:
         return []
-    lost = make_chunks(run, plan, executor_for(prepared.job), listener)
+    lost = make_chunks(run, plan, executor, listener)
     put_together(run, plan, lost)
     return lost
 

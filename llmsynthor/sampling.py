@@ -181,9 +181,16 @@ class Sampler:
         library: Sequence[Proposal],
         tables: Sequence[Table],
         iteration: int,
+        *,
+        changing_copies: bool = False,
     ) -> Variety:
-        """Return in what candidates may be changed: to what their proposals say exists."""
+        """Return in what candidates may be changed: to what their proposals say exists.
+
+        A copy of a seed record may change in what the sample does not tell, and in all else only
+        with `changing_copies`; then it is no copy any more.
+        """
         random = generator(self.seed, "mutants", "iteration", iteration)
+        sample = self.sample
         library = self.layouts(library)
         # the last row is the seed sample's: its records may change in what it does not tell
         limits = np.stack([self.limits(proposal) for proposal in [None, *library, None]])
@@ -199,7 +206,8 @@ class Sampler:
                 [
                     self.marginals[name],
                     *(p.boxes[i].share for p in library),
-                    self.marginals[name] * (self.sample is not None and not self.sample.present[i]),
+                    self.marginals[name]
+                    * (sample is not None and (changing_copies or not sample.present[i])),
                 ]
             )
             for i, name in enumerate(self.domain.names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,6 +48,14 @@ class SeedSample:
 
     def __len__(self) -> int:
         return len(self.codes)
+
+    def with_open(self, column: int) -> SeedSample:
+        """Return the sample over codes with one more column that it does not have, such as zones."""
+        return replace(
+            self,
+            codes=np.insert(self.codes, column, 0, axis=1),
+            present=np.insert(self.present, column, values=False),
+        )
 
     @property
     def is_whole(self) -> bool:

@@ -121,7 +121,7 @@ def _without_ignored(
             return False
         if name in variables or name in FIGURES or name == MOE:
             return True
-        if name in spec.where or spec.ignore == "others":
+        if name in spec.where or name in spec.drop or spec.ignore == "others":
             return False
         # a form of a publisher has columns that say the same of every row: unit, place, time
         return not (spec.format is not None and len(set(columns[name])) == 1)

@@ -91,14 +91,14 @@ def read_raw_table(
     Raises:
         TableError: With every problem of the file, each with its line.
     """
-    text = shape(spec, _read(spec, path, variables), variables)
+    text = shape(spec, read_columns(spec, path, variables), variables)
     check_headers(spec, text, variables)
     columns, lines = text.columns, text.lines
     figure = _figure_column(spec.file, list(columns))
     scope = tuple(name for name in columns if name not in (figure, MOE))
     problems = unknown_columns(spec.file, scope, {*variables, *places}, unsure)
     problems += wrong_groups(spec, scope, variables)
-    keys = _keys(spec, columns, lines, scope, variables, problems)
+    keys = labels_of_rows(spec, columns, lines, scope, variables, problems)
     missing = _OFFICES[spec.format].MISSING if spec.format else {}
     missing = {**missing, **spec.missing}
     figures = read_numbers(spec, figure, columns[figure], lines, problems, missing, text.headers)
@@ -115,17 +115,17 @@ def read_raw_table(
             for row in margins.ranges
             if row not in figures.ranges
         ]
-    _raise(spec.file, problems)
+    raise_all(spec.file, problems)
     rows = _Rows(keys, figures.values, figures.texts, lines, figures.ranges, moes)
     if spec.add_up:
         rows = _added_up(rows)
     else:
         _repeated(spec.file, scope, keys, lines, problems)
-        _raise(spec.file, problems)
+        raise_all(spec.file, problems)
     rows, sums = _without_totals(spec, scope, rows, variables, figure, problems)
     if not problems:
         problems += check_sum(spec, figure, rows.texts, rows.values)
-    _raise(spec.file, problems)
+    raise_all(spec.file, problems)
     return _raw(spec, scope, rows, sums, figure)
 
 
@@ -141,7 +141,8 @@ class _Rows:
     moes: list[float] | None
 
 
-def _raise(file: str, problems: list[Problem]) -> None:
+def raise_all(file: str, problems: list[Problem]) -> None:
+    """Raise a `TableError` with the problems, if there are any; of very many only the first."""
     if not problems:
         return
     more = len(problems) - _MOST_PROBLEMS
@@ -175,7 +176,8 @@ def _raw(
     )
 
 
-def _read(spec: TableSpec, path: Path, variables: Mapping[str, VariableSpec]) -> TextTable:
+def read_columns(spec: TableSpec, path: Path, variables: Mapping[str, VariableSpec]) -> TextTable:
+    """Return the columns of a file as they stand there, whatever its form."""
     rows = read_rows(spec, path)
     known = {*variables, *FIGURES, MOE, *named_in(spec)}
     if spec.format is not None:
@@ -272,7 +274,7 @@ def _figure_column(file: str, columns: Sequence[str]) -> str:
     return found[0]
 
 
-def _keys(
+def labels_of_rows(
     spec: TableSpec,
     frame: Mapping[str, list[str]],
     lines: Sequence[int],
@@ -280,6 +282,7 @@ def _keys(
     variables: Mapping[str, VariableSpec],
     problems: list[Problem],
 ) -> list[tuple[str, ...]]:
+    """Return per row the categories or bins of the scope; add those that are not known."""
     columns = []
     for name in scope:
         mapping = spec.values.get(name, {})

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from llmsynthor.domain import cell_label
+from llmsynthor.statisticset import start_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmsynthor.domain import Domain, Variable
     from llmsynthor.members import Members
+    from llmsynthor.statistic import Statistic
+    from llmsynthor.statisticfile import RawStatistics
     from llmsynthor.zones import Zones
 
 _ROUNDED = 0.5
@@ -149,7 +152,7 @@ class Table:
             share: Shares of cells, or of sums of cells.
             cells: How many cells each of them sums.
         """
-        scaling = min(abs(self.total - 1.0), self.rounding * self.cells)
+        scaling = min(abs(self.total - 1.0), self.rounding * self.cells) / self.total
         return cells * (self.rounding / self.total) + share * scaling
 
     def cell_name(self, cell: int) -> str:
@@ -169,12 +172,16 @@ class TableSet:
         tables: The tables.
         members: What the members are, or None.
         zones: The zones, or None.
+        statistics: Means, sums, quantiles and rates beside the tables.
+        sources: What was read of them.
     """
 
     domain: Domain
     tables: tuple[Table, ...]
     members: Members | None = None
     zones: Zones | None = None
+    statistics: tuple[Statistic, ...] = ()
+    sources: tuple[RawStatistics, ...] = ()
 
     @property
     def wide(self) -> Domain:
@@ -187,14 +194,16 @@ class TableSet:
         if self.members is None:
             return self
         tables = tuple(table for table in self.tables if table.members is None)
-        return TableSet(self.members.record, tables)
+        return TableSet(self.members.record, tables, statistics=self.statistics)
 
     @cached_property
     def of_members(self) -> TableSet:
         """Return all variables with the tables that count members, each member a row of its own."""
         tables = [table for table in self.tables if table.members is not None]
         return TableSet(
-            self.domain, tuple(replace(t, members=None, per_record=1.0) for t in tables)
+            self.domain,
+            tuple(replace(t, members=None, per_record=1.0) for t in tables),
+            statistics=self.statistics,
         )
 
     @cached_property
@@ -206,6 +215,12 @@ class TableSet:
     def hard(self) -> tuple[Table, ...]:
         """Return the control tables that must be met to the record."""
         return tuple(table for table in self.control if not table.is_soft)
+
+    @property
+    def population(self) -> float | None:
+        """Return how many records the tables are published for; None where they give shares only."""
+        counted = [t for t in self.control if t.measure == "count" and t.members is None]
+        return counted[0].total if counted else None
 
     @cached_property
     def released(self) -> tuple[Table, ...]:
@@ -231,7 +246,13 @@ class TableSet:
         tables = self._with(name)
         width = np.diff(variable.edges) if variable.is_numeric else np.ones(variable.size)
         if not tables:
-            return np.asarray(width / width.sum())
+            start = (
+                start_of(variable, self.statistics, self.population)
+                if variable.is_numeric
+                else None
+            )
+            share = width if start is None else start
+            return np.asarray(share / share.sum())
         best = max(tables, key=lambda t: (t.share.shape[t.scope.index(name)], -len(t.scope)))
         axis = best.scope.index(name)
         coarse = best.share.sum(axis=tuple(i for i in range(best.share.ndim) if i != axis))

@@ -15,6 +15,7 @@ from llmsynthor.chunkfiles import (
     range_named,
     read_plan,
     write_plan,
+    write_sample,
     write_task,
 )
 from llmsynthor.engine import PILOT_CANDIDATES, Engine
@@ -72,6 +73,8 @@ class ZoneEngine(Engine):
         """Write what each chunk must meet, and at last the plan."""
         lines = [self._zoned_line(line) for line in map(_accepted, self.state.library)]
         self.run.write_lines(LIBRARY, lines)
+        if self.sampler.sample is not None:
+            write_sample(self.run, self.sampler.sample)
         chunks = self._only() if len(self.zoned.chunking) == 1 else None
         coarse = None
         if chunks is None:
@@ -92,7 +95,10 @@ class ZoneEngine(Engine):
         """Return records over chunks in place of zones, which meet every table summed to chunks."""
         self._stage("sharing out")
         tables = self.zoned.coarse
-        sampler = Sampler(tables, self.sampler.rules, self.job.seed, self.zoned.known)
+        sample = self.sampler.sample
+        if sample is not None:
+            sample = sample.with_open(tables.wide.positions[_name(self.zoned)])
+        sampler = Sampler(tables, self.sampler.rules, self.job.seed, self.zoned.known, sample)
         state = State(counts=[np.zeros(table.cells) for table in tables.control])
         state.library = read_library(lines, tables)
         chooser = Chooser(self.job, sampler, state, self.clock)
@@ -108,7 +114,7 @@ class ZoneEngine(Engine):
         chunking, tables = self.zoned.chunking, self.zoned.tables
         held = np.flatnonzero(chosen.counts)
         codes, counts = chosen.candidates.codes[held], chosen.counts[held]
-        column = self.zoned.coarse.domain.positions[_name(self.zoned)]
+        column = self.zoned.coarse.wide.positions[_name(self.zoned)]
         chunk = chunking.chunk_of_part[codes[:, column]]
         order = np.argsort(chunk, kind="stable")
         ends = np.searchsorted(chunk[order], np.arange(len(chunking) + 1))
@@ -123,13 +129,14 @@ class ZoneEngine(Engine):
         return self._planned(records)
 
     def _planned(self, records: list[int]) -> tuple[Planned, ...]:
-        zones, first, found = self.zoned.tables.zones, 0, []
+        zones, first, begin, found = self.zoned.tables.zones, 0, 0, []
         for number, own in enumerate(records):
             files = -(-own // self.job.output.row_group)
             codes = self.zoned.chunking.zones[number]
             labels = [zones.labels[code] for code in codes] if zones is not None else []
-            found.append(Planned(number, own, first, files, len(codes), range_named(labels)))
-            first += files
+            words = range_named(labels)
+            found.append(Planned(number, own, first, files, len(codes), words, begin))
+            first, begin = first + files, begin + own
         return tuple(found)
 
     def _write_proposals(self, *, with_records: bool) -> None:  # noqa: ARG002

@@ -88,7 +88,9 @@ def workers_of(job: Job) -> int:
 def planned(found: Zoned, job: Job) -> dict[str, Any]:
     """Return what the run will need: chunks, workers, memory of each, in MB."""
     control = found.tables.control
-    variables = len(found.tables.domain.names)
+    members = found.tables.members
+    rows = sum(1 if table.members is None or members is None else members.most for table in control)
+    columns = len(found.tables.wide.names) + rows
     chunks = len(found.chunking)
     records = job.records / chunks
     given = job.engine.candidates
@@ -97,7 +99,7 @@ def planned(found: Zoned, job: Job) -> dict[str, Any]:
     )
     cells = _cells(found)
     alone, each = _CANDIDATE_BYTES
-    per_candidate = alone + each * (variables + len(control))
+    per_candidate = alone + each * columns
     memory = _BASE_MB + candidates * per_candidate / 1e6 + _HESSIAN_BYTES * cells**2 / 1e6
     return {
         "zones": sum(len(zones) for zones in found.chunking.zones),

@@ -12,10 +12,14 @@ from llmsynthor.grouping import common_groups
 from llmsynthor.tables import Table, TableSet
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from llmsynthor.chunking import Chunking
+    from llmsynthor.members import Members
     from llmsynthor.zones import Zones
 
 _USED = ("control", "released")
+_NEARLY_WHOLE = 1e-6
 
 
 def without_zones(tables: TableSet) -> TableSet:
@@ -30,7 +34,7 @@ def without_zones(tables: TableSet) -> TableSet:
         fewer = summed(table, zones.variable)
         if fewer.scope and not any(_alike(fewer, other) for other in kept):
             kept.append(fewer)
-    return TableSet(domain, tuple(kept))
+    return _over_domain(tables, domain, kept)
 
 
 def over_parts(tables: TableSet, chunking: Chunking) -> TableSet:
@@ -46,7 +50,7 @@ def over_parts(tables: TableSet, chunking: Chunking) -> TableSet:
         for table in tables.tables
         if table.role in _USED
     ]
-    return TableSet(_with(tables.domain, variable), tuple(kept))
+    return _over_domain(tables, _with(tables.domain, variable), kept)
 
 
 def of_chunk(
@@ -66,7 +70,8 @@ def of_chunk(
         chunking: Its chunks.
         chunk: Which one.
         records: Records of the job.
-        codes: Coarse records of the chunk, their zone variable coded by part.
+        codes: Coarse records of the chunk (with their members beside them), their zone variable
+            coded by part.
     """
     zones = _zones(tables)
     own = chunking.zones[chunk]
@@ -76,23 +81,57 @@ def of_chunk(
     for table in tables.tables:
         if table.role not in _USED:
             continue
-        scale = records / table.total
+        scale = records * table.per_record / table.total
         if zones.variable in table.scope:
             small = _within(table, tables, chunking, chunk, scale, codes)
         else:
-            small = replace(table, figures=_tallied(table, codes, tables.domain), rounding=0.0)
+            small = replace(table, figures=_tallied(table, codes, tables.wide), rounding=0.0)
             small = replace(small, moe=None if table.moe is None else table.moe * scale)
         small = replace(small, measure="count")
         if small.figures.sum() > 0:
             kept.append(small)
-    return TableSet(domain, tuple(kept), zones=zones.take(own))
+    kept = _counting(kept, codes, tables.members)
+    return _over_domain(tables, domain, kept, zones.take(own))
 
 
 def whole(tables: TableSet) -> TableSet:
     """Return the tables of a job with one chunk as that chunk's."""
-    return TableSet(
-        tables.domain, tuple(t for t in tables.tables if t.role in _USED), zones=tables.zones
+    return replace(tables, tables=tuple(t for t in tables.tables if t.role in _USED))
+
+
+def _over_domain(
+    tables: TableSet, domain: Domain, kept: Sequence[Table], zones: Zones | None = None
+) -> TableSet:
+    """Return tables over a domain whose zones are others than the job's, or which has none."""
+    members = tables.members
+    if members is not None:
+        there = members.record.names
+        record = Domain(tuple(v for v in domain.variables if v.name in there))
+        members = replace(members, record=record)
+        kept = [
+            table if table.members is None else replace(table, members=members) for table in kept
+        ]
+    return TableSet(domain, tuple(kept), members, zones)
+
+
+def _counting(kept: Sequence[Table], codes: np.ndarray, members: Members | None) -> list[Table]:
+    """Return the tables of a chunk, those of members with how many there are for each record.
+
+    A table that must be met has the number that its figures say; one that gives way has that of a
+    hard one, or else of the coarse records.
+    """
+    if members is None:
+        return list(kept)
+    hard = (
+        t.total for t in kept if t.members is not None and t.role == "control" and not t.is_soft
     )
+    each = next(hard, float(members.sizes(codes).sum())) / len(codes)
+    return [
+        table
+        if table.members is None
+        else replace(table, per_record=each if table.is_soft else table.total / len(codes))
+        for table in kept
+    ]
 
 
 def _within(
@@ -115,16 +154,18 @@ def _within(
         place_of_part = np.zeros(len(chunking.chunk_of_part), dtype=np.int32)
         place_of_part[chunking.part] = group
         groups = (*table.groups[:axis], place_of_part, *table.groups[axis + 1 :])
-        held = _tallied(replace(table, groups=groups), codes, tables.domain)
+        held = _tallied(replace(table, groups=groups), codes, tables.wide)
         where = [slice(None)] * figures.ndim
         where[axis] = cut
         figures[tuple(where)] = np.take(held, places[cut], axis)
+    # the coarse records are whole: where this table's figures are not, the two differ by their parts
+    parted = np.abs(figures - np.round(figures)).max(initial=0.0) > _NEARLY_WHOLE
     return replace(
         table,
         labels=_set(table.labels, axis, tuple(table.labels[axis][p] for p in places)),
         groups=_set(table.groups, axis, new.astype(np.int32)),
         figures=figures,
-        rounding=table.rounding * scale,
+        rounding=max(table.rounding * scale, 1.0 if parted else 0.0),
         moe=None if table.moe is None else np.take(table.moe, places, axis) * scale,
     )
 
@@ -183,6 +224,7 @@ def _tallied(table: Table, codes: np.ndarray, domain: Domain) -> np.ndarray:
 def _alike(first: Table, second: Table) -> bool:
     return (
         first.scope == second.scope
+        and first.counted == second.counted
         and first.role == second.role
         and first.is_soft == second.is_soft
         and first.labels == second.labels

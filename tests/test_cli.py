@@ -199,7 +199,8 @@ def test_tables_that_disagree_are_named_with_both_numbers(tmp_path, capsys):
         "error: work.csv: the counts add up to 590, those of age_work.csv to 600\n"
         "error: mode.csv: the counts add up to 580, those of age_work.csv to 600\n"
         "hint: tables that are met must agree; correct them, or give one a `weight` or `tolerance` "
-        "(it then gives way), or `role: validate`\n\n"
+        "(it then gives way), or `role: validate`, or let the job make them agree: `reconcile: "
+        "least_squares`, or `reconcile: {scale_to: NAME}`\n\n"
         "2 problems; nothing was spent\n"
     )
 

@@ -77,7 +77,8 @@ def test_every_problem_of_every_stage_is_listed(tmp_path, capsys):
         "error: sex_too.csv: sex=female has 40, and 50 in sex.csv\n"
         "error: sex_too.csv: sex=male has 60, and 50 in sex.csv\n"
         "hint: tables that are met must agree; correct them, or give one a `weight` or `tolerance` "
-        "(it then gives way), or `role: validate`\n\n"
+        "(it then gives way), or `role: validate`, or let the job make them agree: `reconcile: "
+        "least_squares`, or `reconcile: {scale_to: NAME}`\n\n"
         "error: job.yaml:16:10: prompts: nowhere is no folder\n"
         "8 problems; nothing was spent\n"
     )
@@ -164,7 +165,8 @@ def test_json_has_every_problem_with_its_place(tmp_path, capsys):
             "line": None,
             "message": "sex=female has 40, and 50 in sex.csv",
             "hint": "tables that are met must agree; correct them, or give one a `weight` or "
-            "`tolerance` (it then gives way), or `role: validate`",
+            "`tolerance` (it then gives way), or `role: validate`, or let the job make them agree: "
+            "`reconcile: least_squares`, or `reconcile: {scale_to: NAME}`",
         },
     ]
 

@@ -105,7 +105,7 @@ def _provenance(job: Job) -> list[dict[str, str]]:
 
 def _level(name: str, members: Members) -> str:
     """Return what a variable is of: a record or a member, as the job calls them."""
-    return members.of if name in members.record.positions else members.name
+    return members.name if name in members.own.positions else members.of
 
 
 def _place_of(
@@ -114,9 +114,11 @@ def _place_of(
     """Return the column of a variable in its files, and these files."""
     if members is None:
         return position, paths
-    if name in members.record.positions:
-        return position + 1, paths  # behind the key
-    return members.own.positions[name] + 2, own  # behind key and number
+    if name in members.own.positions:
+        return members.own.positions[name] + 2, own  # behind key and number
+    if name not in members.record.positions:  # what zones lie within, behind all others
+        position -= len(members.own.names)
+    return position + 1, paths  # behind the key
 
 
 def _levels(tables: TableSet) -> tuple[Variable, ...]:
@@ -156,7 +158,7 @@ def _number(variable: Variable, value: float) -> int | float:
 def _sources(
     name: str, job: Job, tables: TableSet, inputs: dict[str, str]
 ) -> list[dict[str, str | None]]:
-    """Return the tables that have a variable, with the hash of their file when the run began."""
+    """Return the tables and statistics that have a variable, with the hash of their file when the run began."""
     return [
         {
             "name": table.name,
@@ -166,6 +168,14 @@ def _sources(
         }
         for table, spec in zip(tables.tables, job.tables, strict=True)
         if name in table.scope
+    ] + [
+        {
+            "name": statistic.name,
+            "role": statistic.role,
+            "file": statistic.file,
+            "sha256": inputs.get(statistic.file),
+        }
+        for statistic in {s.name: s for s in tables.statistics if name in s.variables}.values()
     ]
 
 

@@ -11,8 +11,9 @@ import polars as pl
 from llmsynthor.batches import read_wide
 from llmsynthor.chunkfiles import read_plan
 from llmsynthor.errors import RunDirectoryError
-from llmsynthor.linkage import Linkage
+from llmsynthor.linkage import FilesOfKeys, Linkage
 from llmsynthor.materialize import encode_frame
+from llmsynthor.report.statistics import HeldStatistics
 from llmsynthor.rules import violations
 from llmsynthor.seedsample import SEED_RECORD
 
@@ -37,6 +38,7 @@ class Counted:
         pairs: Records in each combination of two variables, by their columns in the domain; members
             where one of the two is a member's.
         violations: Records that break each rule.
+        statistics: Means, sums, quantiles and rates.
         linkage: What is wrong between records and their members.
         members: How many members there are.
         distinct: How many records differ from one another in some variable.
@@ -55,6 +57,7 @@ class Counted:
             for a, b in combinations(range(len(sizes)), 2)
             if sizes[a] * sizes[b] <= LARGEST_PAIR
         }
+        self.statistics = HeldStatistics(sampler.tables)
         self.linkage = Linkage()
         self.members = 0
         self.violations = {rule.name: 0 for rule in sampler.rules}
@@ -79,6 +82,7 @@ def count_records(run: RunDirectory, sampler: Sampler) -> Counted:
     counted = Counted(sampler)
     domain = sampler.domain
     alike: pl.DataFrame | None = None
+    keys = FilesOfKeys()
     plan = read_plan(run) if sampler.tables.zones is not None else None
     # records of two chunks differ in their zone: each chunk's are compared by themselves
     first = {chunk.first_file for chunk in plan.chunks if chunk.files} if plan else set()
@@ -98,6 +102,7 @@ def count_records(run: RunDirectory, sampler: Sampler) -> Counted:
         codes = encode_frame(records, sampler)
         counted.linkage.add(linkage)
         if sampler.members is not None:
+            keys.add(index, run.read_keys(index))
             counted.members += int(sampler.members.sizes(codes).sum())
         counted.records += records.height
         copied = provenance[SEED_RECORD].count() if SEED_RECORD in provenance.columns else 0
@@ -105,11 +110,13 @@ def count_records(run: RunDirectory, sampler: Sampler) -> Counted:
         counted.background += provenance["proposal"].null_count() - copied
         for counts, table in zip(counted.tables, sampler.tables.tables, strict=True):
             counts += table.tally(codes, domain)
+        counted.statistics.add(records, codes)
         _count_pairs(counted.pairs, codes, sampler.members)
         alike = _add_alike(alike, records, domain)
         for name, number in violations(sampler.rules, records).items():
             counted.violations[name] += number
     _settle(counted, alike)
+    counted.linkage.repeated_keys += keys.repeated(run.read_keys)
     return counted
 
 
