@@ -107,11 +107,12 @@ def binding_tables(tables: Sequence[Table]) -> tuple[Table, ...]:
     """Return the tables that no other table implies: meeting these meets all.
 
     A soft table implies none, since it may give way, and is implied by none, since it may hold
-    figures of its own.
+    figures of its own. One whose counts were rounded implies none either.
     """
     kept: list[Table] = []
     for table in sorted(tables, key=lambda t: (t.is_soft, -t.cells, t.name)):
-        if table.is_soft or not any(implies(other, table) for other in kept):
+        fine = [other for other in kept if not other.is_rounded]
+        if table.is_soft or not any(implies(other, table) for other in fine):
             kept.append(table)
     return tuple(kept)
 
@@ -150,14 +151,15 @@ def rounding_importance(tables: Sequence[Table]) -> list[float]:
 
     Three times more for each variable that stands in another hard table too: an exchange of
     records that changes it changes both. Errors are so driven into tables of which each variable
-    stands nowhere else, where they are easily mended. Soft tables count little. Most counts the
+    stands nowhere else, where they are easily mended. Soft tables count little, and so do those
+    whose counts were rounded to more than one: exact ones tell better. Most counts the
     number of members, where tables count them: only exchanges change it, and with it all of them.
     """
     hard = [table for table in tables if not table.is_soft]
     size = next((table.members.size for table in hard if table.members is not None), None)
     return [
         SOFT_IMPORTANCE
-        if table.is_soft
+        if table.is_soft or table.is_rounded
         else 3.0 ** sum(any(n in o.scope for o in hard if o is not table) for n in table.scope)
         * (_SIZE_IMPORTANCE if size in table.scope else 1.0)
         for table in tables

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from llmsynthor.statisticfile import RawStatistics
     from llmsynthor.zones import Zones
 
+_ROUNDED = 0.5
+"""Of one count, in records or members."""
 Role = Literal["control", "validate", "released"]
 
 
@@ -69,6 +71,11 @@ class Table:
     def is_soft(self) -> bool:
         """Return whether the table gives way where it and others cannot all be met."""
         return not (self.tolerance is None and self.weight is None and self.moe is None)
+
+    @property
+    def is_rounded(self) -> bool:
+        """Return whether the counts were rounded to more than one, so that sums of them are not exact."""
+        return self.measure == "count" and self.rounding > _ROUNDED
 
     def coarsens(self, variable: Variable) -> bool:
         """Return whether the table has fewer cells than the domain along a variable of its scope."""
