@@ -13,7 +13,7 @@ from llmsynthor.assembly import gather_tables
 from llmsynthor.errors import InputError, Problem
 from llmsynthor.feasibility.check import check_feasible
 from llmsynthor.feasibility.drawn import check_drawn
-from llmsynthor.jobfile import LoadedJob, gather_job, parse_job
+from llmsynthor.jobfile import LoadedJob, gather_job, read_resolved
 from llmsynthor.labels import clean
 from llmsynthor.manifest import file_hash
 from llmsynthor.oddities import odd_things
@@ -212,7 +212,8 @@ def _feasible(
 ) -> tuple[Sampler, Zoned | None] | None:
     """Return a sampler that knows records which the tables need, if they can be met at all.
 
-    Where it is only likely that they cannot, `warnings` takes it up. With zones, that is asked of the tables over chunks, and the sampler knows none.
+    Where it is only likely that they cannot, `warnings` takes it up. With zones, that is asked of
+    the tables over chunks, and the sampler knows none.
     """
     if job.zones is not None:
         if table_problems:
@@ -253,7 +254,7 @@ def _with_model(loaded: LoadedJob, begun: Path | None, use: Use) -> _Model:
         return _Model(loaded)
     resolved = begun / "job.resolved.yaml" if begun is not None else None
     if resolved is not None and resolved.exists():
-        spec = parse_job(resolved.read_text(encoding="utf-8"), resolved).provider
+        spec = read_resolved(resolved).provider
         words = f"the job names no `provider.model`: this run began with `{spec.model}`"
         settings = {k: getattr(spec, k) for k in ("model", "api_base", "api_key_env")}
     else:

@@ -109,11 +109,12 @@ def binding_tables(tables: Sequence[Table]) -> tuple[Table, ...]:
     """Return the tables that no other table implies: meeting these meets all.
 
     A soft table implies none, since it may give way, and is implied by none, since it may hold
-    figures of its own.
+    figures of its own. One whose counts were rounded implies none either.
     """
     kept: list[Table] = []
     for table in sorted(tables, key=lambda t: (t.is_soft, -t.cells, t.name)):
-        if table.is_soft or not any(implies(other, table) for other in kept):
+        fine = [other for other in kept if not other.is_rounded]
+        if table.is_soft or not any(implies(other, table) for other in fine):
             kept.append(table)
     return tuple(kept)
 
@@ -152,7 +153,8 @@ def rounding_importance(tables: Sequence[Table]) -> list[float | np.ndarray]:
 
     Three times more for each variable that stands in another hard table too: an exchange of
     records that changes it changes both. Errors are so driven into tables of which each variable
-    stands nowhere else, where they are easily mended. Soft tables count little. Most counts the
+    stands nowhere else, where they are easily mended. Soft tables count little, and so do those
+    whose counts were rounded to more than one: exact ones tell better. Most counts the
     number of members, where tables count them: only exchanges change it, and with it all of them.
     """
     hard = [table for table in tables if table.firm.any()]
@@ -163,11 +165,11 @@ def rounding_importance(tables: Sequence[Table]) -> list[float | np.ndarray]:
         return float(3.0**beside) * (_SIZE_IMPORTANCE if size in table.scope else 1.0)
 
     return [
-        importance(table)
+        SOFT_IMPORTANCE
+        if table.is_rounded or not table.firm.any()
+        else importance(table)
         if table.firm.all()
         else np.where(table.firm, importance(table), SOFT_IMPORTANCE)
-        if table.firm.any()
-        else SOFT_IMPORTANCE
         for table in tables
     ]
 

@@ -153,7 +153,7 @@ def _implied(tables: TableSet) -> Iterator[Problem]:
     kept: list[Table] = []
     implied: list[tuple[Table, Table]] = []
     for table in sorted(tables.hard, key=lambda t: (-t.cells, t.name)):
-        fine = next((other for other in kept if implies(other, table)), None)
+        fine = next((o for o in kept if implies(o, table) and not o.is_rounded), None)
         if fine is None:
             kept.append(table)
         else:

@@ -185,22 +185,33 @@ class _Tilts:
         self.x = np.clip(found.x.ravel(), self._low, self._high)
 
     def meet(self, place: np.ndarray, total: float) -> None:
-        """Tilt some values further until they add up to a total, as nearly as bins allow."""
-        short = total > float(self.x[place].sum())
-        sign = 1.0 if short else -1.0
-        near, far = 0.0, 1.0 / float(self._width[place].max())
+        """Tilt some values further until they add up to a total, as nearly as bins allow.
+
+        The rate is found by false position, whose older end counts half where the newer one stays
+        on its side (Illinois; Dowell & Jarratt 1971).
+        """
+        room = 0.1 * _NEAR * max(abs(total), 1.0)
+        near, at_near = 0.0, float(self.x[place].sum()) - total
+        inside = (self.x[place] - self._low[place] + 0.5) / self._width[place]
+        slope = float((self._width[place] ** 2 * inside * (1 - inside)).sum()) / 2
+        far = -at_near / max(slope, 1e-300)
+        at_far = at_near
         for _ in range(_DOUBLINGS):
-            if (float(self._at(place, sign * far).sum()) < total) != short:
+            at_far = float(self._at(place, far).sum()) - total
+            if at_far * at_near <= 0:
                 break
-            near, far = far, 2 * far
+            near, at_near, far = far, at_far, 2 * far
         for _ in range(_HALVINGS):
-            middle = (near + far) / 2
-            found = float(self._at(place, sign * middle).sum())
-            if abs(found - total) <= 0.1 * _NEAR * max(abs(total), 1.0):
-                near = far = middle
+            if abs(at_far) <= room or at_far == at_near:
                 break
-            near, far = (middle, far) if (found < total) == short else (near, middle)
-        self._rate[place] += sign * (near + far) / 2
+            new = far - at_far * (far - near) / (at_far - at_near)
+            at_new = float(self._at(place, new).sum()) - total
+            if at_new * at_far < 0:
+                near, at_near = far, at_far
+            else:
+                at_near /= 2
+            far, at_far = new, at_new
+        self._rate[place] += far
         self.x[place] = self._at(place, 0.0)
 
     def _at(self, place: np.ndarray, more: float) -> np.ndarray:

@@ -12,7 +12,7 @@ from llmsynthor.domain import cell_label
 from llmsynthor.statisticset import start_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from llmsynthor.domain import Domain, Variable
     from llmsynthor.members import Members
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from llmsynthor.statisticfile import RawStatistics
     from llmsynthor.zones import Zones
 
+_ROUNDED = 0.5
+"""Of one count, in records or members."""
 Role = Literal["control", "validate", "released"]
 
 
@@ -85,6 +87,11 @@ class Table:
             return np.asarray(self.moe.ravel() == 0)
         return np.full(self.cells, not self.is_soft)
 
+    @property
+    def is_rounded(self) -> bool:
+        """Return whether the counts were rounded to more than one, so that sums of them are not exact."""
+        return self.measure == "count" and self.rounding > _ROUNDED
+
     def coarsens(self, variable: Variable) -> bool:
         """Return whether the table has fewer cells than the domain along a variable of its scope."""
         return len(self.labels[self.scope.index(variable.name)]) < variable.size
@@ -130,24 +137,36 @@ class Table:
         """
         if self.members is None:
             return self._index(codes, [domain.positions[name] for name in self.scope])
-        present = self.members.present(codes)
-        found = np.full(present.shape, self.cells, dtype=np.int64)
-        for slot, there in enumerate(present):
-            rows = np.flatnonzero(there)
-            columns = [domain.positions[self.members.column(name, slot)] for name in self.scope]
-            found[slot, rows] = self._index(codes[rows], columns)
+        found = np.full((self.members.most, len(codes)), self.cells, dtype=np.int64)
+        for slot, (rows, cells) in enumerate(self._of_members(self.members, codes, domain)):
+            found[slot, rows] = cells
         return found
 
-    def _index(self, codes: np.ndarray, columns: Sequence[int]) -> np.ndarray:
-        index = np.zeros(len(codes), dtype=np.int64)
+    def _of_members(
+        self, members: Members, codes: np.ndarray, domain: Domain
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield for each slot the rows that have a member there, and the cells of these."""
+        for slot, there in enumerate(members.present(codes)):
+            rows = np.flatnonzero(there)
+            columns = [domain.positions[members.column(name, slot)] for name in self.scope]
+            yield rows, self._index(codes, columns, rows)
+
+    def _index(
+        self, codes: np.ndarray, columns: Sequence[int], rows: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return the cells of some rows, or of all; only the columns that count are copied."""
+        index = np.zeros(len(codes) if rows is None else len(rows), dtype=np.int64)
         for column, group, size in zip(columns, self.groups, self.share.shape, strict=True):
-            index = index * size + group[codes[:, column]]
+            index = index * size + group[codes[slice(None) if rows is None else rows, column]]
         return index
 
     def tally(
         self, codes: np.ndarray, domain: Domain, weights: np.ndarray | None = None
     ) -> np.ndarray:
         """Return how much of rows of `codes`, or of their weight, each cell holds, `(cells,)`."""
+        if self.members is not None and weights is None:
+            parts = (cells for _, cells in self._of_members(self.members, codes, domain))
+            return np.sum([np.bincount(cells, minlength=self.cells) for cells in parts], axis=0)
         index = self.cell_index(codes, domain)
         if weights is not None:
             weights = np.broadcast_to(weights, index.shape).ravel()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from llmsynthor.executors.processes import LOADED_ONCE
 
 ROOT = Path(__file__).parents[1] / "llmsynthor"
 LAYERS = [
@@ -38,13 +42,13 @@ LAYERS = [
     "report.curve report.scenario report.spending report.counting report.scores report.baselines "
     "report.reconciled report.ordered report.association report.zones report.statistics report.used report.tableview report.charts "
     "report.ticks report.maps report.pictures report.formats report.preview_page attempts answered evaluation evaluation.evaluate evaluation.linked evaluation.linkedfiles evaluation.memberpairs evaluation.microdata evaluation.records "
-    "evaluation.baselines evaluation.combinations evaluation.support evaluation.distances "
+    "evaluation.circular evaluation.baselines evaluation.combinations evaluation.support evaluation.distances "
     "evaluation.downstream evaluation.quality evaluation.values exports exports.dictionary exports.export "
     "exports.records exports.target exports.mapping exports.layout exports.plain exports.activitysim "
     "exports.populationsim exports.matsim exports.population exports.printed exports.steady exports.filling",
     "providers providers.base providers.budget providers.limiter providers.litellm_provider "
     "providers.discovery providers.model_fetch providers.local providers.local_child providers.grammar "
-    "providers.replay providers.promptlog providers.retry providers.secrets providers.structured rundir "
+    "runshapes preflight providers.replay providers.promptlog providers.retry providers.secrets providers.structured rundir "
     "focus prompting memberprompting templates guidance views dependencies",
     "feasibility.check feasibility.drawn feasibility.shortfall feasibility.clashes feasibility.certificate feasibility.reach "
     "feasibility.columns feasibility.restricted feasibility.maxsum feasibility.lawful "
@@ -106,6 +110,11 @@ def test_only_one_file_imports(library, allowed):
         n for n, p in modules().items() if any(m.split(".")[0] == library for m in imported(p))
     }
     assert users <= allowed
+
+
+def test_what_workers_are_forked_with_has_no_threads():
+    code = f"import sys, {', '.join(LOADED_ONCE)}; assert 'polars' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_locks_hold_no_addresses():

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from jinja2 import UndefinedError
+
 from llmsynthor import __version__
 from llmsynthor.dependencies import cover
+from llmsynthor.errors import RunDirectoryError
 from llmsynthor.exports.dictionary import write_dictionary
 from llmsynthor.library import read_library
 from llmsynthor.report.association import association_part
@@ -63,7 +66,18 @@ def write_report(run: RunDirectory) -> dict[str, Any]:
     report, views = build_report(sources)
     write_dictionary(run, sources.job, sources.sampler.tables)
     evaluation = run.read_json(EVALUATION)
-    page = render_page(report, views, sources.iterations, sources.proposals, evaluation)
+    try:
+        page = render_page(report, views, sources.iterations, sources.proposals, evaluation)
+    except (TypeError, KeyError, ValueError, AttributeError, UndefinedError):
+        if evaluation is None:
+            raise
+        render_page(
+            report, views, sources.iterations, sources.proposals, None
+        )  # else it is a bug of ours
+        raise RunDirectoryError(
+            f"{run.path / EVALUATION}: damaged: not what `llmsynthor evaluate` writes",
+            hint="remove it, or make it anew: `llmsynthor evaluate DIR MICRODATA`",
+        ) from None
     run.write_text("report.html", page)
     run.write_json("report.json", report)
     return report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from llmsynthor.report.formats import number, signed
@@ -19,7 +20,7 @@ from llmsynthor.report.pictures import (
 from llmsynthor.report.ticks import round_step, ticks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from markupsafe import Markup
 
@@ -75,6 +76,19 @@ class _Axes:
         if unit:
             self.sheet.text(self.right, self.bottom + 28, shorten(unit, 30))
 
+    def marks(
+        self, write: Callable[[float], str], *, whole: bool = False
+    ) -> list[tuple[float, str]]:
+        """Return round figures along the base line with their texts, as many as there is room for."""
+        found: list[tuple[float, str]] = []
+        for most in (5, 4, 3, 2, 1):
+            found = [(value, write(value)) for value in ticks(*self.x, most, whole=whole)]
+            places = [self.at_x(value) for value, _ in found]
+            least = min((b - a for a, b in pairwise(places)), default=WIDTH)
+            if not found or room_for([text for _, text in found]) + 4 <= least:
+                break
+        return found
+
     def beside(self, marks: Iterable[tuple[float, str]]) -> None:
         """Write texts at figures, on the left."""
         for value, text in marks:
@@ -98,8 +112,7 @@ def cumulative_chart(entry: Mapping[str, Any]) -> Markup:
         axes.sheet.line(axes.points(places, heights), colour, width)
     axes.beside([(0, "0"), (50, "50"), (100, "100 %")])
     if numeric:
-        marks = ticks(places[0], places[-1], 5, whole=True)
-        axes.below([(mark, number(mark)) for mark in marks], entry["unit"] or "")
+        axes.below(axes.marks(number, whole=True), entry["unit"] or "")
     else:
         step = (WIDTH - _LEFT - _RIGHT) / len(labels)
         texts = [shorten(text, 12) for text in labels]
@@ -128,8 +141,7 @@ def line_chart(curve: Curve) -> Markup:
         axes.sheet.dots(points, colour, 2.5)
         place = axes.right + 8, axes.at_y(height * top) + _DROP
         axes.sheet.text(*place, end, anchor="start", colour=colour)
-    marks = ticks(first, last, 5, whole=curve.along != "US dollars")
-    axes.below([(mark, f"{mark:g}") for mark in marks], curve.along)
+    axes.below(axes.marks("{:g}".format, whole=curve.along != "US dollars"), curve.along)
     return axes.sheet.svg(f"{curve.title} by {curve.along}: {_story(curve)}")
 
 
@@ -175,8 +187,7 @@ def whiskers(controls: Sequence[Mapping[str, Any]], says: str) -> Markup:
     for place, text in zip(places, texts, strict=True):
         sheet.text(left - 8, axes.at_y(place) + _DROP, text)
     digits = 2 if reach < 1 else 0 if reach > 5 else 1
-    marks = ticks(-reach, reach, 5)
-    axes.below([(mark, signed(mark, digits)) for mark in marks], "% difference")
+    axes.below(axes.marks(lambda value: signed(value, digits)), "% difference")
     return sheet.svg(says)
 
 
@@ -194,5 +205,5 @@ def histogram(counts: Sequence[int], edges: Sequence[float], says: str) -> Marku
         if count
     )
     axes.beside([(mark, number(mark)) for mark in ticks(*axes.y, 3, whole=True)])
-    axes.below([(mark, f"{mark:g}") for mark in ticks(*axes.x, 5)], "error in %")
+    axes.below(axes.marks("{:g}".format), "error in %")
     return axes.sheet.svg(says)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmsynthor.assembly import load_tables
+from llmsynthor.engine import ITERATIONS
 from llmsynthor.errors import RunDirectoryError
-from llmsynthor.jobfile import LoadedJob, parse_job
+from llmsynthor.jobfile import LoadedJob, read_resolved
 from llmsynthor.jobstatistics import StatisticSpec
 from llmsynthor.jobtables import TableSpec
 from llmsynthor.rules import compile_rules
@@ -31,16 +32,44 @@ TABLES_USED = "tables_used"
 _OF_STATISTICS = ("of", "among", "given", "figures", "counts", "role", "tolerance", "groups")
 _ZONES = f"{TABLES_USED}/zones.csv"
 _SAMPLE_USED = f"{TABLES_USED}/seed_sample.csv"
+_MOST_NAMED = 5
 
 
 def load_used(run: RunDirectory) -> tuple[Job, Sampler]:
     """Return the job of a run, and a sampler over the tables kept in its directory.
 
     Raises:
-        RunDirectoryError: The job that the run wrote cannot be read.
+        RunDirectoryError: Records of a finished run are missing, or the job that it wrote cannot be
+            read.
     """
+    check_whole(run)
     job, tables = used_tables(run)
     return job, Sampler(tables, compile_rules(job.rules, tables.domain, tables.members), job.seed)
+
+
+def check_whole(run: RunDirectory) -> None:
+    """Refuse a finished run some of whose records are no longer there.
+
+    Raises:
+        RunDirectoryError: Names the files that are missing.
+    """
+    if run.manifest()["status"] != "complete":
+        return
+    lost = run.lost_batches()
+    made = sum(line.get("records") or line.get("max_copies") or 0 for line in run.lines(ITERATIONS))
+    if lost:
+        which = ", ".join(path.name for path in lost[:_MOST_NAMED])
+        more = f" and {len(lost) - _MOST_NAMED} more" if len(lost) > _MOST_NAMED else ""
+        message = f"{run.path / 'data'}: {which}{more} {'is' if len(lost) == 1 else 'are'} missing"
+    elif made and not run.batch_files():
+        message = f"{run.path / 'data'}: is missing, or holds no records"
+    else:
+        return
+    raise RunDirectoryError(
+        f"{message}, though the run is finished",
+        hint="`llmsynthor run JOB --out DIR --replay` makes the records again from the recorded "
+        "replies, without a call",
+    )
 
 
 def used_tables(run: RunDirectory) -> tuple[Job, TableSet]:
@@ -50,10 +79,7 @@ def used_tables(run: RunDirectory) -> tuple[Job, TableSet]:
         RunDirectoryError: The job that the run wrote cannot be read.
     """
     path = run.path / "job.resolved.yaml"
-    try:
-        job = parse_job(path.read_text(encoding="utf-8"), path)
-    except OSError as error:
-        raise RunDirectoryError(f"{path}: cannot be read ({error.strerror})") from None
+    job = read_resolved(path)
     kept = [
         TableSpec(
             file=used_name(i),
@@ -64,7 +90,9 @@ def used_tables(run: RunDirectory) -> tuple[Job, TableSet]:
             counts=spec.counts,
             groups=spec.groups,
         )
-        for i, (spec, name) in enumerate(zip(job.tables, _used_names(run), strict=True))
+        for i, (spec, name) in enumerate(
+            zip(job.tables, _used_names(run, len(job.tables)), strict=True)
+        )
     ]
     changes: dict[str, Any] = {"tables": kept}
     changes["statistics"] = [
@@ -93,8 +121,16 @@ def _statistics_name(position: int) -> str:
     return f"{TABLES_USED}/statistics-{position:03d}.csv"
 
 
-def _used_names(run: RunDirectory) -> list[str]:
-    return list(run.read_json(f"{TABLES_USED}/names.json") or [])
+def _used_names(run: RunDirectory, tables: int) -> list[str]:
+    name = f"{TABLES_USED}/names.json"
+    found = run.read_json(name)
+    if not isinstance(found, list) or len(found) != tables or set(map(type, found)) != {str}:
+        what = "is missing" if found is None else f"damaged: must be a list of {tables} names"
+        raise RunDirectoryError(
+            f"{run.path / name}: {what}",
+            hint="`llmsynthor run JOB --out DIR --resume` writes the tables anew",
+        )
+    return found
 
 
 def keep_sample(run: RunDirectory, sample: SeedSample) -> None:
@@ -112,7 +148,10 @@ def weight_of(run: RunDirectory, key: str) -> float | None:
     path = run.path / _SAMPLE_USED
     if not path.exists():
         return None
-    found = pl.read_csv(path, schema={SEED_RECORD: pl.String, "weight": pl.Float64})
+    try:
+        found = pl.read_csv(path, schema={SEED_RECORD: pl.String, "weight": pl.Float64})
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RunDirectoryError(f"{path}: damaged ({str(error).splitlines()[0][:120]})") from None
     weights = found.filter(pl.col(SEED_RECORD) == key)["weight"]
     return float(weights[0]) if len(weights) else None
 
