@@ -7,12 +7,17 @@ table that counts members; a member's variable moves that member only.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     from llmsynthor.mutations import Variety
+
+
+_FEW_CODES = 256
+"""Of a variable, for each pair of which it is kept whether their cells differ."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +36,11 @@ class Place:
     span: slice
     offset: np.ndarray
     of_all: bool = False
+
+    @cached_property
+    def moves(self) -> np.ndarray:
+        """Return 2 where the cells of two codes differ, else 0, shape `(size, size)`."""
+        return np.where(self.offset[:, None] != self.offset, 2.0, 0.0)
 
 
 class Copies:
@@ -96,7 +106,10 @@ class Copies:
             new = (old - place.offset[now])[:, None] + place.offset
             more = lift.take(new)
             more -= 2 * self.error[old][:, None]
-            more += 2 * (new != old[:, None])
+            if len(place.offset) <= _FEW_CODES:
+                more += place.moves.take(now, axis=0)
+            else:
+                more += 2 * (new != old[:, None])
             more *= self.by_cell[place.span.start]
             rise += more
 

@@ -7,8 +7,6 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import json_repair
-
 from llmsynthor.boxes import Box, BoxError, read_box
 from llmsynthor.labels import one
 from llmsynthor.layouts import weighed
@@ -174,6 +172,8 @@ def read_json(text: str) -> Any:  # noqa: ANN401 - whatever JSON holds
 
 
 def _repaired(body: str) -> Any:  # noqa: ANN401 - whatever JSON holds
+    import json_repair  # for damaged replies only
+
     start = min((i for i in (body.find("{"), body.find("[")) if i >= 0), default=-1)
     if start < 0:
         return None

@@ -12,7 +12,7 @@ from llmsynthor.domain import cell_label
 from llmsynthor.statisticset import start_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from llmsynthor.domain import Domain, Variable
     from llmsynthor.members import Members
@@ -122,24 +122,36 @@ class Table:
         """
         if self.members is None:
             return self._index(codes, [domain.positions[name] for name in self.scope])
-        present = self.members.present(codes)
-        found = np.full(present.shape, self.cells, dtype=np.int64)
-        for slot, there in enumerate(present):
-            rows = np.flatnonzero(there)
-            columns = [domain.positions[self.members.column(name, slot)] for name in self.scope]
-            found[slot, rows] = self._index(codes[rows], columns)
+        found = np.full((self.members.most, len(codes)), self.cells, dtype=np.int64)
+        for slot, (rows, cells) in enumerate(self._of_members(self.members, codes, domain)):
+            found[slot, rows] = cells
         return found
 
-    def _index(self, codes: np.ndarray, columns: Sequence[int]) -> np.ndarray:
-        index = np.zeros(len(codes), dtype=np.int64)
+    def _of_members(
+        self, members: Members, codes: np.ndarray, domain: Domain
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield for each slot the rows that have a member there, and the cells of these."""
+        for slot, there in enumerate(members.present(codes)):
+            rows = np.flatnonzero(there)
+            columns = [domain.positions[members.column(name, slot)] for name in self.scope]
+            yield rows, self._index(codes, columns, rows)
+
+    def _index(
+        self, codes: np.ndarray, columns: Sequence[int], rows: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return the cells of some rows, or of all; only the columns that count are copied."""
+        index = np.zeros(len(codes) if rows is None else len(rows), dtype=np.int64)
         for column, group, size in zip(columns, self.groups, self.share.shape, strict=True):
-            index = index * size + group[codes[:, column]]
+            index = index * size + group[codes[slice(None) if rows is None else rows, column]]
         return index
 
     def tally(
         self, codes: np.ndarray, domain: Domain, weights: np.ndarray | None = None
     ) -> np.ndarray:
         """Return how much of rows of `codes`, or of their weight, each cell holds, `(cells,)`."""
+        if self.members is not None and weights is None:
+            parts = (cells for _, cells in self._of_members(self.members, codes, domain))
+            return np.sum([np.bincount(cells, minlength=self.cells) for cells in parts], axis=0)
         index = self.cell_index(codes, domain)
         if weights is not None:
             weights = np.broadcast_to(weights, index.shape).ravel()
