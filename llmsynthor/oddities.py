@@ -11,6 +11,7 @@ from llmsynthor.controls import implies
 from llmsynthor.errors import Problem
 from llmsynthor.feasibility.lawful import tabulate
 from llmsynthor.labels import clean, count_of
+from llmsynthor.preflight import sizes_in_parts
 from llmsynthor.report.scenario import scenario_notes
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def odd_things(
         _never(tables),
         _in_one_table_only(tables),
         _implied(tables) if all_of_them else iter(()),
+        iter(sizes_in_parts(tables)),
         _idle_rules(tables, rules),
     ):
         some = list(kind)
