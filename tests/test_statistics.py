@@ -335,7 +335,43 @@ def test_a_statistic_that_cannot_be_met_is_named_and_the_run_does_not_pass(tmp_p
     assert "Means, quantiles and rates" in (out / "report.html").read_text()
 
 
+def test_a_wide_file_of_rates_and_one_of_means_are_read_as_published(tmp_path):
+    files = {
+        "shop.csv": "shop,count\nfood,1000\nbooks,600\ntoys,400\n",
+        "split.csv": "member,food,books,toys\nyes,30 %,70 %,50 %\nno,70 %,30 %,50 %\n",
+        "price.csv": "year,food,books,toys,all shops\n2020,8.5,12,,9.9\n",
+    }
+    job = content(
+        2000,
+        tables=[{"file": "shop.csv"}],
+        statistics=[
+            {"file": "split.csv", "given": ["shop"], "percent": True, "wide": {"variable": "shop"}},
+            {
+                "file": "price.csv",
+                "of": "price",
+                "ignore": ["year", "all shops"],
+                "wide": {"variable": "shop", "measure": "mean"},
+            },
+            {"of": {"member": "yes"}, "name": "all", "percent": True, "figures": {"rate": 46}},
+        ],
+    )
+    out = run(written(tmp_path, job, files))
+    made = pl.read_parquet(out / "data" / "*.parquet")
+    for shop, rate, mean in (("food", 0.3, 8.5), ("books", 0.7, 12.0), ("toys", 0.5, None)):
+        own = made.filter(pl.col("shop") == shop)
+        assert (own["member"] == "yes").mean() == pytest.approx(rate, abs=1 / len(own))
+        assert mean is None or own["price"].mean() == pytest.approx(mean, rel=NEAR)
+    before = (out / "report.json").read_bytes()
+    assert main(["report", str(out)]) == 0
+    assert (out / "report.json").read_bytes() == before
+
+
 MESSAGES = [
+    ({"of": {"shop": "food"}, "figures": {"rate": 74.5}}, "statistics.0: `rate` is 74.5; it must be 0 to 1"),
+    ({"of": {"shop": "food"}, "figures": {"rate": -0.2}}, "statistics.0: `rate` is -0.2; it must be 0 to 1"),
+    ({"of": "age", "percent": True, "figures": {"mean": 40}}, "statistics.0: `percent` is for rates and shares, not for means, sums or quantiles"),
+    ({"of": "age", "separator": ";", "figures": {"mean": 40}}, "statistics.0: `separator` says how a file is read, and `figures` need none"),
+    ({"of": "age", "file": "a.csv", "wide": {"variable": "shop"}}, "statistics.0: `wide` needs its `measure`: `mean`, `sum`, `median` or such as `q10`"),
     ({"of": "price", "figures": {"mean": 700}}, "statistics.0: `mean` is 700, which is not from 0 to 500, the limits of `price`"),
     ({"of": "price", "figures": {"q10": 0}}, "statistics.0: `q10` is 0, which is not between 0 and 500, the limits of `price`"),
     ({"of": "prise", "figures": {"mean": 7}}, "`of` names `prise`, which is no variable; did you mean `price`?"),
