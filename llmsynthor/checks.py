@@ -212,7 +212,8 @@ def _feasible(
 ) -> tuple[Sampler, Zoned | None] | None:
     """Return a sampler that knows records which the tables need, if they can be met at all.
 
-    Where it is only likely that they cannot, `warnings` takes it up. With zones, that is asked of the tables over chunks, and the sampler knows none.
+    Where it is only likely that they cannot, `warnings` takes it up. With zones, that is asked of
+    the tables over chunks, and the sampler knows none.
     """
     if job.zones is not None:
         if table_problems:

@@ -64,7 +64,7 @@ def _filled(tables: TableSet) -> Iterator[Problem]:
         if table.filled:
             which = f"{table.filled} of {count_of(table.cells, 'cell')}"
             verb = "is" if table.filled == 1 else "are"
-            soft = "; the table is soft for that" if table.moe is not None else ""
+            soft = "; what they leave open may give way" if table.moe is not None else ""
             message = f"{which} {verb} not known; filled to fit {table.filled_from}{soft}"
             yield Problem(message, table.file)
 
@@ -153,7 +153,7 @@ def _implied(tables: TableSet) -> Iterator[Problem]:
     kept: list[Table] = []
     implied: list[tuple[Table, Table]] = []
     for table in sorted(tables.hard, key=lambda t: (-t.cells, t.name)):
-        fine = next((other for other in kept if implies(other, table)), None)
+        fine = next((o for o in kept if implies(o, table) and not o.is_rounded), None)
         if fine is None:
             kept.append(table)
         else:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from llmsynthor.jobvariables import VariableSpec
 
 _SHOWN = 12
-_FEW = 3
+_FEW = 1
 """So many unknown columns are said one by one at most."""
 NO_LABEL = (
     "in the table's entry, `values: {VARIABLE: {LABEL IN THE FILE: label}}` renames a label, and "

@@ -21,7 +21,7 @@ REPLAY = (
     "from the recorded replies\n"
 )
 ANEW = "hint: `--overwrite` starts the run anew\n"
-READ_BACK = ("manifest.json", "iterations.jsonl", "proposals.jsonl", "replies.jsonl", "prompts.jsonl", "job.resolved.yaml", "tables_used/names.json", "evaluation.json", "report.json", "data_dictionary.json")  # fmt: skip
+READ_BACK = ("manifest.json", "iterations.jsonl", "proposals.jsonl", "replies.jsonl", "prompts.jsonl", "job.resolved.yaml", "tables_used/names.json", "tables_used/reconciled.json", "evaluation.json", "report.json", "data_dictionary.json")  # fmt: skip
 CONTENTS = {
     "a list": b"[]",
     "an object": b"{}",
