@@ -100,6 +100,7 @@ def gather_tables(loaded: LoadedJob, unsure: Container[str] = ()) -> tuple[Table
             for raw, counts in kept
         ],
         domain,
+        may_differ=loaded.job.reconcile != "error",
     )
     statistics, wrong = build_statistics(raws, domain, members)
     tables = TableSet(domain, tuple(built), members, zones, statistics, tuple(raws))

@@ -182,7 +182,7 @@ class _Solver:
         self._index = controls.index
         self._target = np.concatenate(controls.target)
         given = [
-            np.zeros(size) if variance is None else np.maximum(variance, 1e-300) * SOFTNESS
+            np.zeros(size) if variance is None else variance * SOFTNESS
             for size, variance in zip(self._sizes, controls.gives_way, strict=True)
         ]
         self._moments = controls.moments

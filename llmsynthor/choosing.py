@@ -157,7 +157,7 @@ class Chooser:
         left = self.residual(self.job.records - self.state.records, self._rounded)
         for table, wanted in zip(self._rounded, left, strict=True):
             held = table.tally(codes, self.tables.wide)
-            if not table.is_soft and (held - np.maximum(wanted, 0.0) >= 1 - _MET).any():
+            if (held - np.maximum(wanted, 0.0) >= 1 - _MET)[table.firm].any():
                 return True
         return False
 

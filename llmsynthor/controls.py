@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from llmsynthor.moments import Moments
     from llmsynthor.tables import Table
 
-_Z90 = 1.645
+Z90 = 1.645
 """Standard errors in a margin of error: the US Census Bureau publishes them at 90 % confidence."""
 SOFT_IMPORTANCE = 0.1
 """Below 1: the table need not be met to the record."""
@@ -38,7 +38,8 @@ class Controls:
             of cells where there is no member.
         target: Per table the records or members wanted in each cell, shape `(cells,)`.
         variance: Per table how easily each cell gives way, in records squared, shape
-            `(cells,)`; None where the table must be met exactly. Empty means all exactly.
+            `(cells,)`, 0 where it must be exact; None where the whole table must be met exactly.
+            Empty means all exactly.
         records: How many records the weights should add up to; None is what the first table wants.
         moments: Statistics that the weights should meet besides.
     """
@@ -81,8 +82,9 @@ class Controls:
         """Return which candidates are in no cell that must stay empty."""
         able = np.ones(self.index[0].shape[-1], dtype=bool)
         for index, target, variance in zip(self.index, self.target, self.gives_way, strict=True):
-            if variance is None:
-                is_open = np.append(target > 0, values=True)[index]
+            may_be = target > 0 if variance is None else (target > 0) | (variance > 0)
+            if not may_be.all():
+                is_open = np.append(may_be, values=True)[index]
                 able &= is_open if index.ndim == 1 else is_open.all(axis=0)
         return able
 
@@ -146,8 +148,8 @@ def implies(fine: Table, coarse: Table) -> bool:
     )
 
 
-def rounding_importance(tables: Sequence[Table]) -> list[float]:
-    """Return how much an error in each table should count while weights are made whole.
+def rounding_importance(tables: Sequence[Table]) -> list[float | np.ndarray]:
+    """Return how much an error in each table, or cell of it, should count in making weights whole.
 
     Three times more for each variable that stands in another hard table too: an exchange of
     records that changes it changes both. Errors are so driven into tables of which each variable
@@ -155,13 +157,19 @@ def rounding_importance(tables: Sequence[Table]) -> list[float]:
     whose counts were rounded to more than one: exact ones tell better. Most counts the
     number of members, where tables count them: only exchanges change it, and with it all of them.
     """
-    hard = [table for table in tables if not table.is_soft]
+    hard = [table for table in tables if table.firm.any()]
     size = next((table.members.size for table in hard if table.members is not None), None)
+
+    def importance(table: Table) -> float:
+        beside = sum(any(n in o.scope for o in hard if o is not table) for n in table.scope)
+        return float(3.0**beside) * (_SIZE_IMPORTANCE if size in table.scope else 1.0)
+
     return [
         SOFT_IMPORTANCE
-        if table.is_soft or table.is_rounded
-        else 3.0 ** sum(any(n in o.scope for o in hard if o is not table) for n in table.scope)
-        * (_SIZE_IMPORTANCE if size in table.scope else 1.0)
+        if table.is_rounded or not table.firm.any()
+        else importance(table)
+        if table.firm.all()
+        else np.where(table.firm, importance(table), SOFT_IMPORTANCE)
         for table in tables
     ]
 
@@ -208,7 +216,7 @@ def cell_variance(table: Table, target: np.ndarray) -> np.ndarray | None:
 
     With margins of error it is the square of the standard error. A soft table without them gives
     way in proportion to its cells (the chi-squared distance), a cell of 0 like a cell of one
-    record. A table that must be met gives way within the rounding of its published figures only.
+    record. What must be met gives way within the rounding of its published figures only.
 
     Args:
         table: The table.
@@ -218,14 +226,14 @@ def cell_variance(table: Table, target: np.ndarray) -> np.ndarray | None:
         Records squared, over the table's `weight`, shape `(cells,)`.
     """
     scale = float(target.sum()) / table.total  # records for one unit of the published figures
+    rounding = max(table.rounding * scale, _PART if target.min() < -_EXACT else 0.0)
+    exact = 0.0 if rounding <= _EXACT else max(rounding**2, _LEAST_VARIANCE)
     if not table.is_soft:
-        rounding = max(table.rounding * scale, _PART if target.min() < -_EXACT else 0.0)
-        if rounding <= _EXACT:
-            return None
-        return np.full(table.cells, max(rounding**2, _LEAST_VARIANCE))
+        return np.full(table.cells, exact) if exact else None
     one = scale if table.measure == "count" else 1.0
     if table.moe is not None:
-        variance = (table.moe.ravel() * scale / _Z90) ** 2 + (0.5 * one) ** 2
+        variance = (table.moe.ravel() * scale / Z90) ** 2 + (0.5 * one) ** 2
     else:
         variance = np.maximum(target, 0.0) + one
-    return np.maximum(variance / (table.weight or 1.0), _LEAST_VARIANCE)
+    soft = np.maximum(variance / (table.weight or 1.0), _LEAST_VARIANCE)
+    return np.where(table.firm, exact, soft)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from llmsynthor.controls import Z90
 from llmsynthor.margins import margin_of
 from llmsynthor.preflight import differs
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from llmsynthor.domain import Domain
     from llmsynthor.tables import Table
 
-_Z90 = 1.645
-"""Standard errors in a margin of error of 90 % confidence."""
 _HALF = 0.5
 """What a published count may be off by for being whole."""
 _ALL = 1 - 1e-9
@@ -66,7 +65,7 @@ class Draft:
         table = self.table
         scale = self.factor if table.measure == "count" else 1.0
         if table.moe is not None:
-            margins = table.moe * (self.factor / _Z90)
+            margins = table.moe * (self.factor / Z90)
             own = margins**2 + (_HALF * scale) ** 2
         else:
             own = np.maximum(self.figures, scale) * scale

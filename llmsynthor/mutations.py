@@ -191,6 +191,8 @@ class Mutations:
         most = min(_MOST_ROWS, max(1, _MOST_CELLS // len(self._variety.share[variable][0])))
         worst = np.zeros(len(self._copies.codes))
         for place in self._copies.places[variable]:
+            if not (self._copies.error[place.span] > threshold).any():
+                continue
             for row in place.rows:
                 np.maximum(worst, self._copies.error[self._copies.cells[row]], out=worst)
         rows = np.flatnonzero(worst > threshold)  # nobody's cell is never too full

@@ -64,7 +64,7 @@ def _filled(tables: TableSet) -> Iterator[Problem]:
         if table.filled:
             which = f"{table.filled} of {count_of(table.cells, 'cell')}"
             verb = "is" if table.filled == 1 else "are"
-            soft = "; the table is soft for that" if table.moe is not None else ""
+            soft = "; what they leave open may give way" if table.moe is not None else ""
             message = f"{which} {verb} not known; filled to fit {table.filled_from}{soft}"
             yield Problem(message, table.file)
 

@@ -58,7 +58,7 @@ def check_agreement(tables: TableSet) -> None:
 def disagreements(tables: TableSet) -> list[Problem]:
     """Return where hard control tables differ in totals or in margins by more than rounding.
 
-    Totals are compared where both tables give counts; margins of the variables that two tables
+    A table with cells that are not known is compared where its margins are. Totals are compared where both tables give counts; margins of the variables that two tables
     share are compared as shares, on the finest bins that both can be summed to.
     """
     return [clash.problem for clash in clashes(tables)]
@@ -69,10 +69,14 @@ def clashes(tables: TableSet) -> list[Clash]:
     found: list[Clash] = []
     members = tables.members
     for counts_members in (False, True):
-        own = [table for table in tables.hard if (table.members is not None) == counts_members]
+        own = [
+            table
+            for table in tables.control
+            if table.firm.any() and (table.members is not None) == counts_members
+        ]
         found += _different_totals(tables.domain, own)
         for first, second in combinations(own, 2):
-            found += _different_margins(tables.domain, first, second)
+            found += different_margins(tables.domain, first, second)
     return found if members is None else [*found, *_wrong_sizes(tables, members)]
 
 
@@ -147,7 +151,8 @@ def _left_out(domain: Domain, first: Table, other: Table) -> str:
     return shown + (f"; and {more} more" if more > 0 else "")
 
 
-def _different_margins(domain: Domain, first: Table, second: Table) -> list[Clash]:
+def different_margins(domain: Domain, first: Table, second: Table) -> list[Clash]:
+    """Return where two tables differ in the margins that they share, but for cells not known."""
     if not set(first.scope) & set(second.scope):
         return []
     counted = first.measure == second.measure == "count"
@@ -155,7 +160,8 @@ def _different_margins(domain: Domain, first: Table, second: Table) -> list[Clas
         return []  # the totals are named already; every margin would differ for that reason alone
     margin = margin_of(domain, first, second)
     shares = [margin.summed(table.share, table) for table in (first, second)]
-    apart = np.argwhere(differs(margin, (first, second), shares))
+    known = [margin.summed(_open(table), table) == 0 for table in (first, second)]
+    apart = np.argwhere(differs(margin, (first, second), shares) & known[0] & known[1])
     problems = []
     for cell in apart[:_MOST_PER_PAIR]:
         a, b = (
@@ -168,6 +174,11 @@ def _different_margins(domain: Domain, first: Table, second: Table) -> list[Clas
         message = f"and {len(apart) - _MOST_PER_PAIR} more cells that {first.file} has otherwise"
         problems.append(Problem(message, second.file, hint=_HINT))
     return [Clash((first, second), problem) for problem in problems]
+
+
+def _open(table: Table) -> np.ndarray:
+    """Return which cells are estimates, in the shape of the table."""
+    return (~table.firm & table.firm.any()).reshape(table.share.shape)
 
 
 def differs(margin: Margin, tables: Sequence[Table], shares: Sequence[np.ndarray]) -> np.ndarray:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmsynthor.assembly import with_sizes
-from llmsynthor.drafts import Draft, covered, drafted, likely
+from llmsynthor.drafts import Draft, covered, drafted
 from llmsynthor.errors import Problem
 from llmsynthor.jobreconcile import ScaleTo
 from llmsynthor.labels import clean, count_of
 from llmsynthor.leastsquares import nearest_agreeing
-from llmsynthor.margins import margin_of
-from llmsynthor.preflight import differs, members_of_sizes, same_total
+from llmsynthor.preflight import different_margins, members_of_sizes, same_total
 from llmsynthor.rounded import with_found_rounding
+from llmsynthor.scaleto import scaled_to
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from llmsynthor.tables import Table, TableSet
 
 _SAME = 1e-6
+_WHOLE_TO = 1e-6
 _WHOLE = 10_000.0
 """What tables are brought to where none has counts."""
 _MOST_DONORS = 3
@@ -106,7 +107,7 @@ class Change:
             found.append(
                 f"{count_of(self.cells, 'cell')} changed ({self.by}), which moves "
                 f"{100 * self.tvd:.3g} % of all; most in {self.worst}: {_figure(self.before)} "
-                f"published, {_figure(self.after)} used"
+                f"{'published' if self.factor == 1.0 else 'multiplied'}, {_figure(self.after)} used"
             )
         return [Problem(message, file) for message in found]
 
@@ -144,7 +145,7 @@ def reconcile(tables: TableSet, policy: Reconcile, records: int) -> Reconciled:
         if not own:
             continue
         if isinstance(policy, ScaleTo):
-            drafts = _scaled_to(own, policy.scale_to, tables.domain)
+            drafts = scaled_to(own, _whole(own)[0], policy.scale_to, tables.domain)
         else:
             whole, slack = _whole(own) if not counts_members else _members(own, found, tables)
             drafts = [drafted(table, whole, slack) for table in own]
@@ -156,7 +157,26 @@ def reconcile(tables: TableSet, policy: Reconcile, records: int) -> Reconciled:
     pairs = zip(tables.tables, used, strict=True)
     changes = tuple(_change(found[old.name], new, by) for old, new in pairs if new is not old)
     tables = with_sizes(replace(tables, tables=used)) if changes else tables
+    notes += [] if isinstance(policy, ScaleTo) else _stubborn(tables)
     return Reconciled(tables, changes, (*notes, *scaling_notes(tables, records)))
+
+
+def _stubborn(tables: TableSet) -> list[Problem]:
+    """Return in sentences which soft tables could not be made to agree."""
+    return [
+        Problem(
+            "no figures of this table agree with all the others at once: it gives way in the run",
+            table.file,
+        )
+        for table in tables.control
+        if table.is_soft
+        and any(
+            (other.members is None) == (table.members is None)
+            and different_margins(tables.domain, other, table)
+            for other in tables.control
+            if other is not table
+        )
+    ]
 
 
 def measures_with(policy: Reconcile, tables: TableSet) -> bool:
@@ -232,39 +252,6 @@ def _least_squares(drafts: Sequence[Draft], domain: Domain) -> list[Draft]:
     return nearest_agreeing(filled, domain)
 
 
-def _scaled_to(tables: Sequence[Table], name: str, domain: Domain) -> list[Draft]:
-    """Return the tables with the margins that they share with one of them as that has them."""
-    named = next((table for table in tables if table.name == name), None)
-    if named is None:  # it counts records and these count members, or the other way round
-        return []
-    whole = named.total if named.measure == "count" else _whole(tables)[0]
-    given = drafted(named, whole)
-    return [
-        given if table is named else _fitted(drafted(table, whole), given, domain)
-        for table in tables
-    ]
-
-
-def _fitted(draft: Draft, given: Draft, domain: Domain) -> Draft:
-    """Return a table with the margins that it shares with a given one as that has them."""
-    table = draft.table
-    if table.measure == given.table.measure == "count" and same_total(given.table, table):
-        draft = drafted(table, table.total)
-    if not set(table.scope) & set(given.table.scope):
-        return draft
-    margin = margin_of(domain, table, given.table)
-    shares = [margin.summed(d.share, d.table) for d in (given, draft)]
-    if not differs(margin, (given.table, table), shares).any():
-        return draft
-    draft = covered(drafted(table, given.whole), [given], domain)
-    cells = margin.cells(table)
-    wanted = margin.summed(given.figures, given.table).ravel()
-    held = np.bincount(cells.ravel(), draft.figures.ravel(), len(wanted))
-    basis = np.where((held <= 0)[cells], likely(draft.figures), draft.figures)
-    held = np.bincount(cells.ravel(), basis.ravel(), len(wanted))
-    return draft.with_figures(basis * (wanted / held)[cells])
-
-
 def _change(draft: Draft, used: Table, by: str) -> Change:
     table = draft.table
     apart = np.where(draft.changed, np.abs(draft.figures - draft.published), 0.0)
@@ -286,5 +273,6 @@ def _change(draft: Draft, used: Table, by: str) -> Change:
 
 
 def _figure(value: float) -> str:
-    is_whole = abs(value - round(value)) < 1e-6 and value >= 1
-    return f"{value:,.0f}" if is_whole else f"{value:.6g}"
+    if value < 1:
+        return f"{value:.4g}"
+    return f"{value:,.0f}" if abs(value - round(value)) < _WHOLE_TO else f"{value:,.1f}"

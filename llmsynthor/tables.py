@@ -44,8 +44,10 @@ class Table:
             it), shape and unit of `figures`, or None.
         tolerance: Largest TVD at which the table passes; None leaves that to the job.
         weight: How strongly a soft table holds; None is 1.
-        filled: How many cells the publisher does not give; their figures are estimates.
+        filled_cells: Cells that the publisher does not give; their figures are estimates.
         filled_from: What these estimates come from, in words.
+        known_hold: Whether the cells without a margin of error must be met although the table is
+            soft: it is so for its estimates only.
         members: Whose members the figures count; None where they count records.
         per_record: How many there are of what the figures count, for each record.
     """
@@ -62,8 +64,9 @@ class Table:
     moe: np.ndarray | None = None
     tolerance: float | None = None
     weight: float | None = None
-    filled: int = 0
+    filled_cells: tuple[int, ...] = ()
     filled_from: str = ""
+    known_hold: bool = False
     members: Members | None = None
     per_record: float = 1.0
 
@@ -71,6 +74,18 @@ class Table:
     def is_soft(self) -> bool:
         """Return whether the table gives way where it and others cannot all be met."""
         return not (self.tolerance is None and self.weight is None and self.moe is None)
+
+    @property
+    def filled(self) -> int:
+        """Return how many cells the publisher does not give."""
+        return len(self.filled_cells)
+
+    @cached_property
+    def firm(self) -> np.ndarray:
+        """Return which cells must be met to the record, shape `(cells,)`."""
+        if self.is_soft and self.known_hold and self.moe is not None:
+            return np.asarray(self.moe.ravel() == 0)
+        return np.full(self.cells, not self.is_soft)
 
     @property
     def is_rounded(self) -> bool:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _USED = ("control", "released")
 _NEARLY_WHOLE = 1e-6
+_PART = 0.5
+"""Records; how far a cell gives way whose figure is no whole number, as if it had been rounded."""
 
 
 def without_zones(tables: TableSet) -> TableSet:
@@ -165,7 +167,7 @@ def _within(
         labels=_set(table.labels, axis, tuple(table.labels[axis][p] for p in places)),
         groups=_set(table.groups, axis, new.astype(np.int32)),
         figures=figures,
-        rounding=max(table.rounding * scale, 1.0 if parted else 0.0),
+        rounding=max(table.rounding * scale, _PART if parted else 0.0),
         moe=None if table.moe is None else np.take(table.moe, places, axis) * scale,
     )
 

@@ -164,7 +164,7 @@ def test_what_fills_a_cell_is_said_in_full(tmp_path, capsys):
     changed(job, "- file: mode.csv", "- file: age.csv\n- file: mode.csv")
     assert (
         "warning: mode.csv: 2 of 6 cells are not known; filled to fit its own totals and the table "
-        "age.csv; the table is soft for that\n"
+        "age.csv; what they leave open may give way\n"
     ) in told(job, capsys, 0)
 
 

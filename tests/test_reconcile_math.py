@@ -79,10 +79,19 @@ def test_tables_that_agree_are_left_as_they_are(joint, cuts, policy):
     assert (found.tables.tables, found.changes, found.notes) == (tables.tables, (), ())
 
 
-@given(st.lists(_joints(), min_size=4, max_size=4), _cuts())
+@given(
+    st.lists(_joints(), min_size=4, max_size=4),
+    _cuts(),
+    st.lists(st.booleans(), min_size=4, max_size=4),
+)
 @settings(deadline=None)
-def test_the_nearest_tables_agree_and_have_nobody_below_0(joints, cuts):
-    own = [cut(j + 0.5, *c) for j, c in zip(joints, cuts, strict=False)]
+def test_the_nearest_tables_agree_and_have_nobody_below_0(joints, cuts, as_shares):
+    own = [
+        replace(table, figures=table.share, measure="share") if is_share else table
+        for table, is_share in zip(
+            (cut(j + 0.5, *c) for j, c in zip(joints, cuts, strict=False)), as_shares, strict=False
+        )
+    ]
     tables = TableSet(DOMAIN, tuple(own))
     found = reconcile(tables, "least_squares", 1000).tables
     for i, first in enumerate(found.tables):
@@ -170,3 +179,18 @@ def test_the_finest_margin_of_two_tables_is_named_by_its_groups():
     assert margin.summed(first.figures, first).tolist() == [2, 1]
     assert margin.cells(first).tolist() == [0, 0, 1]
     assert implies(first, second)
+
+
+def test_a_soft_table_that_cannot_agree_with_all_others_is_named():
+    """Of hard tables v0 equals v1, v1 equals v2, and v0 never equals v2: no joint table has that."""
+    domain = category_domain(2, 2, 2)
+    same, other = np.array([[5.0, 0.0], [0.0, 5.0]]), np.array([[0.0, 5.0], [5.0, 0.0]])
+    pairs = [table_of(domain, ("v0", "v1"), same), table_of(domain, ("v1", "v2"), same)]
+    pairs.append(table_of(domain, ("v0", "v2"), other))
+    joint = replace(table_of(domain, ("v0", "v1", "v2"), np.ones((2, 2, 2))), weight=1.0)
+    found = reconcile(TableSet(domain, (*pairs, joint)), "least_squares", 10)
+    assert [str(note) for note in found.notes] == [
+        "v0_v1_v2.csv: no figures of this table agree with all the others at once: it gives way in "
+        "the run"
+    ]
+    assert found.tables.tables[:3] == tuple(pairs)

@@ -111,6 +111,7 @@ def _scored(report: Mapping[str, Any], role: str) -> list[dict[str, Any]]:
             "baseline": row["baseline"] or {"independent": None, "maxent": None},
             "soft": row.get("soft", False),
             "reconciled": row.get("reconciled"),
+            "filled": row.get("filled"),
         }
         for row in report["tables"]
         if row["role"] == role

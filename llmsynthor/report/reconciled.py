@@ -1,9 +1,10 @@
-"""What became of tables that disagreed: kept in the run directory, and told in the report."""
+"""What became of tables that disagreed or lacked cells: kept in the run directory, and told in the report."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from llmsynthor.labels import clean
 from llmsynthor.report.used import TABLES_USED
 
 if TYPE_CHECKING:
@@ -11,7 +12,10 @@ if TYPE_CHECKING:
 
     from llmsynthor.reconcile import Reconciled
     from llmsynthor.rundir import RunDirectory
+    from llmsynthor.tables import Table
 
+_MOST_CELLS = 200
+"""Filled cells of a table that the report names."""
 _KEPT = f"{TABLES_USED}/reconciled.json"
 
 
@@ -20,6 +24,7 @@ def keep_reconciled(run: RunDirectory, reconciled: Reconciled) -> None:
     content = {
         "notes": [str(note) for note in reconciled.notes],
         "tables": {change.used.name: change.as_json() for change in reconciled.changes},
+        "filled": {t.name: _filled(t) for t in reconciled.tables.tables if t.filled},
     }
     run.write_json(_KEPT, content)
 
@@ -30,6 +35,31 @@ def reconciled_notes(run: RunDirectory) -> list[str]:
 
 
 def with_changes(run: RunDirectory, scores: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the measures of each table with what was changed in it, None where nothing was."""
-    changes = (run.read_json(_KEPT) or {}).get("tables", {})
-    return [{**score, "reconciled": changes.get(score["name"])} for score in scores]
+    """Return the measures of each table with what was changed or filled in it, None where nothing was."""
+    kept = run.read_json(_KEPT) or {}
+    changes, filled = kept.get("tables", {}), kept.get("filled", {})
+    return [
+        {
+            **score,
+            "reconciled": changes.get(score["name"]),
+            "filled": filled.get(score["name"]),
+        }
+        for score in scores
+    ]
+
+
+def _filled(table: Table) -> dict[str, Any]:
+    """Return which cells the publisher does not give, and what stands in for them."""
+    moe = table.moe
+    return {
+        "number": table.filled,
+        "from": table.filled_from,
+        "cells": [
+            {
+                "cell": clean(table.cell_name(cell)),
+                "figure": float(table.figures.flat[cell]),
+                "moe": 0.0 if moe is None else float(moe.flat[cell]),
+            }
+            for cell in table.filled_cells[:_MOST_CELLS]
+        ],
+    }
