@@ -196,6 +196,11 @@ def wrong_plan(content: object) -> str | None:
     return wrong
 
 
+def wrong_reconciled(content: object) -> str | None:
+    """Return in words what is wrong with the content of `tables_used/reconciled.json`, or None."""
+    return _wrong(content, {"notes?": "list", "tables?": "map", "filled?": "map"})
+
+
 def wrong_outcome(content: object) -> str | None:
     """Return in words what is wrong with what a chunk's file says came of it, or None."""
     return _wrong(content, {"files": "whole", "members": "truth"})

@@ -110,6 +110,13 @@ def test_a_damaged_line_is_named_with_its_number(run, capsys, name, line, wrong,
     )
 
 
+def test_a_damaged_record_of_reconciled_tables_is_named(run, capsys):
+    (run / "tables_used" / "reconciled.json").write_text("1\n")
+    assert told(["report", str(run)], run, capsys) == (
+        f"error: tables_used/reconciled.json: damaged: must be an object, and is 1\n\n{REPLAY}"
+    )
+
+
 def test_a_damaged_reply_says_what_taking_it_out_costs(run, capsys):
     lines = (run / "replies.jsonl").read_text().splitlines()
     (run / "replies.jsonl").write_text("\n".join(["[]", *lines]) + "\n")
