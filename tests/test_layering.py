@@ -49,7 +49,7 @@ LAYERS = [
     "feasibility.check feasibility.clashes feasibility.certificate feasibility.reach "
     "feasibility.columns feasibility.restricted feasibility.maxsum feasibility.lawful "
     "feasibility.conflict feasibility",
-    "assembly tables suppressed members memberrules memberbackground layouts linkage tablefile offices offices.acs offices.eurostat offices.nomis shaping totals binwords csvfile decoding workbook figures grouping controls countmatrix calibration integerize wholesums pivotal moves copies mutations swaps sampling covering seedsample candidates "
+    "assembly tables suppressed members memberrules memberbackground layouts linkage tablefile offices offices.acs offices.eurostat offices.nomis shaping totals binwords csvfile decoding workbook figures grouping controls countmatrix calibration integerize localprograms wholesums pivotal moves copies mutations swaps sampling covering zonesample seedsample candidates "
     "background binvalues maxent plan planschema boxes library "
     "discrepancy rules rulechecks jobfile jobwords jobkeys jobyaml fingerprint job jobvariables jobtables jobseed jobzones consistency options stopping crosswalk zones",
     "domain errors seeds labels",
