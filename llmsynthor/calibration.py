@@ -40,6 +40,8 @@ and one of so many makes conjugate gradients quick."""
 _MEMBER_RAKING_ROUNDS = 6
 """Rounds where tables count members: slower and less use than Newton's steps."""
 _ACTIVE_ROUNDS = 8
+_GIVE = 0.01
+"""Records for each e-fold of the weights of those in a cell."""
 _SMALLEST_STEP = 1e-6
 _LONGEST_STEP = 20.0
 _RAISED = (0.0, 1e-12, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2)
@@ -141,7 +143,25 @@ def _solve(
     solver.newton(check)
     if solver.error > PRECISION and not solver.soft and not controls.has_members:
         solver.rake(_MORE_RAKING_ROUNDS, check)
+    if solver.error > PRECISION and controls.has_members:
+        return _nearest(controls, prior, solver, check)
     return solver
+
+
+def _nearest(
+    controls: Controls, prior: np.ndarray, solver: _Solver, check: Callable[[], None]
+) -> _Solver:
+    """Return a solver that is near every cell, where `solver` found that not all can be met.
+
+    A cell that cannot be met, in one zone of many, draws the dual towards infinity and stops all
+    others short of their targets. With a little give they come as near as a small part of a record.
+    """
+    total = controls.total
+    given = _Solver(controls, prior / prior.sum() * total, total, give=_GIVE)
+    given.rake(_MEMBER_RAKING_ROUNDS, check)
+    given.newton(check)
+    given.take_no_give()
+    return min(solver, given, key=lambda one: one.error)
 
 
 def with_records(controls: Controls) -> Controls:
@@ -173,7 +193,10 @@ class _Solver:
         soft: Whether any cell may give way.
     """
 
-    def __init__(self, controls: Controls, weights: np.ndarray, total: float) -> None:
+    def __init__(
+        self, controls: Controls, weights: np.ndarray, total: float, give: float = 0.0
+    ) -> None:
+        """Begin with some weights; `give` is what a cell that must be met gives way for 1 of lambda."""
         self.weights = weights
         self.rounds = 0
         self._total = total
@@ -182,7 +205,7 @@ class _Solver:
         self._index = controls.index
         self._target = np.concatenate(controls.target)
         given = [
-            np.zeros(size) if variance is None else variance * SOFTNESS
+            np.full(size, give) if variance is None else variance * SOFTNESS
             for size, variance in zip(self._sizes, controls.gives_way, strict=True)
         ]
         self._moments = controls.moments
@@ -200,6 +223,12 @@ class _Solver:
         self.soft = not all(self._hard) or controls.moments is not None
         self.multiplier = np.zeros(len(self._target))
         self.error = self._error(weights, self.multiplier)
+
+    def take_no_give(self) -> None:
+        """Judge cells that must be met by what they hold, whatever way they were given."""
+        hard = [np.full(n, h) for n, h in zip(self._sizes, self._hard, strict=True)]
+        self._give = np.where(np.concatenate(hard), 0.0, self._give)
+        self.error = self._error(self.weights, self.multiplier)
 
     def _sums(self, weights: np.ndarray) -> np.ndarray:
         if self._matrix is not None:

@@ -92,6 +92,7 @@ class Chooser:
         state: State,
         clock: Callable[[], float],
         tell: Callable[[str], None] = lambda _: None,
+        zone: str | None = None,
     ) -> None:
         """Prepare to choose.
 
@@ -101,8 +102,10 @@ class Chooser:
             state: What there is so far.
             clock: Seconds.
             tell: Hears of each stage as it begins.
+            zone: The zone variable, where candidates are of zones.
         """
         self.tell = tell
+        self._zone = None if zone is None else sampler.tables.wide.positions[zone]
         self.job = job
         self.sampler = sampler
         self.tables = sampler.tables
@@ -189,6 +192,7 @@ class Chooser:
             ),
             variety=self._variety(candidates, iteration),
             last_resort=self._last_resort(candidates, iteration),
+            zones=None if self._zone is None else candidates.codes[:, self._zone],
             importance=rounding_importance(followed),
             thorough=iteration == 0,
         )
