@@ -381,6 +381,41 @@ def test_what_is_wrong_with_statistics_is_said_before_a_run(tmp_path, capsys, en
     assert message in (problem["message"], f"{place}: {problem['message']}")
 
 
+def test_a_rate_that_a_table_of_shares_rules_out_is_refused(tmp_path, capsys):
+    files = {
+        "both.csv": "shop,member,share\nfood,yes,0.25\nfood,no,0.25\nbooks,yes,0.25\nbooks,no,0.25\n"
+    }
+    tables = [{"file": "both.csv"}]
+    statistics = [{"of": {"member": "yes"}, "name": "joined", "figures": {"rate": 0.2}}]
+    path = written(tmp_path, content(500, tables=tables, statistics=statistics), files)
+    assert main(["validate", str(path), "--json"]) == 2
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    assert problem["message"] == (
+        "the rate of member=yes of all records is 0.2, and both.csv allows 0.498 to 0.502"
+    )
+
+
+def test_a_rate_that_a_table_allows_within_its_rounding_is_taken(tmp_path):
+    files = {"both.csv": "shop,member,count\nfood,yes,3000\nfood,no,7000\n"}
+    tables = [{"file": "both.csv", "rounded_to": 1000}]
+    statistics = [{"of": {"member": "yes"}, "figures": {"rate": 0.32}}]
+    path = written(tmp_path, content(10_000, tables=tables, statistics=statistics), files)
+    assert main(["validate", str(path)]) == 0
+
+
+@pytest.mark.parametrize(("median", "code"), [(2.4, 0), (2.402, 0), (2.9, 2), (1.6, 2)])
+def test_a_median_between_whole_numbers_is_held_against_single_years(
+    tmp_path, capsys, median, code
+):
+    # 210 of 500 are below 2 and 100 are 2: the median is 2.4
+    files = {"age.csv": "age,count\n0,100\n1,110\n2,100\n3,100\n4,90\n"}
+    job = content(500, tables=[{"file": "age.csv"}])
+    job["variables"] = {"age": {"type": "integer", "min": 0, "max": 4}}
+    job["statistics"] = [{"of": "age", "figures": {"median": median}}]
+    assert main(["validate", str(written(tmp_path, job, files))]) == code
+    assert ("the median of age of all records is" in capsys.readouterr().err) == (code == 2)
+
+
 def test_statistics_beside_zones_are_refused(tmp_path, capsys):
     job = job_content(statistics=[{"of": "age", "figures": {"mean": 40}}])
     job["zones"] = {"variable": "zone", "crosswalk": "zones.csv"}
