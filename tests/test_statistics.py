@@ -335,6 +335,29 @@ def test_a_statistic_that_cannot_be_met_is_named_and_the_run_does_not_pass(tmp_p
     assert "Means, quantiles and rates" in (out / "report.html").read_text()
 
 
+def test_a_mean_out_of_reach_leaves_tables_and_other_statistics_met(tmp_path):
+    files = {
+        "shop.csv": "shop,count\nfood,900\nbooks,100\n",
+        "age.csv": "age,count\n18,200\n19,200\n20,200\n21,200\n22,100\n23,100\n",
+    }
+    job = content(
+        1000,
+        statistics=[
+            {"of": "age", "among": {"shop": "food"}, "figures": {"mean": 22.5}},
+            {"of": {"member": "yes"}, "figures": {"rate": 0.6}},
+        ],
+    )
+    path = written(tmp_path, job, files)
+    out = tmp_path / "out"
+    assert main(["run", str(path), "--out", str(out), "-q"]) == 3
+    found = report(out)
+    assert [table["tae"] for table in found["tables"]] == [0, 0]
+    mean, rate = (entry["groups"][0]["records"] for entry in found["statistics"])
+    # the oldest 900 have a mean of 20.33, and nobody has more
+    assert 20.3 < mean <= 20.3334
+    assert rate == 0.6
+
+
 MESSAGES = [
     ({"of": "price", "figures": {"mean": 700}}, "statistics.0: `mean` is 700, which is not from 0 to 500, the limits of `price`"),
     ({"of": "price", "figures": {"q10": 0}}, "statistics.0: `q10` is 0, which is not between 0 and 500, the limits of `price`"),
