@@ -22,6 +22,8 @@ from llmsynthor.countmatrix import CountMatrix
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from llmsynthor.moments import Moments
+
 PRECISION = 1e-9
 """Calibration stops when no cell is further from its target than this share of all records."""
 SOFTNESS = 1e-6
@@ -42,6 +44,12 @@ _MEMBER_RAKING_ROUNDS = 6
 _ACTIVE_ROUNDS = 8
 _GIVE = 0.01
 """Records for each e-fold of the weights of those in a cell."""
+_CLOSE = 1e-4
+"""Share of all records; where cells are farther off, conditions exclude each other or the tables."""
+_LOOSER = (1e4, 1e6, 1e8)
+"""Multiples of the variance of conditions that cannot be met, tried in turn."""
+_CULPRIT = 0.1
+"""Of the farthest miss: conditions that are missed by less can be met without those that are not."""
 _SMALLEST_STEP = 1e-6
 _LONGEST_STEP = 20.0
 _RAISED = (0.0, 1e-12, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2)
@@ -118,7 +126,7 @@ def _solved(
     for turn in count(1):
         active = np.flatnonzero(~np.isnan(bound))
         chosen = moments.choose(active, bound[active])
-        solver = _solve(replace(controls, moments=chosen), prior, total, check)
+        solver = _tables_first(replace(controls, moments=chosen), chosen, prior, total, check)
         held = moments.matrix @ solver.weights
         new = bound.copy()
         # of a condition at its upper end the multiplier is below 0, or it holds nothing back
@@ -133,6 +141,35 @@ def _solved(
             return solver
         bound = new
     raise AssertionError  # the loop has no other end
+
+
+def _tables_first(
+    controls: Controls,
+    moments: Moments,
+    prior: np.ndarray,
+    total: float,
+    check: Callable[[], None],
+) -> _Solver:
+    """Return the solved weights; conditions that exclude the tables give way farther than others.
+
+    How far one gives way is its multiplier times its variance. Where that is far, the multiplier
+    grows beyond what steps reach, and the tables would not be met either.
+    """
+    solver = _solve(controls, prior, total, check)
+    for times in _LOOSER:
+        if solver.error <= _CLOSE or not len(moments):
+            return solver
+        looser = replace(controls, moments=replace(moments, variance=moments.variance * times))
+        other = _solve(looser, prior, total, check)
+        if other.error <= _CLOSE:
+            missed = np.abs(moments.matrix @ other.weights - moments.low) / moments.variance**0.5
+            culprit = missed > _CULPRIT * missed.max()
+            variance = moments.variance * np.where(culprit, times, 1.0)
+            looser = replace(controls, moments=replace(moments, variance=variance))
+            fewer = _solve(looser, prior, total, check)
+            return fewer if fewer.error <= _CLOSE else other
+        solver = min(solver, other, key=lambda found: found.error)
+    return solver
 
 
 def _solve(

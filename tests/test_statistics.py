@@ -366,6 +366,29 @@ def test_a_wide_file_of_rates_and_one_of_means_are_read_as_published(tmp_path):
     assert (out / "report.json").read_bytes() == before
 
 
+def test_a_mean_out_of_reach_leaves_tables_and_other_statistics_met(tmp_path):
+    files = {
+        "shop.csv": "shop,count\nfood,900\nbooks,100\n",
+        "age.csv": "age,count\n18,200\n19,200\n20,200\n21,200\n22,100\n23,100\n",
+    }
+    job = content(
+        1000,
+        statistics=[
+            {"of": "age", "among": {"shop": "food"}, "figures": {"mean": 22.5}},
+            {"of": {"member": "yes"}, "figures": {"rate": 0.6}},
+        ],
+    )
+    path = written(tmp_path, job, files)
+    out = tmp_path / "out"
+    assert main(["run", str(path), "--out", str(out), "-q"]) == 3
+    found = report(out)
+    assert [table["tae"] for table in found["tables"]] == [0, 0]
+    mean, rate = (entry["groups"][0]["records"] for entry in found["statistics"])
+    # the oldest 900 have a mean of 20.33, and nobody has more
+    assert 20.3 < mean <= 20.3334
+    assert rate == 0.6
+
+
 MESSAGES = [
     ({"of": {"shop": "food"}, "figures": {"rate": 74.5}}, "statistics.0: `rate` is 74.5; it must be 0 to 1"),
     ({"of": {"shop": "food"}, "figures": {"rate": -0.2}}, "statistics.0: `rate` is -0.2; it must be 0 to 1"),
@@ -415,6 +438,41 @@ def test_what_is_wrong_with_statistics_is_said_before_a_run(tmp_path, capsys, en
     problem = found[0]
     place = ":".join(str(p) for p in (problem["file"], problem["line"]) if p is not None)
     assert message in (problem["message"], f"{place}: {problem['message']}")
+
+
+def test_a_rate_that_a_table_of_shares_rules_out_is_refused(tmp_path, capsys):
+    files = {
+        "both.csv": "shop,member,share\nfood,yes,0.25\nfood,no,0.25\nbooks,yes,0.25\nbooks,no,0.25\n"
+    }
+    tables = [{"file": "both.csv"}]
+    statistics = [{"of": {"member": "yes"}, "name": "joined", "figures": {"rate": 0.2}}]
+    path = written(tmp_path, content(500, tables=tables, statistics=statistics), files)
+    assert main(["validate", str(path), "--json"]) == 2
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    assert problem["message"] == (
+        "the rate of member=yes of all records is 0.2, and both.csv allows 0.498 to 0.502"
+    )
+
+
+def test_a_rate_that_a_table_allows_within_its_rounding_is_taken(tmp_path):
+    files = {"both.csv": "shop,member,count\nfood,yes,3000\nfood,no,7000\n"}
+    tables = [{"file": "both.csv", "rounded_to": 1000}]
+    statistics = [{"of": {"member": "yes"}, "figures": {"rate": 0.32}}]
+    path = written(tmp_path, content(10_000, tables=tables, statistics=statistics), files)
+    assert main(["validate", str(path)]) == 0
+
+
+@pytest.mark.parametrize(("median", "code"), [(2.4, 0), (2.402, 0), (2.9, 2), (1.6, 2)])
+def test_a_median_between_whole_numbers_is_held_against_single_years(
+    tmp_path, capsys, median, code
+):
+    # 210 of 500 are below 2 and 100 are 2: the median is 2.4
+    files = {"age.csv": "age,count\n0,100\n1,110\n2,100\n3,100\n4,90\n"}
+    job = content(500, tables=[{"file": "age.csv"}])
+    job["variables"] = {"age": {"type": "integer", "min": 0, "max": 4}}
+    job["statistics"] = [{"of": "age", "figures": {"median": median}}]
+    assert main(["validate", str(written(tmp_path, job, files))]) == code
+    assert ("the median of age of all records is" in capsys.readouterr().err) == (code == 2)
 
 
 def test_statistics_beside_zones_are_refused(tmp_path, capsys):
