@@ -11,9 +11,9 @@ from household_job import job_content, write_job
 from member_world import MemberWorld
 
 from llmsynthor.assembly import load_tables
-from llmsynthor.calibration import inverted
 from llmsynthor.cli import main
 from llmsynthor.controls import binding_tables
+from llmsynthor.dual import inverted
 from llmsynthor.feasibility.drawn import check_drawn
 from llmsynthor.feasibility.shortfall import Weighing
 from llmsynthor.job import RuleSpec

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmsynthor.calibration import PRECISION, calibrate
+from llmsynthor.calibration import calibrate
 from llmsynthor.controls import Controls
 from llmsynthor.domain import Domain, Variable
+from llmsynthor.dual import PRECISION
 from llmsynthor.localprograms import LocalPrograms
 from llmsynthor.seedsample import SeedSample
 from llmsynthor.tables import Table, TableSet
