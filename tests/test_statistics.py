@@ -335,6 +335,21 @@ def test_a_statistic_that_cannot_be_met_is_named_and_the_run_does_not_pass(tmp_p
     assert "Means, quantiles and rates" in (out / "report.html").read_text()
 
 
+def test_a_sum_is_one_of_the_hard_tables_total(tmp_path):
+    files = {
+        "soft.csv": "member,count\nyes,200\nno,300\n",
+        "shop.csv": "shop,count\nfood,600\nbooks,400\n",
+    }
+    job = content(
+        2000,
+        tables=[{"file": "soft.csv", "weight": 1}, {"file": "shop.csv"}],
+        statistics=[{"of": "price", "figures": {"sum": 20_000}}],
+    )
+    out = run(written(tmp_path, job, files))
+    made = pl.read_parquet(out / "data" / "*.parquet")
+    assert made["price"].sum() == pytest.approx(40_000, rel=NEAR)
+
+
 def test_a_mean_out_of_reach_leaves_tables_and_other_statistics_met(tmp_path):
     files = {
         "shop.csv": "shop,count\nfood,900\nbooks,100\n",
@@ -361,6 +376,8 @@ def test_a_mean_out_of_reach_leaves_tables_and_other_statistics_met(tmp_path):
 MESSAGES = [
     ({"of": "price", "figures": {"mean": 700}}, "statistics.0: `mean` is 700, which is not from 0 to 500, the limits of `price`"),
     ({"of": "price", "figures": {"q10": 0}}, "statistics.0: `q10` is 0, which is not between 0 and 500, the limits of `price`"),
+    ({"of": "price", "figures": {"sum": -3}}, "the sum of price of all records is -3, and shop.csv allows 0 to 1e+06"),
+    ({"of": "age", "figures": {"sum": 120_000}}, "the sum of age of all records is 120000, and age.csv allows 53900 to 98100"),
     ({"of": "prise", "figures": {"mean": 7}}, "`of` names `prise`, which is no variable; did you mean `price`?"),
     ({"of": "shop", "figures": {"mean": 7}}, "`of` is `shop`, a category variable, which has no mean; for a rate write `of: {shop: CATEGORY}`"),
     ({"of": {"shop": "fod"}, "figures": {"rate": 0.5}}, "`fod` is no category of `shop`; did you mean `food`?"),
