@@ -26,7 +26,7 @@ _Bounds = tuple[float, float, float]
 
 
 def statistic_clashes(tables: TableSet, records: int) -> list[Problem]:
-    """Return the means, quantiles and rates that no records can have which meet the hard tables.
+    """Return the means, sums, quantiles and rates that no records can have which meet the hard tables.
 
     A table that has the number (or the categories of a rate) and the group bounds the statistic. So
     does a table of the number alone, where another says how large the groups are.
@@ -37,7 +37,7 @@ def statistic_clashes(tables: TableSet, records: int) -> list[Problem]:
     """
     problems = []
     for statistic in tables.statistics:
-        if statistic.role != "control" or statistic.measure == "sum":
+        if statistic.role != "control":
             continue
         own = [t for t in tables.hard if (t.members is None) == (statistic.members is None)]
         found = [clash for table in own for clash in _clashes(statistic, table, tables, records)]
@@ -75,12 +75,21 @@ def _clashes(statistic: Statistic, table: Table, tables: TableSet, records: int)
     """Yield what a table says against a statistic, group by group."""
     for number, group in enumerate(statistic.groups):
         inside = _chosen(table, group.masks)
-        if inside is None or table.figures[inside].sum() <= 0:
+        if inside is None:
             continue
         figure = float(statistic.figures[number])
+        if table.figures[inside].sum() <= 0:
+            if statistic.measure != "sum" or figure:
+                yield (
+                    f"the {statistic.words} of {statistic.label(number)} is {figure:g}, and "
+                    f"{clean(table.file)} has nobody there"
+                )
+            continue
         near = abs(figure) * statistic.tolerance + float(statistic.rounding[number])
         if statistic.measure == "rate":
             bounds = _rate_bounds(statistic, table, inside, group, records)
+        elif statistic.measure == "sum":
+            bounds = _sum_bounds(statistic, table, tables, inside, records)
         elif statistic.of not in table.scope:
             continue
         elif statistic.measure == "mean":
@@ -155,6 +164,21 @@ def _mean_bounds(
     least, most = (float(held @ np.where(held > 0, end, 0.0)) / whole for end in (low, high))
     far = np.maximum(np.abs(low - most), np.abs(high - least))
     return least, most, _rounding(table) * float(cells @ far) / whole
+
+
+def _sum_bounds(
+    statistic: Statistic, table: Table, tables: TableSet, inside: np.ndarray, records: int
+) -> _Bounds:
+    """Return the least and the most of a sum: by the table's bins, or the variable's limits."""
+    size = float(table.wanted(tables.population or records)[inside].sum())
+    if statistic.of in table.scope:
+        least, most, room = _mean_bounds(statistic, table, tables, inside)
+    else:
+        variable = tables.domain[statistic.of]
+        least, most, room = float(variable.low), float(variable.high), 0.0
+    rounded = _rounding(table) * int(inside.sum()) / float(table.figures[inside].sum())
+    room += rounded * max(abs(least), abs(most))
+    return least * size, most * size, room * size
 
 
 def _bounds_below(

@@ -166,17 +166,17 @@ def _column(
             value = float(written.replace("_", "?"))
         except ValueError:
             value = math.nan
-            if text.strip() and not SUPPRESSED.fullmatch(text.strip()):
-                message = f"`{name}` is `{clean(text.strip(), 40)}`, which is not a number"
-                problems.append(
-                    Problem(
-                        message,
-                        entry.file,
-                        line,
-                        hint="leave it empty where nothing is published; `thousands`, `decimal` and "
-                        "`percent` say how numbers are written",
-                    )
+        if math.isnan(value) and text.strip() and not SUPPRESSED.fullmatch(text.strip()):
+            message = f"`{name}` is `{clean(text.strip(), 40)}`, which is not a number"
+            problems.append(
+                Problem(
+                    message,
+                    entry.file,
+                    line,
+                    hint="leave it empty where nothing is published; `thousands`, `decimal` and "
+                    "`percent` say how numbers are written",
                 )
+            )
         if math.isinf(value):
             problems.append(Problem(f"`{name}` is {clean(text)}, no number", entry.file, line))
         if column != "count" and not (math.isnan(value) or 0 <= value <= 1):

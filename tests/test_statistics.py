@@ -366,6 +366,21 @@ def test_a_wide_file_of_rates_and_one_of_means_are_read_as_published(tmp_path):
     assert (out / "report.json").read_bytes() == before
 
 
+def test_a_sum_is_one_of_the_hard_tables_total(tmp_path):
+    files = {
+        "soft.csv": "member,count\nyes,200\nno,300\n",
+        "shop.csv": "shop,count\nfood,600\nbooks,400\n",
+    }
+    job = content(
+        2000,
+        tables=[{"file": "soft.csv", "weight": 1}, {"file": "shop.csv"}],
+        statistics=[{"of": "price", "figures": {"sum": 20_000}}],
+    )
+    out = run(written(tmp_path, job, files))
+    made = pl.read_parquet(out / "data" / "*.parquet")
+    assert made["price"].sum() == pytest.approx(40_000, rel=NEAR)
+
+
 def test_a_mean_out_of_reach_leaves_tables_and_other_statistics_met(tmp_path):
     files = {
         "shop.csv": "shop,count\nfood,900\nbooks,100\n",
@@ -397,6 +412,8 @@ MESSAGES = [
     ({"of": "age", "file": "a.csv", "wide": {"variable": "shop"}}, "statistics.0: `wide` needs its `measure`: `mean`, `sum`, `median` or such as `q10`"),
     ({"of": "price", "figures": {"mean": 700}}, "statistics.0: `mean` is 700, which is not from 0 to 500, the limits of `price`"),
     ({"of": "price", "figures": {"q10": 0}}, "statistics.0: `q10` is 0, which is not between 0 and 500, the limits of `price`"),
+    ({"of": "price", "figures": {"sum": -3}}, "the sum of price of all records is -3, and shop.csv allows 0 to 1e+06"),
+    ({"of": "age", "figures": {"sum": 120_000}}, "the sum of age of all records is 120000, and age.csv allows 53900 to 98100"),
     ({"of": "prise", "figures": {"mean": 7}}, "`of` names `prise`, which is no variable; did you mean `price`?"),
     ({"of": "shop", "figures": {"mean": 7}}, "`of` is `shop`, a category variable, which has no mean; for a rate write `of: {shop: CATEGORY}`"),
     ({"of": {"shop": "fod"}, "figures": {"rate": 0.5}}, "`fod` is no category of `shop`; did you mean `food`?"),
@@ -404,6 +421,8 @@ MESSAGES = [
     ({"of": "age", "figures": {"mode": 30}}, "statistics.0: `figures` has `mode`, which is no `mean`, `sum`, `median` or quantile such as `q10`"),
     ({"of": "age"}, "statistics.0: give `file` or `figures`, one of the two"),
     ({"figures": {"mean": 3}}, "statistics.0: give `of`, the variable of means, sums and quantiles or the categories of a rate; or `given`, for shares within groups"),
+    ({"of": "age", "file": "g.csv"}, "g.csv:2: `mean` is `nan`, which is not a number"),
+    ({"of": "age", "among": {"shop": "toys", "age": "18-39"}, "figures": {"mean": 30}}, "the mean of age of shop=toys, age=18-39 is 30, and shop_age.csv has nobody there"),
     ({"of": "age", "file": "a.csv"}, "a.csv:1: there is no column `mean`, `sum`, `median` or a quantile such as `q10` (columns: shop, average)"),
     ({"of": "age", "file": "b.csv"}, "b.csv:2: `mean` is `old`, which is not a number"),
     ({"of": {"member": "yes"}, "file": "c.csv"}, "c.csv:3: `rate` is 45; it must be 0 to 1"),
@@ -427,6 +446,7 @@ def test_what_is_wrong_with_statistics_is_said_before_a_run(tmp_path, capsys, en
         "c.csv": "shop,rate\nfood,0.4\nbooks,45\n",
         "d.csv": "shop,member,share\nfood,yes,0.7\nfood,no,0.5\n",
         "e.csv": "shop,mean\nfood,40\nfood,41\n",
+        "g.csv": "shop,mean\nfood,nan\n",
         "f.csv": "shop,mean\nfood,88\nbooks,89\ntoys,89\n",
     }
     tables = [{"file": "shop.csv"}, {"file": "age.csv"}, {"file": "shop_age.csv"}]
