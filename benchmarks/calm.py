@@ -104,7 +104,7 @@ def ours(data: Path, changes: dict[str, Any]) -> dict[str, Any]:
             **found,
             "records": report["records"]["made"],
             "chunks": report["chunks"],
-            "cpu_seconds": report["seconds"],
+            "seconds_of_stages": report["seconds"],
             "geographies": errors(folder, folder / "out"),
         }
 
@@ -137,15 +137,15 @@ def main() -> None:
         return
     print(found["machine"])
     print(
-        "| | households | wall s | peak MB | geography | sum of controls | wrong | largest error |"
+        "| | households | wall s | CPU s | peak MB | geography | sum of controls | wrong | largest error |"
     )
-    print("|---|---:|---:|---:|---|---:|---:|---:|")
+    print("|---|---:|---:|---:|---:|---|---:|---:|---:|")
     for name in ("llmsynthor", "populationsim"):
         for geography, part in found.get(name, {}).get("geographies", {}).items():
             result = found[name]
             number = result.get("records") or result.get("households")
             print(
-                f"| {name} | {number:,} | {result['wall_s']} | {result['peak_mb']:,} | {geography} | "
+                f"| {name} | {number:,} | {result['wall_s']} | {result['cpu_s']} | {result['peak_mb']:,} | {geography} | "
                 f"{part['total']:,.0f} | {part['tae']:,.0f} | {part['max_error']:.0f} |"
             )
     print({k: v for k, v in found["llmsynthor"].items() if k not in ("geographies", "line")})

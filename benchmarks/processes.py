@@ -29,6 +29,8 @@ def measured(
 ) -> dict[str, Any]:
     """Run a command in a process of its own; return its seconds, peak memory, exit code and last line.
 
+    CPU seconds include those of its workers: on a loaded machine they say more than wall seconds.
+
     Raises:
         FailedError: It ended in another way than `accepted`.
     """
@@ -48,7 +50,7 @@ def measured(
     said = lines[-1][:200] if lines else ""
     if process.returncode:
         raise FailedError(f"did not start: {said}")
-    wall, peak, code = result.read_text(encoding="ascii").split()
+    wall, cpu, peak, code = result.read_text(encoding="ascii").split()
     if int(code) < 0:
         raise FailedError(f"killed by signal {-int(code)}")
     if int(code) not in accepted:
@@ -56,6 +58,7 @@ def measured(
     last = output.read_text(encoding="utf-8").strip().splitlines()[-1:]
     return {
         "wall_s": round(float(wall), 2),
+        "cpu_s": round(float(cpu), 2),
         "peak_mb": round(int(peak) / 1024),
         "exit": int(code),
         "line": last[0] if last else "",

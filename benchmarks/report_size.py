@@ -26,7 +26,7 @@ from llmsynthor.assembly import load_tables
 from llmsynthor.jobfile import load_job
 from llmsynthor.maxent import independent_share
 from llmsynthor.report import scores
-from llmsynthor.report.build import build_report
+from llmsynthor.report.build import build_report, read_run
 from llmsynthor.report.page import render_page
 from llmsynthor.report.used import keep_tables
 from llmsynthor.rules import compile_rules
@@ -52,16 +52,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = _made_run(load_job(write_made_job(size, Path(folder)), []), Path(folder) / "run")
         started = time.perf_counter()
-        built = build_report(run)
+        sources = read_run(run)
+        report, views = build_report(sources)
         figures = time.perf_counter()
-        page = render_page(*built)
+        page = render_page(report, views, sources.iterations, sources.proposals)
         done = time.perf_counter()
         result = {
-            "tables": len(built[0]["tables"]),
+            "tables": len(report["tables"]),
             "figures_s": round(figures - started, 2),
             "page_s": round(done - figures, 2),
             "page_mb": round(len(page.encode()) / 1e6, 3),
-            "json_mb": round(len(json.dumps(built[0], indent=1)) / 1e6, 3),
+            "json_mb": round(len(json.dumps(report, indent=1)) / 1e6, 3),
         }
     if options.keep:
         options.keep.mkdir(parents=True, exist_ok=True)

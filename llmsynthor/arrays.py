@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from llmsynthor.chunkfiles import missing, read_plan
 from llmsynthor.errors import ExitCode, RunDirectoryError
 from llmsynthor.fingerprint import fingerprinted
-from llmsynthor.jobfile import load_job, parse_job
+from llmsynthor.jobfile import load_job, read_resolved
 from llmsynthor.labels import clean, count_of
 from llmsynthor.manifest import FINGERPRINT_VERSION, file_hash, time_now
 from llmsynthor.providers.discovery import AUTO
@@ -112,7 +112,7 @@ def _refuse_changes(run: RunDirectory, job: Any, files: dict[str, Path]) -> None
     """Refuse a job that is not the run's: its chunks would not be this job's."""
     manifest = run.manifest()
     path = run.path / "job.resolved.yaml"
-    before = fingerprinted(parse_job(path.read_text(encoding="utf-8"), path))
+    before = fingerprinted(read_resolved(path))
     now = fingerprinted(job)
     if job.provider.model == AUTO:  # the run found a model by itself
         now |= {key: before.get(key) for key in now if key.startswith("provider.")}

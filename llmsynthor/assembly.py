@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -11,8 +11,12 @@ import numpy as np
 from llmsynthor.crosswalk import check_zones, read_crosswalk
 from llmsynthor.domain import Domain, Interval, Variable, format_number, parse_bin, refine
 from llmsynthor.errors import Problem, TableError
+from llmsynthor.jobgaps import ANYTHING
 from llmsynthor.labels import clean
 from llmsynthor.members import Members
+from llmsynthor.statisticfile import read_statistics
+from llmsynthor.statisticset import add_mean_bins, build_statistics, statistic_bins
+from llmsynthor.strangers import no_label_hint
 from llmsynthor.suppressed import fill_unknown
 from llmsynthor.tablefile import RawTable, read_raw_table
 from llmsynthor.tables import Table, TableSet
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from llmsynthor.job import Job
     from llmsynthor.jobfile import LoadedJob
     from llmsynthor.jobvariables import VariableSpec
+    from llmsynthor.statisticfile import RawStatistics
     from llmsynthor.zones import Zones
 
 
@@ -51,15 +56,15 @@ def gather_tables(loaded: LoadedJob, unsure: Container[str] = ()) -> tuple[Table
     variables = dict(loaded.job.all_variables)
     zones, problems = _zones(loaded)
     if loaded.job.zones is not None:
-        zone_names = (loaded.job.zones.variable, *loaded.job.zones.within)
         variables.pop(loaded.job.zones.variable, None)
-        unsure = _Either(unsure, zone_names)
-    legal = {*variables, *(zones.names() if zones else ())}
+        unsure = ANYTHING if zones is None else unsure
+    places = zones.names() if zones else ()
+    legal = {*variables, *places}
     kept: list[tuple[RawTable, str | None]] = []
     bins: dict[str, dict[str, Interval]] = {}
     for spec in loaded.job.tables:
         try:
-            raw = read_raw_table(spec, loaded.resolve(spec.file), variables, unsure)
+            raw = read_raw_table(spec, loaded.resolve(spec.file), variables, unsure, places)
             own = _published_bins(raw, variables)
             if zones is not None:
                 _check_geographies(raw, zones)
@@ -70,6 +75,16 @@ def gather_tables(loaded: LoadedJob, unsure: Container[str] = ()) -> tuple[Table
             kept.append((raw, spec.counts))
             for name, intervals in own.items():
                 bins.setdefault(name, {}).update(intervals)
+    raws, statistic_problems = _read_statistics(loaded, variables, unsure)
+    problems += statistic_problems
+    more, statistic_problems = statistic_bins(raws, variables)
+    problems += statistic_problems
+    if statistic_problems:
+        raws, more = [], {}
+    for name, intervals in more.items():
+        bins.setdefault(name, {}).update(intervals)
+    counted = (raw.figures for raw, _ in kept if raw.measure == "count")
+    add_mean_bins(bins, raws, variables, sum(next(counted, [loaded.job.records])))
     _cut_sizes(loaded.job, bins)
     variables_built = [_variable(n, spec, bins.get(n, {})) for n, spec in variables.items()]
     if zones is not None:
@@ -85,18 +100,29 @@ def gather_tables(loaded: LoadedJob, unsure: Container[str] = ()) -> tuple[Table
             for raw, counts in kept
         ],
         domain,
+        may_differ=loaded.job.reconcile != "error",
     )
-    tables = TableSet(domain, tuple(built), members, zones)
-    return _with_sizes(tables), problems + unfilled + _same_names(loaded)
+    statistics, wrong = build_statistics(raws, domain, members)
+    tables = TableSet(domain, tuple(built), members, zones, statistics, tuple(raws))
+    return with_sizes(tables), problems + wrong + unfilled + _same_names(loaded)
 
 
-@dataclass(frozen=True)
-class _Either:
-    first: Container[str]
-    second: Container[str]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.first or name in self.second
+def _read_statistics(
+    loaded: LoadedJob, variables: Mapping[str, VariableSpec], unsure: Container[str]
+) -> tuple[list[RawStatistics], list[Problem]]:
+    """Return the statistics that could be read, and what is wrong with the others."""
+    found: list[RawStatistics] = []
+    problems: list[Problem] = []
+    for number, spec in enumerate(loaded.job.statistics):
+        path = loaded.resolve(spec.file) if spec.file else None
+        try:
+            raw = read_statistics(spec, ("statistics", number), path, variables, unsure)
+        except TableError as error:
+            problems += error.problems
+            continue
+        if set(raw.scope) <= set(variables):
+            found.append(raw)
+    return found, problems
 
 
 def _zones(loaded: LoadedJob) -> tuple[Zones | None, list[Problem]]:
@@ -157,7 +183,7 @@ def _members(job: Job, domain: Domain) -> Members | None:
     return Members(spec.name, spec.of, spec.size, np.array(numbers), record, own)
 
 
-def _with_sizes(tables: TableSet) -> TableSet:
+def with_sizes(tables: TableSet) -> TableSet:
     """Tell the tables that count members how many of them there are for each record.
 
     The counts of two tables say it, or else the sizes of the records.
@@ -209,7 +235,8 @@ def _published_bins(
             try:
                 own[label] = parse_bin(label, spec.type, spec.min, spec.max)
             except ValueError as error:
-                problems.append(Problem(f"{clean(name)}: {error}", raw.file, line))
+                hint = no_label_hint(label, ())
+                problems.append(Problem(f"{clean(name)}: {error}", raw.file, line, hint=hint))
         problems += _overlaps(raw.file, name, own, first)
     if problems:
         raise TableError.of(sorted(problems, key=lambda problem: problem.line or 0))

@@ -140,14 +140,15 @@ def stratified_draw(
     order = np.argsort(row + random.random(records))  # by row, shuffled within
     sizes = np.bincount(row, minlength=len(probabilities))
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    rank = np.arange(records) - starts[row[order]]
+    ranked = row[order]
+    rank = np.arange(records) - starts[ranked]
     # one offset per row keeps the spacing exact: systematic sampling within the row
-    position = (rank + random.random(len(probabilities))[row[order]]) / sizes[row[order]]
+    position = (rank + random.random(len(probabilities))[ranked]) / sizes[ranked]
     ends = np.cumsum(probabilities, axis=1)
     ends /= ends[:, -1:]
     flat = (ends + np.arange(len(probabilities))[:, None]).ravel()
-    found = np.searchsorted(flat, row[order] + np.minimum(position, 1 - 1e-9), side="right")
+    found = np.searchsorted(flat, ranked + np.minimum(position, 1 - 1e-9), side="right")
     width = probabilities.shape[1]
     drawn = np.empty(records, dtype=np.int32)
-    drawn[order] = np.minimum(found - row[order] * width, width - 1)
+    drawn[order] = np.minimum(found - ranked * width, width - 1)
     return drawn

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from llmsynthor.aims import aims_of, held_by
 from llmsynthor.domain import BACKGROUND
 from llmsynthor.linkage import Linkage, joined, split
 from llmsynthor.materialize import encode_frame, provenance_frame
@@ -31,11 +32,13 @@ class Held:
         records: How many records.
         cells: Records by control table and cell.
         by_proposal: Records by proposal; those of the background and of a seed sample are left out.
+        sums: What each aim holds; see `aims.held_by`.
     """
 
     records: int
     cells: list[np.ndarray]
     by_proposal: dict[int, int]
+    sums: np.ndarray
 
 
 def read_wide(
@@ -108,7 +111,7 @@ class Batches:
         else:
             records, own = split(frame, members, first)
             self._run.write_batch(index, located(records), provenance, own)
-        return self._held(codes, source)
+        return self._held(frame, codes, source)
 
     def read(self, index: int, records: int, iteration: int) -> Held | None:
         """Return what the batch of an iteration holds if it is already there, or None."""
@@ -124,10 +127,14 @@ class Batches:
             self._warn(f"{path}: does not fit its records; it is made again")
             return None
         source = found[1]["proposal"].fill_null(BACKGROUND).to_numpy()
-        return self._held(encode_frame(found[0], self._sampler), source)
+        return self._held(found[0], encode_frame(found[0], self._sampler), source)
 
-    def _held(self, codes: np.ndarray, source: np.ndarray) -> Held:
+    def _held(self, frame: pl.DataFrame, codes: np.ndarray, source: np.ndarray) -> Held:
         tables = self._sampler.tables
+        sums = np.zeros((0, 2))
+        if aims_of(tables):  # the codes may be in another order than the frame
+            sums = held_by(frame, encode_frame(frame, self._sampler), tables)
         ids, records = np.unique(source, return_counts=True)
         made = {int(i): int(n) for i, n in zip(ids, records, strict=True) if i > BACKGROUND}
-        return Held(len(codes), [t.tally(codes, tables.wide) for t in tables.control], made)
+        held = [table.tally(codes, tables.wide) for table in tables.control]
+        return Held(len(codes), held, made, sums)

@@ -28,7 +28,7 @@ def plain_bin(label: str) -> str:
     """Return a bin in the plain form that `domain.parse_bin` reads; another text as it is.
 
     Example:
-        >>> [plain_bin(text) for text in ("Under 5 years", "Aged 20 to 24", "Y_GE85", "65+")]
+        >>> [plain_bin(text) for text in ("Under 5 years", "Aged 20 to 24", "Y_GE85", "Aged 65+")]
         ['<5', '20-24', '85+', '65+']
     """
     text = label.strip()
@@ -40,4 +40,4 @@ def plain_bin(label: str) -> str:
             return written.format(next(filter(None, found.groups())))
     if found := _TWO.fullmatch(text):
         return f"{found[1]}-{found[2]}"
-    return text if re.fullmatch(_N, text) else label.strip()
+    return text if re.fullmatch(rf"{_N}\+?", text) else label.strip()

@@ -10,7 +10,8 @@ tables, in proportion to their variances, among those that meet the hard ones.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,8 @@ from llmsynthor.countmatrix import CountMatrix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from llmsynthor.moments import Moments
 
 PRECISION = 1e-9
 """Calibration stops when no cell is further from its target than this share of all records."""
@@ -38,10 +41,19 @@ _SAMPLED = 30_000
 and one of so many makes conjugate gradients quick."""
 _MEMBER_RAKING_ROUNDS = 6
 """Rounds where tables count members: slower and less use than Newton's steps."""
+_ACTIVE_ROUNDS = 8
 _GIVE = 0.01
 """Records for each e-fold of the weights of those in a cell."""
+_CLOSE = 1e-4
+"""Share of all records; where cells are farther off, conditions exclude each other or the tables."""
+_LOOSER = (1e4, 1e6, 1e8)
+"""Multiples of the variance of conditions that cannot be met, tried in turn."""
+_CULPRIT = 0.1
+"""Of the farthest miss: conditions that are missed by less can be met without those that are not."""
 _SMALLEST_STEP = 1e-6
 _LONGEST_STEP = 20.0
+_RAISED = (0.0, 1e-12, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2)
+"""Shares of a diagonal that make a matrix positive definite, tried in turn."""
 _WEIGHTLESS = 1e-12
 """Share of all records; a candidate with less does not hold back the others."""
 
@@ -89,19 +101,88 @@ def calibrate(
         fitted = tuple(controls.sums(weights))
         return Calibration(weights, fitted, float(total > 0), total <= 0, 0, 0.0, 0.0)
     kept = with_records(controls.take(live))
-    solver = _Solver(kept, prior[live] / prior[live].sum() * total, total)
-    solver.rake(_MEMBER_RAKING_ROUNDS if kept.has_members else _RAKING_ROUNDS, check)
-    solver.newton(check)
-    if solver.error > PRECISION and not solver.soft and not kept.has_members:
-        solver.rake(_MORE_RAKING_ROUNDS, check)
-    if solver.error > PRECISION and kept.has_members:
-        solver = _nearest(kept, prior[live], solver, check)
+    solver = _solved(kept, prior[live] / prior[live].sum() * total, total, check)
     weights[live] = solver.weights
     kl, size = _effort(weights / weights.sum(), prior / prior.sum())
     error = solver.error
     return Calibration(
         weights, tuple(controls.sums(weights)), error, error <= PRECISION, solver.rounds, kl, size
     )
+
+
+def _solved(
+    controls: Controls, prior: np.ndarray, total: float, check: Callable[[], None]
+) -> _Solver:
+    """Return the solved weights; conditions that leave a choice bind only where they must.
+
+    They are an active set (Nocedal & Wright 2006, section 16.5): those that the weights break are
+    met at their nearer end, those that would be kept without are let go.
+    """
+    moments = controls.moments
+    if moments is None:
+        return _solve(controls, prior, total, check)
+    fixed = moments.low == moments.high
+    bound = np.where(fixed, moments.low, np.nan)
+    for turn in count(1):
+        active = np.flatnonzero(~np.isnan(bound))
+        chosen = moments.choose(active, bound[active])
+        solver = _tables_first(replace(controls, moments=chosen), chosen, prior, total, check)
+        held = moments.matrix @ solver.weights
+        new = bound.copy()
+        # of a condition at its upper end the multiplier is below 0, or it holds nothing back
+        pull = solver.multiplier[len(solver.multiplier) - len(active) :]
+        idle = np.where(bound[active] == moments.high[active], pull > 0, pull < 0)
+        new[active[idle & ~fixed[active]]] = np.nan
+        room = PRECISION * total
+        new[np.isnan(bound) & (held > moments.high + room)] = np.inf
+        new[np.isnan(bound) & (held < moments.low - room)] = -np.inf
+        new = np.where(new == np.inf, moments.high, np.where(new == -np.inf, moments.low, new))
+        if turn == _ACTIVE_ROUNDS or np.array_equal(new, bound, equal_nan=True):
+            return solver
+        bound = new
+    raise AssertionError  # the loop has no other end
+
+
+def _tables_first(
+    controls: Controls,
+    moments: Moments,
+    prior: np.ndarray,
+    total: float,
+    check: Callable[[], None],
+) -> _Solver:
+    """Return the solved weights; conditions that exclude the tables give way farther than others.
+
+    How far one gives way is its multiplier times its variance. Where that is far, the multiplier
+    grows beyond what steps reach, and the tables would not be met either.
+    """
+    solver = _solve(controls, prior, total, check)
+    for times in _LOOSER:
+        if solver.error <= _CLOSE or not len(moments):
+            return solver
+        looser = replace(controls, moments=replace(moments, variance=moments.variance * times))
+        other = _solve(looser, prior, total, check)
+        if other.error <= _CLOSE:
+            missed = np.abs(moments.matrix @ other.weights - moments.low) / moments.variance**0.5
+            culprit = missed > _CULPRIT * missed.max()
+            variance = moments.variance * np.where(culprit, times, 1.0)
+            looser = replace(controls, moments=replace(moments, variance=variance))
+            fewer = _solve(looser, prior, total, check)
+            return fewer if fewer.error <= _CLOSE else other
+        solver = min(solver, other, key=lambda found: found.error)
+    return solver
+
+
+def _solve(
+    controls: Controls, prior: np.ndarray, total: float, check: Callable[[], None]
+) -> _Solver:
+    solver = _Solver(controls, prior, total)
+    solver.rake(_MEMBER_RAKING_ROUNDS if controls.has_members else _RAKING_ROUNDS, check)
+    solver.newton(check)
+    if solver.error > PRECISION and not solver.soft and not controls.has_members:
+        solver.rake(_MORE_RAKING_ROUNDS, check)
+    if solver.error > PRECISION and controls.has_members:
+        return _nearest(controls, prior, solver, check)
+    return solver
 
 
 def _nearest(
@@ -134,6 +215,7 @@ def with_records(controls: Controls) -> Controls:
         (*controls.target, np.array([controls.total])),
         (*controls.gives_way, None),
         controls.records,
+        controls.moments,
     )
 
 
@@ -160,9 +242,14 @@ class _Solver:
         self._index = controls.index
         self._target = np.concatenate(controls.target)
         given = [
-            np.full(size, give) if variance is None else np.maximum(variance, 1e-300) * SOFTNESS
+            np.full(size, give) if variance is None else variance * SOFTNESS
             for size, variance in zip(self._sizes, controls.gives_way, strict=True)
         ]
+        self._moments = controls.moments
+        self._cells = len(self._target)
+        if controls.moments is not None:
+            self._target = np.concatenate([self._target, controls.moments.low])
+            given.append(controls.moments.variance * SOFTNESS)
         self._give = np.concatenate(given)
         self._slots = [index.ndim > 1 for index in self._index]
         self._matrix = (
@@ -170,7 +257,7 @@ class _Solver:
         )
         self._hard = [variance is None for variance in controls.gives_way]
         self._order = sorted(range(len(self._hard)), key=lambda k: self._hard[k])
-        self.soft = not all(self._hard)
+        self.soft = not all(self._hard) or controls.moments is not None
         self.multiplier = np.zeros(len(self._target))
         self.error = self._error(weights, self.multiplier)
 
@@ -182,13 +269,15 @@ class _Solver:
 
     def _sums(self, weights: np.ndarray) -> np.ndarray:
         if self._matrix is not None:
-            return self._matrix.sums(weights)
-        return np.concatenate(
-            [
+            held = [self._matrix.sums(weights)]
+        else:
+            held = [
                 np.bincount(index, weights=weights, minlength=size)
                 for index, size in zip(self._index, self._sizes, strict=True)
             ]
-        )
+        if self._moments is not None:
+            held.append(self._moments.matrix @ weights)
+        return np.concatenate(held)
 
     def _gradient(self, weights: np.ndarray, multiplier: np.ndarray) -> np.ndarray:
         return self._sums(weights) - self._target + self._give * multiplier
@@ -251,12 +340,41 @@ class _Solver:
         return np.where(self._give > 0, 0.0, ridge)
 
     def _factored(self, gradient: np.ndarray) -> np.ndarray:
-        from scipy.linalg import cho_factor, cho_solve  # a slow import, only here needed
-
-        hessian = self._hessian()
+        hessian = self._with_moments(self._hessian(), self.weights)
         diagonal = hessian.diagonal().copy()
         hessian[np.diag_indices_from(hessian)] += self._give + self._ridge(diagonal)
-        return -np.asarray(cho_solve(cho_factor(hessian, overwrite_a=True), gradient))
+        return -inverted(hessian)(gradient)
+
+    def _with_moments(self, hessian: np.ndarray, weights: np.ndarray, step: int = 1) -> np.ndarray:
+        """Return the tables' A diag(w) A' with the rows and columns of moments.
+
+        Args:
+            hessian: Of the tables, shape `(cells, cells)`.
+            weights: Of all candidates.
+            step: Every `step`-th candidate stands for all.
+        """
+        if self._moments is None:
+            return hessian
+        matrix, some = self._moments.matrix, weights
+        if step > 1:
+            matrix, some = (
+                matrix[:, ::step],
+                weights[::step] * (weights.sum() / weights[::step].sum()),
+            )
+        weighted = matrix.copy()
+        weighted.data *= some[weighted.indices]
+        if self._matrix is not None:
+            cross = self._matrix.products(weighted, step)
+        else:
+            row = np.repeat(np.arange(len(self._moments)), np.diff(weighted.indptr))
+            blocks = []
+            for index, size in zip(self._index, self._sizes, strict=True):
+                cell = row * size + index[::step][weighted.indices]
+                held = np.bincount(cell, weighted.data, len(self._moments) * size)
+                blocks.append(held.reshape(len(self._moments), size))
+            cross = np.concatenate(blocks, axis=1)
+        own = (weighted @ matrix.T).toarray()
+        return np.block([[hessian, cross.T], [cross, own]])
 
     def _hessian(self) -> np.ndarray:
         """Return A diag(w) A', shape `(cells, cells)`, block by block of two tables."""
@@ -315,31 +433,36 @@ class _Solver:
 
     def _diagonal(self) -> np.ndarray:
         """Return the diagonal of A diag(w) A', shape `(cells,)`."""
-        return (
-            self._sums(self.weights) if self._matrix is None else self._matrix.squares(self.weights)
+        weights, cells = self.weights, self._cells
+        held = (
+            self._sums(weights)[:cells] if self._matrix is None else self._matrix.squares(weights)
         )
+        if self._moments is None:
+            return held
+        matrix = self._moments.matrix
+        return np.concatenate([held, matrix.multiply(matrix) @ weights])
 
     def _sampled_inverse(
         self, matrix: CountMatrix, diagonal: np.ndarray, extra: np.ndarray
     ) -> Callable[[np.ndarray], np.ndarray]:
         """Return what solves for the Hessian as a sample has it, with the diagonal of all."""
-        from scipy.linalg import cho_factor, cho_solve  # a slow import, only here needed
-
         step = -(-len(self.weights) // _SAMPLED)
-        some = matrix.hessian(self.weights, step)
+        some = self._with_moments(matrix.hessian(self.weights, step), self.weights, step)
         own = some.diagonal()
         # no cell may be softer than it is; what the sample lacks altogether stands alone
         some[np.diag_indices_from(some)] += np.maximum(diagonal - own, 0.0) + extra
-        factor = cho_factor(some, overwrite_a=True)
-        return lambda x: np.asarray(cho_solve(factor, x))
+        return inverted(some)
 
     def _spread(self, by_cell: np.ndarray) -> np.ndarray:
         """Return A' times a value for each cell, shape `(candidates,)`."""
         if self._matrix is not None:
-            return self._matrix.spread(by_cell)
-        out = np.zeros(len(self.weights))
-        for index, start in zip(self._index, self._starts[:-1], strict=True):
-            out += by_cell[start + index]
+            out = self._matrix.spread(by_cell[: self._cells])
+        else:
+            out = np.zeros(len(self.weights))
+            for index, start in zip(self._index, self._starts[:-1], strict=True):
+                out += by_cell[start + index]
+        if self._moments is not None:
+            out += self._moments.matrix.T @ by_cell[self._cells :]
         return out
 
     def _line_search(self, step: np.ndarray, gradient: np.ndarray) -> bool:
@@ -359,6 +482,25 @@ class _Solver:
                 return True
             size *= 0.5
         return False
+
+
+def inverted(matrix: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what solves for a symmetric matrix that should be positive definite.
+
+    Where tables cannot be met, weights vanish or grow without end, and rounding can leave it
+    without that: its diagonal is then raised until it is.
+    """
+    from scipy.linalg import LinAlgError, cho_factor, cho_solve  # a slow import, only here needed
+
+    diagonal = matrix.diagonal().copy()
+    for raised in _RAISED:
+        matrix[np.diag_indices_from(matrix)] = diagonal * (1 + raised) + raised * diagonal.mean()
+        try:
+            factor = cho_factor(matrix)
+        except LinAlgError:
+            continue
+        return lambda x: np.asarray(cho_solve(factor, x))
+    return lambda x: np.asarray(x / np.maximum(diagonal, 1e-300))
 
 
 def _effort(share: np.ndarray, prior: np.ndarray) -> tuple[float, float]:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from llmsynthor.assembly import gather_tables
-from llmsynthor.errors import InfeasibleError, InputError, Problem
+from llmsynthor.errors import InputError, Problem
 from llmsynthor.feasibility.check import check_feasible
-from llmsynthor.jobfile import Gaps, LoadedJob, gather_job, parse_job
+from llmsynthor.feasibility.drawn import check_drawn
+from llmsynthor.jobfile import LoadedJob, gather_job, read_resolved
 from llmsynthor.labels import clean
 from llmsynthor.manifest import file_hash
 from llmsynthor.oddities import odd_things
@@ -21,9 +22,11 @@ from llmsynthor.preflight import disagreements
 from llmsynthor.providers.discovery import AUTO, NoModelError, discover
 from llmsynthor.providers.local import check_local
 from llmsynthor.providers.replay import ReplayProvider
+from llmsynthor.reconcile import Reconciled, measures_with, reconcile
 from llmsynthor.rules import gather_rules
 from llmsynthor.sampling import Sampler
 from llmsynthor.seedfile import read_seed
+from llmsynthor.statisticclashes import statistic_clashes
 from llmsynthor.templates import Templates
 from llmsynthor.zoneplan import Zoned, zoned
 from llmsynthor.zonetables import whole
@@ -33,13 +36,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmsynthor.job import Job
-    from llmsynthor.members import Members
+    from llmsynthor.jobgaps import Gaps
     from llmsynthor.rules import Rule
     from llmsynthor.tables import TableSet
 
 _T = TypeVar("_T")
-_TRIED = 1000
-"""Records with members, each mended many times, that say whether rules can be kept at all."""
 Use = Literal["run", "replay", "validate", "preview"]
 """What a job is prepared for: it decides what must be there."""
 
@@ -52,6 +53,8 @@ class Prepared:
     sampler: Sampler
     templates: Templates
     inputs: dict[str, str]
+    reconciled: Reconciled
+    """How the tables were made to agree."""
     model_found: str | None = None
     """Where the model comes from, in words, when the job names none."""
     warnings: tuple[Problem, ...] = ()
@@ -108,17 +111,25 @@ def prepare(
     found = _Findings(loaded, list(problems))
     tables, table_problems = gather_tables(loaded, gaps.unsure)
     found.add([replace(p, at=gaps.in_file(p.at)) for p in table_problems])
-    clashes = disagreements(tables)
+    agreed = reconcile(tables, loaded.job.reconcile, loaded.job.records)
+    tables = agreed.tables
+    unsure = gaps.lack("reconcile", "members", "zones") or not measures_with(
+        loaded.job.reconcile, tables
+    )
+    clashes = (
+        [] if unsure else [*disagreements(tables), *statistic_clashes(tables, loaded.job.records)]
+    )
     found.add(clashes)
     rules = _rules(found, tables, gaps)
-    ready = None
-    if not clashes and rules is not None and tables.control and "records" not in gaps.keys:
-        ready = found.attempt(lambda: _feasible(tables, rules, loaded.job, table_problems))
+    ready, likely = None, list[Problem]()
+    usable = not (clashes or unsure) and bool(tables.control) and not gaps.lack("records")
+    if usable and rules is not None:
+        ready = found.attempt(lambda: _feasible(tables, rules, loaded.job, table_problems, likely))
     sampler, zones = ready or (None, None)
     sampler, left_out = _sampled(found, sampler)
-    templates = found.attempt(lambda: _templates(loaded)) if "prompts" not in gaps.keys else None
+    templates = found.attempt(lambda: _templates(loaded)) if not gaps.lack("prompts") else None
     model = None
-    if "provider" not in gaps.keys:
+    if not gaps.lack("provider"):
         named = found.attempt(lambda: _with_model(loaded, begun, use))
         checked = found.attempt(lambda: _checked(named or _Model(loaded), use))
         model = checked if named else None
@@ -127,10 +138,20 @@ def prepare(
     loaded = model.loaded
     hashes, absent = _hashes(loaded)
     everything = use == "validate"
-    warnings = odd_things(loaded.job, tables, sampler.rules, all_of_them=everything) + left_out
+    odd = odd_things(loaded.job, tables, sampler.rules, all_of_them=everything)
+    warnings = [*agreed.warnings, *odd, *left_out, *likely]
     placed = tuple(loaded.placed(warning) for warning in warnings)
     return Prepared(
-        loaded, sampler, templates, hashes, model.words, placed, model.refused, absent, zones
+        loaded,
+        sampler,
+        templates,
+        hashes,
+        agreed,
+        model.words,
+        placed,
+        model.refused,
+        absent,
+        zones,
     )
 
 
@@ -159,7 +180,7 @@ def _rules(found: _Findings, tables: TableSet, gaps: Gaps) -> tuple[Rule, ...] |
 
     Those after it would be named with the wrong number.
     """
-    if "variables" in gaps.keys:
+    if gaps.lack("variables", "members", "zones"):
         return None
     specs = found.loaded.job.rules
     positions = gaps.kept.get("rules", list(range(len(specs))))
@@ -185,11 +206,16 @@ def _about_zones(rules: tuple[Rule, ...], tables: TableSet) -> list[Problem]:
 
 
 def _feasible(
-    tables: TableSet, rules: tuple[Rule, ...], job: Job, table_problems: list[Problem]
+    tables: TableSet,
+    rules: tuple[Rule, ...],
+    job: Job,
+    table_problems: list[Problem],
+    warnings: list[Problem],
 ) -> tuple[Sampler, Zoned | None] | None:
     """Return a sampler that knows records which the tables need, if they can be met at all.
 
-    With zones, that is asked of the tables over chunks, and the sampler knows none.
+    Where it is only likely that they cannot, `warnings` takes it up. With zones, that is asked of
+    the tables over chunks, and the sampler knows none.
     """
     if job.zones is not None:
         if table_problems:
@@ -197,32 +223,17 @@ def _feasible(
         zones = zoned(tables, job)
         sampler = Sampler(zones.shared, rules, job.seed)
         if tables.members is not None:
-            _refuse_impossible(sampler, tables.members)
+            warnings += check_drawn(sampler, job.records)
             return sampler, zones
         asked = zones.coarse if len(zones.chunking) > 1 else whole(tables)
         found = check_feasible(Sampler(asked, rules, job.seed), job.records)
         return sampler, replace(zones, known=found)
     sampler = Sampler(tables, rules, job.seed)
-    if tables.members is not None:  # the linear programs are over records without members
-        _refuse_impossible(sampler, tables.members)
+    if tables.members is not None:  # the exact programs are over records without members
+        warnings += check_drawn(sampler, job.records)
         return sampler, None
     known = check_feasible(sampler, job.records)
     return Sampler(tables, rules, job.seed, known) if len(known) else sampler, None
-
-
-def _refuse_impossible(sampler: Sampler, members: Members) -> None:
-    """Refuse rules that no record with members keeps, as far as many tries can tell.
-
-    Raises:
-        InfeasibleError: None of the tries does.
-    """
-    rules = sampler.rules
-    if rules and not sampler.lawful(*sampler.draw_background(_TRIED, "feasibility")).any():
-        names = ", ".join(f"`{clean(rule.name)}`" for rule in rules)
-        raise InfeasibleError(
-            f"none of {_TRIED:,} {members.of}s drawn from the tables keeps the rules ({names})",
-            hint="loosen a rule, or correct the tables",
-        )
 
 
 def _sampled(found: _Findings, sampler: Sampler | None) -> tuple[Sampler | None, list[Problem]]:
@@ -245,7 +256,7 @@ def _with_model(loaded: LoadedJob, begun: Path | None, use: Use) -> _Model:
         return _Model(loaded)
     resolved = begun / "job.resolved.yaml" if begun is not None else None
     if resolved is not None and resolved.exists():
-        spec = parse_job(resolved.read_text(encoding="utf-8"), resolved).provider
+        spec = read_resolved(resolved).provider
         words = f"the job names no `provider.model`: this run began with `{spec.model}`"
         settings = {k: getattr(spec, k) for k in ("model", "api_base", "api_key_env")}
     else:
@@ -296,7 +307,9 @@ def _hashes(loaded: LoadedJob) -> tuple[dict[str, str], tuple[str, ...]]:
     A file of the model that cannot be read is not needed where one gets here: it is named instead.
     """
     sample = loaded.job.seed_sample
-    files = [spec.file for spec in loaded.job.tables] + list(sample.files if sample else ())
+    files = [spec.file for spec in loaded.job.tables]
+    files += [spec.file for spec in loaded.job.statistics if spec.file]
+    files += list(sample.files if sample else ())
     files += [loaded.job.zones.crosswalk] if loaded.job.zones is not None else []
     hashes = {file: file_hash(loaded.resolve(file)) for file in files}
     file = _file_of_model(loaded.job)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from llmsynthor.aims import batch_aims
 from llmsynthor.calibration import Calibration, calibrate
 from llmsynthor.controls import (
     Controls,
@@ -16,19 +17,25 @@ from llmsynthor.controls import (
     rounding_importance,
     rounding_tables,
 )
+from llmsynthor.feasibility.drawn import find_clash
 from llmsynthor.integerize import integerize
 from llmsynthor.library import library_tvd
+from llmsynthor.moments import MomentMaker
 from llmsynthor.pivotal import Balance, choose_scopes
 from llmsynthor.seeds import generator
 from llmsynthor.seedsample import FILLING
+from llmsynthor.statistictables import statistic_tables
 from llmsynthor.stopping import Effort, effort_of
+from llmsynthor.valueswaps import swap_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from llmsynthor.aims import Aim
     from llmsynthor.candidates import Candidates
     from llmsynthor.covering import EmptyCell
     from llmsynthor.job import Job
+    from llmsynthor.moments import Moments
     from llmsynthor.mutations import Variety
     from llmsynthor.sampling import Sampler
     from llmsynthor.state import State
@@ -37,6 +44,7 @@ if TYPE_CHECKING:
 _MET = 1e-3
 """Records; weights that are nearer to a table have met it."""
 _STAGES = ("drawing", "calibrating", "integerizing")
+_MORE = "more `engine.candidates` or a larger `engine.background` may help"
 _WORST = 3
 
 
@@ -106,6 +114,10 @@ class Chooser:
         self._positions = {table.name: i for i, table in enumerate(self.tables.control)}
         self._binding = binding_tables(self.tables.control)
         self._rounded = rounding_tables(self.tables.control, job.records)
+        self._statistics = [s for s in self.tables.statistics if s.role == "control"]
+        self._population = self.tables.population or float(job.records)
+        self._by_statistic = statistic_tables(self.tables, job.records)
+        self._moments: Moments | None = None
 
     def background_share(self) -> float:
         """Return the share of the prior that is background.
@@ -148,7 +160,7 @@ class Chooser:
         left = self.residual(self.job.records - self.state.records, self._rounded)
         for table, wanted in zip(self._rounded, left, strict=True):
             held = table.tally(codes, self.tables.wide)
-            if not table.is_soft and (held - np.maximum(wanted, 0.0) >= 1 - _MET).any():
+            if (held - np.maximum(wanted, 0.0) >= 1 - _MET)[table.firm].any():
                 return True
         return False
 
@@ -163,13 +175,13 @@ class Chooser:
         self.tell("calibrating")
         domain, sizes = self.tables.wide, self.tables.wide.sizes
         targets = self.residual(records, self._binding)
-        calibration = calibrate(
-            controls_for(self._binding, targets, candidates.codes, domain, records),
-            candidates.prior,
-        )
+        self._moments = self._moments_of(candidates, records)
+        controls = controls_for(self._binding, targets, candidates.codes, domain, records)
+        calibration = calibrate(replace(controls, moments=self._moments), candidates.prior)
         times.append(self.clock())
         self.tell("integerizing")
         random = generator(self.job.seed, "integers", iteration)
+        followed = (*self._rounded, *self._by_statistic)
         whole = integerize(
             calibration.weights,
             self._reachable(candidates, calibration, records),
@@ -181,17 +193,12 @@ class Chooser:
             variety=self._variety(candidates, iteration),
             last_resort=self._last_resort(candidates, iteration),
             zones=None if self._zone is None else candidates.codes[:, self._zone],
-            importance=rounding_importance(self._rounded),
+            importance=rounding_importance(followed),
             thorough=iteration == 0,
         )
         sample = self.sampler.sample
         counts = np.concatenate([whole.counts, np.ones(len(whole.mutants), dtype=np.int64)])
-        times.append(self.clock())
-        seconds = {
-            f"seconds_{stage}": round(end - start, 3)
-            for stage, (start, end) in zip(_STAGES, pairwise(times), strict=True)
-        }
-        return Chosen(
+        chosen = Chosen(
             candidates=candidates.with_mutants(
                 whole.mutants, None if sample is None else sample.present
             ),
@@ -199,9 +206,48 @@ class Chooser:
             counts=counts,
             drawn=len(candidates),
             mutants=len(whole.mutants),
-            seconds=seconds,
+            seconds={},
             notes=[self._empty(cell) for cell in empty],
         )
+        aims = self.aims(chosen)
+        if aims:
+            tables = [*self._rounded, *(t for t in self._by_statistic if not t.is_soft)]
+            chosen = swap_values(
+                chosen, aims, tables, self.sampler, generator(self.job.seed, "swaps", iteration)
+            )
+        times.append(self.clock())
+        seconds = {
+            f"seconds_{stage}": round(end - start, 3)
+            for stage, (start, end) in zip(_STAGES, pairwise(times), strict=True)
+        }
+        return replace(chosen, seconds=seconds)
+
+    def aims(self, chosen: Chosen) -> tuple[Aim, ...]:
+        """Return the means that the chosen records need; see `aims`."""
+        held = np.flatnonzero(chosen.counts)
+        return batch_aims(
+            self.tables,
+            chosen.candidates.codes[held],
+            chosen.counts[held],
+            self.state.sums,
+            self.state.records,
+            self._population,
+        )
+
+    def _moments_of(self, candidates: Candidates, records: int) -> Moments | None:
+        """Return the statistics as conditions on the candidates; None where there are none."""
+        if not self._statistics:
+            return None
+        codes = candidates.codes
+        columns = [i for i, v in enumerate(self.tables.wide.variables) if v.is_numeric]
+        values = [
+            curve.values(codes[:, column], candidates.position[:, place])
+            for place, (curve, column) in enumerate(zip(self.sampler.curves, columns, strict=True))
+        ]
+        domain = self.tables.wide
+        return MomentMaker(
+            self._statistics, codes, values, domain, records, self._population
+        ).make()
 
     def _variety(
         self, candidates: Candidates, iteration: int, *, changing_copies: bool = False
@@ -209,7 +255,7 @@ class Chooser:
         return self.sampler.variety(
             candidates,
             self.state.library,
-            self._rounded,
+            (*self._rounded, *self._by_statistic),
             iteration,
             changing_copies=changing_copies,
         )
@@ -241,20 +287,36 @@ class Chooser:
         the weights have, for chasing the impossible would only spoil the other tables.
         """
         targets = self.residual(records, self._rounded)
+        followed = (*self._rounded, *self._by_statistic)
         weights = calibration.weights * (records / max(float(calibration.weights.sum()), 1e-300))
         domain = self.tables.wide
         asked = Controls(
-            tuple(t.cell_index(candidates.codes, domain).astype(np.int32) for t in self._rounded),
-            tuple(targets),
+            tuple(t.cell_index(candidates.codes, domain).astype(np.int32) for t in followed),
+            (*targets, *(np.zeros(table.cells) for table in self._by_statistic)),
         )
+        sums = asked.sums(weights)
         reachable = [
             target if np.abs(fitted - target).max() < 1 - _MET else fitted
-            for target, fitted in zip(targets, asked.sums(weights), strict=True)
-        ]
+            for target, fitted in zip(targets, sums[: len(targets)], strict=True)
+        ] + sums[len(targets) :]
         return Controls(asked.index, tuple(reachable))
 
-    def unmet(self, calibration: Calibration, records: int) -> str:
-        """Return in words where the weights stopped short of the tables that they should have met."""
+    def unmet(
+        self, calibration: Calibration, records: int, candidates: Candidates | None = None
+    ) -> str:
+        """Return in words where the weights stopped short of the tables that they should have met.
+
+        Args:
+            calibration: Which did not converge.
+            records: For how many.
+            candidates: Of a job with members, what the weights are of: what clashes is looked for.
+        """
+        members = self.tables.members
+        if candidates is not None and members is not None:
+            clash = find_clash(self.sampler, candidates.codes, self.job.records)
+            if clash is not None:
+                help_ = "" if clash.is_clear(self.job.records) else f"; {_MORE}"
+                return f"calibration did not converge: {clash.words(members)}{help_}"
         targets = self.residual(records, self._binding)
         worst: list[tuple[float, str]] = []
         for table, target, fitted in zip(self._binding, targets, calibration.fitted, strict=True):
@@ -266,8 +328,12 @@ class Chooser:
                 f"candidates give {fitted[cell]:,.1f}"
             )
             worst.append((-abs(float(fitted[cell] - target[cell])), words))
+        worst += [
+            (-apart, words)
+            for apart, words in (self._moments.misses(calibration.weights) if self._moments else ())
+        ]
         return (
             f"calibration did not converge: a cell is {calibration.error:.2g} of all records away "
-            "from where it should be; more `engine.candidates` or a larger `engine.background` may "
-            "help. " + "; ".join(words for _, words in sorted(worst)[:_WORST])
+            f"from where it should be; {_MORE}. "
+            + "; ".join(words for _, words in sorted(worst)[:_WORST])
         )

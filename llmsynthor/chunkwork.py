@@ -14,7 +14,7 @@ from llmsynthor.choosing import Chooser
 from llmsynthor.chunkfiles import LIBRARY, read_plan, read_sample, read_task, write_outcome
 from llmsynthor.errors import InfeasibleError, RunDirectoryError
 from llmsynthor.feasibility.check import check_feasible
-from llmsynthor.jobfile import parse_job
+from llmsynthor.jobfile import read_resolved
 from llmsynthor.library import read_library
 from llmsynthor.materialize import Materializer, deal
 from llmsynthor.rules import compile_rules
@@ -52,7 +52,7 @@ def make_chunk(folder: Path, number: int) -> None:
         raise RunDirectoryError(f"{folder}: its chunks are not ready")
     chunk = plan.chunks[number]
     path = folder / "job.resolved.yaml"
-    job = parse_job(path.read_text(encoding="utf-8"), path)
+    job = read_resolved(path)
     work = _Work(run, job, chunk, read_task(run, number), len(plan.chunks) == 1)
     work.execute()
 

@@ -157,6 +157,7 @@ def validate(job: JobPath, set_: Overrides = None, as_json: AsJson = False) -> N
         "variables": len(tables.domain.names),
         "control_tables": len(tables.control),
         "validate_tables": len(tables.validate),
+        "statistics": sum(len(statistic.groups) for statistic in tables.statistics),
         "uncovered_pairs": len(tables.uncovered_pairs()),
         "rules": len(prepared.sampler.rules),
         "records": prepared.job.records,
@@ -173,6 +174,7 @@ def validate(job: JobPath, set_: Overrides = None, as_json: AsJson = False) -> N
         f"{job}: valid ({count_of(len(tables.domain.names), 'variable')}, "
         f"{count_of(len(tables.control), 'control table')}, "
         f"{count_of(len(tables.validate), 'validate table')}, "
+        f"{count_of(found['statistics'], 'statistic') + ', ' if found['statistics'] else ''}"
         f"{count_of(len(prepared.sampler.rules), 'rule')}, "
         f"{count_of(prepared.job.records, 'record')})"
     )

@@ -23,6 +23,8 @@ def inconsistencies(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
         *_bad_sample(job),
         *_bad_groups(job),
         *_bad_release(job),
+        *_bad_statistics(job),
+        *_bad_reconcile(job),
         *_bad_zones(job),
         *given_in_vain(job),
     ]
@@ -202,6 +204,41 @@ def _bad_release(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
         message = "every control table is freed, so nothing would be met"
         found.append((("scenario", "release"), message))
     return found
+
+
+def _bad_statistics(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
+    """Return what is wrong between statistics and the rest."""
+    if not job.statistics:
+        return []
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    if job.zones is not None:
+        message = "`zones` and `statistics` do not go together yet; leave one of the two out"
+        found.append((("statistics",), message))
+    if job.members is None:
+        found += [
+            (("statistics", i, "counts"), "the job has no `members`; leave `counts` out")
+            for i, spec in enumerate(job.statistics)
+            if spec.counts is not None
+        ]
+    names = [spec.known_as for spec in job.statistics]
+    found += [
+        (("statistics", i), f"two statistics are named `{name}`; give one of them a `name`")
+        for i, name in enumerate(names)
+        if names.index(name) < i
+    ]
+    return found
+
+
+def _bad_reconcile(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
+    if isinstance(job.reconcile, str):
+        return []
+    name, at = job.reconcile.scale_to, ("reconcile", "scale_to")
+    roles = {table.known_as: table.role for table in job.tables}
+    if name not in roles:
+        return [(at, f"`{name}` is no table (tables: {', '.join(roles)})")]
+    if roles[name] == "validate" or name in job.released:
+        return [(at, f"`{name}` is not met itself; name a control table")]
+    return []
 
 
 def _bad_zones(job: Job) -> list[tuple[tuple[str | int, ...], str]]:

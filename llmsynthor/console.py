@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import sys
 import textwrap
 from itertools import groupby
@@ -25,8 +27,12 @@ _LONGEST_UNIT = 9
 
 
 def out(text: str) -> None:
-    """Write a line of the result to stdout."""
-    sys.stdout.write(text + "\n")
+    """Write a line of the result to stdout, until its reader has had enough."""
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # typer would end with exit code 1, which is a bug's
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say(text: str) -> None:
@@ -112,6 +118,7 @@ def print_summary(report: dict[str, Any], folder: Path) -> None:
         tables = [table for table in report["tables"] if table["role"] == role]
         if tables:
             _scorecard(tables, title, control=role == "control")
+    _statistics(report.get("statistics", []))
     for line in _verdict(report):
         say(_wrapped(line))
     say(f"report: {folder / 'report.html'}")
@@ -136,6 +143,24 @@ def _scorecard(tables: list[dict[str, Any]], title: str, *, control: bool) -> No
     say("")
 
 
+def _statistics(entries: list[dict[str, Any]]) -> None:
+    """Print the means, quantiles and rates, the worst figure of each."""
+    if not entries:
+        return
+    say(f"{'means, quantiles, rates: worst figure':<45}{'target':>12}{'records':>12}{'error':>11}")
+    for entry in entries[:_MOST_TABLES]:
+        worst = max(entry["groups"], key=lambda g: math.inf if g["error"] is None else g["error"])
+        found = "nobody" if worst["records"] is None else f"{worst['records']:.6g}"
+        error = "-" if worst["error"] is None else f"{100 * worst['error']:.3f} %"
+        held_out = " (held out)" if entry["role"] == "validate" else ""
+        of = f" of {entry['of']}" if entry["measure"] == "rate" else ""
+        name = _padded(f"{entry['name']}: {entry['measure']}{of}, {worst['group']}{held_out}", 43)
+        say(f"  {name}{worst['target']:>12.6g}{found:>12}{error:>11}")
+    if len(entries) > _MOST_TABLES:
+        say(f"  and {len(entries) - _MOST_TABLES} more: see report.html")
+    say("")
+
+
 def _verdict(report: dict[str, Any]) -> list[str]:
     """Return the verdict and what the run took, a sentence a line."""
     records, summary, llm = report["records"], report["summary"], report["llm"]
@@ -143,6 +168,8 @@ def _verdict(report: dict[str, Any]) -> list[str]:
     broken = [r["name"] for r in report["rules"] if r["violations"]]
     verb = "misses" if len(missed) == 1 else "miss"
     why = [f"{count_of(len(missed), 'table')} {verb} the tolerance"] if missed else []
+    off = [s for s in report.get("statistics", []) if s["pass"] is False]
+    why += [f"{count_of(len(off), 'statistic')} missed"] if off else []
     why += [f"rules broken: {', '.join(broken)}"] if broken else []
     members = report.get("members")
     if members and any(members["linkage"].values()):

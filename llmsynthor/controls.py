@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmsynthor.domain import Domain
+    from llmsynthor.moments import Moments
     from llmsynthor.tables import Table
 
-_Z90 = 1.645
+Z90 = 1.645
 """Standard errors in a margin of error: the US Census Bureau publishes them at 90 % confidence."""
 SOFT_IMPORTANCE = 0.1
 """Below 1: the table need not be met to the record."""
@@ -37,14 +38,17 @@ class Controls:
             of cells where there is no member.
         target: Per table the records or members wanted in each cell, shape `(cells,)`.
         variance: Per table how easily each cell gives way, in records squared, shape
-            `(cells,)`; None where the table must be met exactly. Empty means all exactly.
+            `(cells,)`, 0 where it must be exact; None where the whole table must be met exactly.
+            Empty means all exactly.
         records: How many records the weights should add up to; None is what the first table wants.
+        moments: Statistics that the weights should meet besides.
     """
 
     index: tuple[np.ndarray, ...]
     target: tuple[np.ndarray, ...]
     variance: tuple[np.ndarray | None, ...] = ()
     records: float | None = None
+    moments: Moments | None = None
 
     @property
     def total(self) -> float:
@@ -71,14 +75,16 @@ class Controls:
     def take(self, rows: np.ndarray) -> Controls:
         """Return the controls of some candidates only."""
         index = tuple(index[..., rows] for index in self.index)
-        return Controls(index, self.target, self.variance, self.records)
+        moments = None if self.moments is None else self.moments.take(rows)
+        return Controls(index, self.target, self.variance, self.records, moments)
 
     def fillable(self) -> np.ndarray:
         """Return which candidates are in no cell that must stay empty."""
         able = np.ones(self.index[0].shape[-1], dtype=bool)
         for index, target, variance in zip(self.index, self.target, self.gives_way, strict=True):
-            if variance is None:
-                is_open = np.append(target > 0, values=True)[index]
+            may_be = target > 0 if variance is None else (target > 0) | (variance > 0)
+            if not may_be.all():
+                is_open = np.append(may_be, values=True)[index]
                 able &= is_open if index.ndim == 1 else is_open.all(axis=0)
         return able
 
@@ -103,11 +109,12 @@ def binding_tables(tables: Sequence[Table]) -> tuple[Table, ...]:
     """Return the tables that no other table implies: meeting these meets all.
 
     A soft table implies none, since it may give way, and is implied by none, since it may hold
-    figures of its own.
+    figures of its own. One whose counts were rounded implies none either.
     """
     kept: list[Table] = []
     for table in sorted(tables, key=lambda t: (t.is_soft, -t.cells, t.name)):
-        if table.is_soft or not any(implies(other, table) for other in kept):
+        fine = [other for other in kept if not other.is_rounded]
+        if table.is_soft or not any(implies(other, table) for other in fine):
             kept.append(table)
     return tuple(kept)
 
@@ -141,21 +148,28 @@ def implies(fine: Table, coarse: Table) -> bool:
     )
 
 
-def rounding_importance(tables: Sequence[Table]) -> list[float]:
-    """Return how much an error in each table should count while weights are made whole.
+def rounding_importance(tables: Sequence[Table]) -> list[float | np.ndarray]:
+    """Return how much an error in each table, or cell of it, should count in making weights whole.
 
     Three times more for each variable that stands in another hard table too: an exchange of
     records that changes it changes both. Errors are so driven into tables of which each variable
-    stands nowhere else, where they are easily mended. Soft tables count little. Most counts the
+    stands nowhere else, where they are easily mended. Soft tables count little, and so do those
+    whose counts were rounded to more than one: exact ones tell better. Most counts the
     number of members, where tables count them: only exchanges change it, and with it all of them.
     """
-    hard = [table for table in tables if not table.is_soft]
+    hard = [table for table in tables if table.firm.any()]
     size = next((table.members.size for table in hard if table.members is not None), None)
+
+    def importance(table: Table) -> float:
+        beside = sum(any(n in o.scope for o in hard if o is not table) for n in table.scope)
+        return float(3.0**beside) * (_SIZE_IMPORTANCE if size in table.scope else 1.0)
+
     return [
         SOFT_IMPORTANCE
-        if table.is_soft
-        else 3.0 ** sum(any(n in o.scope for o in hard if o is not table) for n in table.scope)
-        * (_SIZE_IMPORTANCE if size in table.scope else 1.0)
+        if table.is_rounded or not table.firm.any()
+        else importance(table)
+        if table.firm.all()
+        else np.where(table.firm, importance(table), SOFT_IMPORTANCE)
         for table in tables
     ]
 
@@ -202,7 +216,7 @@ def cell_variance(table: Table, target: np.ndarray) -> np.ndarray | None:
 
     With margins of error it is the square of the standard error. A soft table without them gives
     way in proportion to its cells (the chi-squared distance), a cell of 0 like a cell of one
-    record. A table that must be met gives way within the rounding of its published figures only.
+    record. What must be met gives way within the rounding of its published figures only.
 
     Args:
         table: The table.
@@ -212,14 +226,14 @@ def cell_variance(table: Table, target: np.ndarray) -> np.ndarray | None:
         Records squared, over the table's `weight`, shape `(cells,)`.
     """
     scale = float(target.sum()) / table.total  # records for one unit of the published figures
+    rounding = max(table.rounding * scale, _PART if target.min() < -_EXACT else 0.0)
+    exact = 0.0 if rounding <= _EXACT else max(rounding**2, _LEAST_VARIANCE)
     if not table.is_soft:
-        rounding = max(table.rounding * scale, _PART if target.min() < -_EXACT else 0.0)
-        if rounding <= _EXACT:
-            return None
-        return np.full(table.cells, max(rounding**2, _LEAST_VARIANCE))
+        return np.full(table.cells, exact) if exact else None
     one = scale if table.measure == "count" else 1.0
     if table.moe is not None:
-        variance = (table.moe.ravel() * scale / _Z90) ** 2 + (0.5 * one) ** 2
+        variance = (table.moe.ravel() * scale / Z90) ** 2 + (0.5 * one) ** 2
     else:
         variance = np.maximum(target, 0.0) + one
-    return np.maximum(variance / (table.weight or 1.0), _LEAST_VARIANCE)
+    soft = np.maximum(variance / (table.weight or 1.0), _LEAST_VARIANCE)
+    return np.where(table.firm, exact, soft)

@@ -7,12 +7,17 @@ table that counts members; a member's variable moves that member only.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     from llmsynthor.mutations import Variety
+
+
+_FEW_CODES = 256
+"""Of a variable, for each pair of which it is kept whether their cells differ."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +36,11 @@ class Place:
     span: slice
     offset: np.ndarray
     of_all: bool = False
+
+    @cached_property
+    def moves(self) -> np.ndarray:
+        """Return 2 where the cells of two codes differ, else 0, shape `(size, size)`."""
+        return np.where(self.offset[:, None] != self.offset, 2.0, 0.0)
 
 
 class Copies:
@@ -86,15 +96,22 @@ class Copies:
             rise: Shape `(rows, size)`; becomes infinite where a cell must stay empty.
         """
         now = self.codes[rows, variable]
+        # looked up for every row and value, so one look-up must do: infinite where a cell is closed
+        lift = np.where(self.closed, np.inf, 2 * self.error)
         for place in self.places[variable]:
             if place.of_all:
                 rise += self._rises_of_all(place, rows, now)
                 continue
             old = self.cells[place.rows[0], rows]
             new = (old - place.offset[now])[:, None] + place.offset
-            more = 2 * (self.error[new] - self.error[old][:, None]) + 2 * (new != old[:, None])
-            rise += self.by_cell[old][:, None] * more
-            rise[self.closed[new]] = np.inf
+            more = lift.take(new)
+            more -= 2 * self.error[old][:, None]
+            if len(place.offset) <= _FEW_CODES:
+                more += place.moves.take(now, axis=0)
+            else:
+                more += 2 * (new != old[:, None])
+            more *= self.by_cell[place.span.start]
+            rise += more
 
     def _rises_of_all(self, place: Place, rows: np.ndarray, now: np.ndarray) -> np.ndarray:
         """Return what `rises` adds for a table where all members of a record move at once."""

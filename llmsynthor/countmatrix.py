@@ -9,6 +9,8 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from scipy.sparse import csr_array
+
 
 class CountMatrix:
     """How often each candidate counts in each cell, sparse: members of one may share a cell."""
@@ -39,6 +41,10 @@ class CountMatrix:
         """Return A w."""
         return np.asarray(self._by_cell @ weights)
 
+    def of_candidates(self, candidates: np.ndarray) -> csr_array:
+        """Return the counts of some candidates, sparse, shape `(candidates, cells)`."""
+        return self._by_candidate[candidates]
+
     def squares(self, weights: np.ndarray) -> np.ndarray:
         """Return the diagonal of A diag(w) A'."""
         own = self._by_candidate
@@ -56,3 +62,7 @@ class CountMatrix:
         weighted = some.copy()
         weighted.data *= np.repeat(own * scale, np.diff(some.indptr))
         return np.asarray((some.T @ weighted).toarray())
+
+    def products(self, other: csr_array, step: int = 1) -> np.ndarray:
+        """Return `other` A', dense: `other` has a column for every `step`-th candidate."""
+        return np.asarray((other @ self._by_candidate[::step]).toarray())

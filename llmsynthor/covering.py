@@ -51,7 +51,9 @@ def cover(
         for codes, *_ in [*parts, *found]:
             there += table.tally(codes, sampler.domain)
         thin = np.flatnonzero((there < _THIN) & (table.flat_share > 0))
-        more, broken = _cover_cells(sampler, table, thin, share, (iteration, number))
+        # members of one record are repaired many times before it is given up
+        rounds = _TRIES if sampler.members is None else 1
+        more, broken = cover_cells(sampler, table, thin, share, (iteration, number), rounds)
         found += more
         empty += [
             EmptyCell(table, cell, names) for cell, names in broken.items() if not there[cell]
@@ -59,19 +61,30 @@ def cover(
     return found, empty
 
 
-def _cover_cells(
-    sampler: Sampler, table: Table, cells: np.ndarray, share: float, path: tuple[int, int]
+def cover_cells(
+    sampler: Sampler,
+    table: Table,
+    cells: np.ndarray,
+    share: float,
+    path: tuple[int, int],
+    rounds: int,
 ) -> tuple[list[Part], dict[int, tuple[str, ...]]]:
-    """Draw background in some cells of a table, all of them at once; `path` names the draws.
+    """Draw background in some cells of a table, all of them at once.
+
+    Args:
+        sampler: Draws it.
+        table: The table.
+        cells: Which of its cells.
+        share: Share of the prior that is background.
+        path: Names the random numbers.
+        rounds: How often those that are still empty are tried.
 
     Returns:
         What was drawn, and the cells in which nothing lawful was, with the rules in the way.
     """
     found: list[Part] = []
     broken: dict[int, set[str]] = {int(cell): set() for cell in cells}
-    # members of one record are repaired many times before it is given up
-    tries = _TRIES if sampler.members is None else 1
-    for attempt in range(tries if len(cells) else 0):
+    for attempt in range(rounds if len(cells) else 0):
         random = generator(sampler.seed, "cover", *path, attempt)
         rows = np.repeat(np.arange(len(cells)), _DRAWS)
         place = np.unravel_index(cells[rows], table.share.shape)

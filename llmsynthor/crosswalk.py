@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -119,8 +120,11 @@ def _columns(spec: ZonesSpec, frame: pl.DataFrame, names: Sequence[str]) -> pl.D
     frame = frame.select(kept).rename(spec.columns) if kept else frame
     lacking = [name for name in names if name not in frame.columns]
     if lacking:
+        near = get_close_matches(lacking[0], there, n=1, cutoff=0.6)
         message = (
-            f"there is no column `{clean(lacking[0])}` (columns: {', '.join(map(clean, there))})"
+            f"there is no column `{clean(lacking[0])}`"
+            + (f"; did you mean `{clean(near[0])}`?" if near else "")
+            + f" (columns: {', '.join(map(clean, there))})"
         )
         hint = "`zones.columns: {NAME IN THE FILE: name}` renames a column"
         raise TableError.of([Problem(message, spec.crosswalk, 1, hint=hint)])

@@ -110,6 +110,7 @@ def _print_without_proposal(found: dict[str, Any]) -> None:
 
 def _print_members(found: dict[str, Any]) -> None:
     """Show each member of a record beside the entry of the proposal that made it."""
+    heading = f"in tables of {many(found.get('member', ''))}"
     for member in found.get("members", ()):
         title = f"{found['member']} {member['number']}"
         entry, tables = member["entry"], member["table_share"]
@@ -117,7 +118,7 @@ def _print_members(found: dict[str, Any]) -> None:
             why = "" if found["proposal"] is None else ": of no entry of the proposal's `members`"
             out(title + why)
             rows = [(n, v, _percent(tables[n])) for n, v in member["values"].items()]
-            print_columns(rows, ("variable", "record", "in tables"))
+            print_columns(rows, ("variable", found["member"], heading))
             continue
         out(f"{title}: made by members.{entry} of the proposal")
         print_columns(
@@ -131,7 +132,7 @@ def _print_members(found: dict[str, Any]) -> None:
                 )
                 for name, value in member["values"].items()
             ],
-            ("variable", "record", "in proposal", "in tables", "proposal"),
+            ("variable", found["member"], "in proposal", heading, "proposal"),
         )
 
 
@@ -211,6 +212,15 @@ def print_preview(found: dict[str, Any]) -> None:
         ],
         ("name", "scope", "cells", "role", ""),
     )
+    if found["statistics"]:
+        out("\nmeans, quantiles and rates")
+        print_columns(
+            [
+                (entry["name"], entry["what"], f"{entry['figures']:,}", _ROLES[entry["role"]])
+                for entry in found["statistics"]
+            ],
+            ("name", "what", "figures", "role"),
+        )
     _print_uncovered(found["uncovered"])
     if found["prompt"] is None:
         out("no model is asked: there is no prompt\n")

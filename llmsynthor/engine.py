@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from llmsynthor.aims import aims_of
 from llmsynthor.batches import Batches
 from llmsynthor.choosing import Chooser
 from llmsynthor.discrepancy import tvd
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from llmsynthor.asking import Asker, Round
     from llmsynthor.batches import Held
-    from llmsynthor.candidates import Candidates
     from llmsynthor.choosing import Chosen
     from llmsynthor.job import Job
     from llmsynthor.rundir import RunDirectory
@@ -63,7 +63,10 @@ class Engine:
         self.listener = listener
         self.clock = clock
         self.asker = asker
-        self.state = State(counts=[np.zeros(table.cells) for table in self.tables.control])
+        self.state = State(
+            counts=[np.zeros(table.cells) for table in self.tables.control],
+            sums=np.zeros((len(aims_of(self.tables)), 2)),
+        )
         self.lines = {line["iteration"]: line for line in run.lines(ITERATIONS)}
         self.batches = Batches(run, sampler, listener.warn)
         self.chooser = Chooser(job, sampler, self.state, clock, self._stage)
@@ -176,7 +179,7 @@ class Engine:
             rows = deal(chosen.counts, 0, 1)
             if self.chooser.takes_too_much(chosen.candidates.codes[rows]):
                 return chosen.effort()
-            materializer = self._materializer(chosen.candidates)
+            materializer = self._materializer(chosen)
             made = self.batches.make(materializer, rows, iteration, index, self.state.records)
         self._tally(made)
         return chosen.effort()
@@ -195,10 +198,10 @@ class Engine:
         chosen = self._choose(left, self.chooser.candidate_count(left), 0)
         calibration = chosen.calibration
         if not calibration.converged:
-            self._note(self.chooser.unmet(calibration, left))
+            self._note(self.chooser.unmet(calibration, left, chosen.candidates))
         started = self.clock()
         self._stage("writing")
-        self._write_bulk(chosen.candidates, chosen.counts, -(-left // self.job.output.row_group))
+        self._write_bulk(chosen, -(-left // self.job.output.row_group))
         line = {
             "iteration": 0,
             "kl": calibration.kl,
@@ -218,10 +221,10 @@ class Engine:
         if 0 not in self.lines:
             self.run.append(ITERATIONS, line)
 
-    def _write_bulk(self, candidates: Candidates, counts: np.ndarray, groups: int) -> None:
+    def _write_bulk(self, chosen: Chosen, groups: int) -> None:
         """Write `groups` files, several at a time; they do not depend on each other."""
-        first = self.state.batches
-        materializer = self._materializer(candidates)
+        first, counts = self.state.batches, chosen.counts
+        materializer = self._materializer(chosen)
         # record k goes to group k mod `groups`
         held = [-(-(int(counts.sum()) - group) // groups) for group in range(groups)]
         begin = self.state.records + np.cumsum([0, *held])
@@ -237,14 +240,17 @@ class Engine:
             self._tally(made)
             self.listener.progress("writing", self.state.records, self.job.records)
 
-    def _materializer(self, candidates: Candidates) -> Materializer:
-        return Materializer(self.sampler, candidates, {p.id: p for p in self.state.library})
+    def _materializer(self, chosen: Chosen) -> Materializer:
+        library = {p.id: p for p in self.state.library}
+        aims = self.chooser.aims(chosen)
+        return Materializer(self.sampler, chosen.candidates, library, aims)
 
     def _tally(self, made: Held) -> None:
         for counts, held in zip(self.state.counts, made.cells, strict=True):
             counts += held
         for number, records in made.by_proposal.items():
             self.state.made[number] = self.state.made.get(number, 0) + records
+        self.state.sums += made.sums
         self.state.records += made.records
         self.state.batches += 1
 

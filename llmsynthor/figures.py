@@ -31,7 +31,7 @@ _BELOW = re.compile(r"<\s*(\d+)")
 _THOUSANDS = re.compile(rf"\d{{1,3}}([,._{_BLANKS}{_QUOTES}])\d{{3}}(?:\1\d{{3}})*(?:[.,]\d+)?")
 _DECIMAL_COMMA = re.compile(r"\d*,\d+")
 _PERCENT = re.compile(r"(\d+(?:[.,]\d+)?)\s*%")
-_SUPPRESSED = re.compile(r"[*.:\u2026x#c-]+|n/?a|\(?[a-z]\)?|[<>]\s*\d+", re.IGNORECASE)
+SUPPRESSED = re.compile(r"[*.:\u2026x#c-]+|n/?a|\(?[a-z]\)?|[<>]\s*\d+", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ def read_numbers(
     lines: Sequence[int],
     problems: list[Problem],
     missing: Mapping[str, Missing] | None = None,
+    headers: Sequence[str] | None = None,
 ) -> Figures:
     """Return the figures of a column, 0 where there is none; add what is wrong to `problems`.
 
@@ -66,6 +67,7 @@ def read_numbers(
         lines: Per row its line.
         problems: Takes up one for each text that is not a number of 0 or more.
         missing: What a text in place of a figure means.
+        headers: Per row the header of its column, where the file has several columns of figures.
     """
     missing = missing or {}
     values, plain, ranges = [], [], {}
@@ -78,12 +80,13 @@ def read_numbers(
             values.append(math.nan)
             plain.append("")
             continue
-        written = _plain(text.strip(), spec, column)
+        written = plain_number(text.strip(), spec, column)
         number, wrong = _number(written, text.strip(), column, spec)
         values.append(number)
         plain.append(written)
         if wrong is not None:
-            problems.append(Problem(f"`{column}` {wrong}", spec.file, line))
+            where = "" if headers is None else f" in column `{clean(headers[row])}`"
+            problems.append(Problem(f"`{column}`{where} {wrong}", spec.file, line))
     for row, (low, high) in list(ranges.items()):
         if low == high:  # the job gives the number itself
             values[row] = low
@@ -99,7 +102,7 @@ def _bounds(meaning: Missing) -> tuple[float, float]:
     return float(meaning), float(meaning)
 
 
-def _plain(text: str, spec: TableSpec, column: str) -> str:
+def plain_number(text: str, spec: TableSpec, column: str) -> str:
     """Return a number with a decimal point and nothing between its digits, else the text."""
     text = _SIGN.sub("", text).strip() if spec.percent and column != "count" else text
     written = text
@@ -154,7 +157,7 @@ def _advice(text: str, column: str, spec: TableSpec) -> str:
         if column == "share":
             return "a percentage; say so in the table's entry: `percent: true`"
         return "a percentage; read the column as `share`, with `percent: true`"
-    if _SUPPRESSED.fullmatch(text):
+    if SUPPRESSED.fullmatch(text):
         bound = _BELOW.fullmatch(text)
         meaning = f"[0, {max(int(bound[1]) - 1, 0)}]" if bound else "unknown"
         return (

@@ -72,7 +72,7 @@ def integerize(
     variety: Variety | None = None,
     last_resort: Variety | None = None,
     zones: np.ndarray | None = None,
-    importance: Sequence[float] | None = None,
+    importance: Sequence[float | np.ndarray] | None = None,
     thorough: bool = True,
     check: Callable[[], None] = lambda: None,
 ) -> Whole:
@@ -90,8 +90,8 @@ def integerize(
             None: in nothing more.
         zones: Zone of each candidate, shape `(candidates,)`, where they have zones and members:
             wrong cells are then mended zone by zone.
-        importance: How much an error in each table counts (`controls.rounding_importance`); a
-            table below 1 is followed but need not be met to the record.
+        importance: How much an error in each table counts (`controls.rounding_importance`), or in
+            each of its cells; what is below 1 is followed but need not be met to the record.
         thorough: Whether to try all that can be tried where errors stay; of no use for a batch
             whose errors later batches make up for.
         check: Called between rounds; may raise to stop.
@@ -151,7 +151,7 @@ class _Rounding:
         self,
         controls: Controls,
         share: np.ndarray,
-        importance: Sequence[float] | None,
+        importance: Sequence[float | np.ndarray] | None,
         variety: Variety | None,
         random: np.random.Generator,
     ) -> None:
@@ -165,13 +165,17 @@ class _Rounding:
         slots = [1 if index.ndim == 1 else len(index) for index in controls.index]
         first = [0, *np.cumsum(slots).tolist()]
         of_records = [i for i, index in enumerate(controls.index) if index.ndim == 1]
-        self._first_once = first[of_records[0]] if of_records else None
+        self._once_rows = [first[i] for i in of_records]
         target = np.concatenate(controls.target)
         whole = np.round(target)
         noise = float(np.clip(_NOISE * share.sum(), _NEARLY_WHOLE, 0.01))
         self._target = np.where(np.abs(target - whole) < noise, whole, target)
-        self._importance = np.array(importance if importance else [1.0] * len(controls.index))
-        self._by_cell = np.repeat(self._importance, np.diff(self._starts))
+        given = importance or [1.0] * len(controls.index)
+        self._by_cell = np.concatenate(
+            [np.broadcast_to(i, size) for i, size in zip(given, np.diff(self._starts), strict=True)]
+        )
+        even = all(np.ndim(i) == 0 for i in given)
+        self._importance = np.array(given) if even else None
         if not self._once:  # a cell of no importance for those who are not there
             self._target = np.append(self._target, 1.0)
             self._by_cell = np.append(self._by_cell, 0.0)
@@ -303,8 +307,11 @@ class _Rounding:
     def _turbulence(self, out: int, pool: np.ndarray) -> np.ndarray:
         """Return half the weighted square of what an exchange changes, for each of `pool`."""
         cells, own = self._cells[:, pool].T, self._cells[:, out]
-        if self._once:
+        if self._once and self._importance is not None:
             return np.asarray((cells != own) @ self._importance)
+        if self._once:
+            both = (self._by_cell[cells] + self._by_cell[own]) / 2
+            return np.asarray(np.where(cells != own, both, 0.0).sum(axis=1))
         shared = (self._by_cell * np.bincount(own, minlength=len(self._by_cell)))[cells].sum(axis=1)
         return np.asarray((self._square[pool] + self._square[out]) / 2 - shared)
 
@@ -334,7 +341,7 @@ class _Rounding:
             self._cells,
             self._strict,
             blocks_of(self._variety, len(self.share)),
-            self._first_once,
+            self._once_rows,
             self.random,
         )
         found = self._sums.find(self.error, self.counts, self.most)

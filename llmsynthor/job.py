@@ -11,7 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from llmsynthor.consistency import inconsistencies
+from llmsynthor.jobreconcile import Reconcile
 from llmsynthor.jobseed import SeedSampleSpec
+from llmsynthor.jobstatistics import StatisticSpec
 from llmsynthor.jobtables import TableSpec
 from llmsynthor.jobvariables import JobModel, VariableSpec
 from llmsynthor.jobzones import ExecutorSpec, ZonesSpec
@@ -260,6 +262,18 @@ class Job(JobModel):
     )
     tables: list[TableSpec] = Field(
         min_length=1, description="The target tables.", examples=[[{"file": "tables/age.csv"}]]
+    )
+    reconcile: Reconcile = Field(
+        "error",
+        description="What becomes of control tables that disagree by more than rounding: `error` "
+        "refuses them; `least_squares` takes the nearest tables that agree, weighted by `weight` "
+        "and `moe`; `{scale_to: NAME}` fits all others to one; see docs/tables.md.",
+    )
+    statistics: list[StatisticSpec] = Field(
+        default_factory=list,
+        description="Means, sums, quantiles and rates to be met beside the tables; see "
+        "docs/statistics.md.",
+        examples=[[{"file": "tables/miles_by_purpose.csv", "of": "miles"}]],
     )
     seed_sample: SeedSampleSpec | None = Field(
         None,

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from llmsynthor.consistency import inconsistencies
 from llmsynthor.errors import JobError, Problem
-from llmsynthor.job import Job, RuleSpec
+from llmsynthor.job import Job
+from llmsynthor.jobgaps import Gaps, read_partly
 from llmsynthor.jobkeys import nearest
-from llmsynthor.jobtables import TableSpec
-from llmsynthor.jobvariables import VariableSpec
 from llmsynthor.jobwords import bad_key, describe_all
 from llmsynthor.jobyaml import Nodes, read_nodes, read_value
 from llmsynthor.labels import clean
 from llmsynthor.options import without_effect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 _Model = TypeVar("_Model", bound=BaseModel)
-_NEEDED: dict[str, Any] = {"version": 1, "name": "job", "records": 1, "variables": {}, "tables": []}
-"""What stands in for a needed key that is wrong, while the rest is looked at."""
 
 
 @dataclass(frozen=True)
@@ -58,33 +56,6 @@ class LoadedJob:
             return problem
         place = self.nodes.place(problem.at)
         return replace(problem, file=place.file, line=place.line, column=place.column)
-
-
-@dataclass(frozen=True)
-class Gaps:
-    """What of a job is wrong, and so missing from what could be read.
-
-    Attributes:
-        keys: Its keys at the top that are wrong or have something wrong inside.
-        unsure: Names that may be variables.
-        kept: Of `tables` and `rules`, where they have gaps, the positions in the file of those
-            that are left.
-    """
-
-    keys: frozenset[str] = frozenset()
-    unsure: Container[str] = ()
-    kept: dict[str, list[int]] = field(default_factory=dict)
-
-    def in_file(self, at: tuple[str | int, ...]) -> tuple[str | int, ...]:
-        """Return a key of the job without its gaps as the file has it."""
-        if len(at) > 1 and at[0] in self.kept and isinstance(at[1], int):
-            return (at[0], self.kept[str(at[0])][at[1]], *at[2:])
-        return at
-
-
-class _Anything:
-    def __contains__(self, _: object) -> bool:
-        return True
 
 
 def load_job(path: Path, overrides: list[str] | None = None) -> LoadedJob:
@@ -120,65 +91,17 @@ def gather_job(
         return LoadedJob(Job.model_validate(content), path, nodes), problems, Gaps()
     except ValidationError as error:
         errors = error.errors()
-    job, gaps = _partial(content, [problem["loc"] for problem in errors])
+    job, gaps = read_partly(nodes, content, errors)
     found = describe_all(nodes, errors)
     places = {(p.file, p.line, p.column) for p in found}
     found += [p for p in problems if (p.file, p.line, p.column) not in places]
     loaded = LoadedJob(job, path, nodes)
     for at, message in inconsistencies(job):
-        if not _needs(at) & gaps.keys:
+        if not gaps.may_excuse(at):
             place = gaps.in_file(at)
             where = clean(".".join(map(str, place)))
             found.append(loaded.placed(Problem(f"{where}: {message}", at=place)))
     return loaded, sorted(found, key=lambda p: (p.line is None, p.line or 0, p.column or 0)), gaps
-
-
-def _needs(at: tuple[str | int, ...]) -> set[str]:
-    """Return the keys without which an inconsistency may be none."""
-    other = {"dependencies": "variables", "scenario": "tables", "tables": "tables"}
-    return {other[str(at[0])]} if at[0] in other else set()
-
-
-def _partial(content: dict[Any, Any], wrong: list[tuple[int | str, ...]]) -> tuple[Job, Gaps]:
-    """Return the job without what is wrong."""
-    bad = {str(loc[0]) for loc in wrong if loc}
-    values = dict(_NEEDED)
-    for key, info in Job.model_fields.items():
-        if key in content and key not in bad:
-            adapter: TypeAdapter[Any] = TypeAdapter(info.rebuild_annotation())
-            values[key] = adapter.validate_python(content[key], strict=True)
-    unsure: Container[str] = ()
-    if "variables" in bad:
-        given = content.get("variables")
-        values["variables"], unsure = _good_variables(given), _Anything()
-        if isinstance(given, dict) and given:
-            unsure = {str(name) for name in given}
-    kept: dict[str, list[int]] = {}
-    for key, model in (("tables", TableSpec), ("rules", RuleSpec)):
-        given = content.get(key)
-        if key in bad and isinstance(given, list):
-            good = [(i, item) for i, e in enumerate(given) for item in _good(TypeAdapter(model), e)]
-            kept[key] = [i for i, _ in good]
-            values[key] = [item for _, item in good]
-    return Job.model_construct(**values), Gaps(frozenset(bad), unsure, kept)
-
-
-def _good_variables(given: object) -> dict[str, Any]:
-    adapter: TypeAdapter[Any] = TypeAdapter(VariableSpec)
-    named = given.items() if isinstance(given, dict) else ()
-    return {
-        name: spec
-        for name, entry in named
-        if isinstance(name, str)
-        for spec in _good(adapter, entry)
-    }
-
-
-def _good(adapter: TypeAdapter[Any], entry: object) -> list[Any]:
-    try:
-        return [adapter.validate_python(entry)]
-    except ValidationError:
-        return []
 
 
 def load_yaml(
@@ -241,9 +164,30 @@ def parse_job(text: str, path: Path) -> Job:
         JobError: The text is damaged.
     """
     try:
-        return Job.model_validate(yaml.safe_load(text))
-    except (yaml.YAMLError, ValidationError) as error:
+        return _parsed(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise JobError(f"{path}: not the job that the run wrote ({type(error).__name__})") from None
+
+
+@lru_cache(maxsize=4)
+def _parsed(text: str) -> Job:
+    """Return the job in `text`; a run and each of its workers read theirs several times."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # as safe, in C where it was built
+    return Job.model_validate(yaml.load(text, loader))  # noqa: S506 - both are safe
+
+
+def read_resolved(path: Path) -> Job:
+    """Return the job that a run wrote into its directory.
+
+    Raises:
+        JobError: It is missing or damaged.
+    """
+    try:
+        return parse_job(path.read_text(encoding="utf-8"), path)
+    except OSError as error:
+        raise JobError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise JobError(f"{path}: not the job that the run wrote (no UTF-8)") from None
 
 
 def _read(path: Path) -> str:

@@ -8,22 +8,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from llmsynthor.jobforms import FileSpec
 from llmsynthor.jobvariables import JobModel
 
-Encoding = Literal[
-    "utf-8", "utf-16", "latin-1", "windows-1250", "windows-1251", "windows-1252", "iso-8859-2",
-    "iso-8859-15", "cp437", "cp850", "mac-roman", "shift-jis", "gb18030", "big5", "euc-kr",
-]  # fmt: skip
 Range = Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=2, max_length=2)]
 _PLACE = re.compile(r"\{([^{}]*)\}")
-_NOT_TEXT = (".parquet", ".xlsx")
-_TEXT_KEYS = ("separator", "encoding", "comment")
 _OWN_LAYOUT = ("separator", "skip_rows", "comment", "footer_rows")
 _SEPARATED_BY = {"acs": ",", "nomis": ",", "eurostat": "\t"}
 
 
-class WideSpec(JobModel):
-    """A wide table: a variable's categories or bins are columns."""
+class WideColumns(JobModel):
+    """A wide file: a variable's categories or bins are columns."""
 
     variable: str | list[str] = Field(
         description="The variable that runs over the columns; a list where headers name several.",
@@ -42,7 +37,6 @@ class WideSpec(JobModel):
         "not read.",
         examples=["{sex} {age}"],
     )
-    measure: Literal["count", "share"] = Field("count", description="What the cells hold.")
 
     @property
     def variables(self) -> list[str]:
@@ -55,7 +49,7 @@ class WideSpec(JobModel):
         return [given] if isinstance(given, str) else given
 
     @model_validator(mode="after")
-    def _fits(self) -> WideSpec:
+    def _fits(self) -> WideColumns:
         names = self.variables
         if not names or len(set(names)) < len(names):
             raise ValueError("`variable` must name one or more variables, each once")
@@ -75,20 +69,15 @@ class WideSpec(JobModel):
         return self
 
 
-class TableSpec(JobModel):
+class WideSpec(WideColumns):
+    """A wide table: a variable's categories or bins are columns."""
+
+    measure: Literal["count", "share"] = Field("count", description="What the cells hold.")
+
+
+class TableSpec(FileSpec):
     """One target table and how to read it."""
 
-    file: str = Field(
-        min_length=1,
-        description="CSV, TSV, parquet or XLSX file, relative to the job file.",
-        examples=["tables/age.csv"],
-    )
-    name: str | None = Field(
-        None, min_length=1, description="Name in reports; default: the file's."
-    )
-    role: Literal["control", "validate"] = Field(
-        "control", description="`control` is met; `validate` is only scored, never used."
-    )
     tolerance: float | None = Field(
         None,
         ge=0,
@@ -112,37 +101,6 @@ class TableSpec(JobModel):
         default_factory=dict,
         description="Column of the file -> variable, `count`, `share` or `moe` (margin of error).",
     )
-    values: dict[str, dict[str, str]] = Field(
-        default_factory=dict, description="Variable -> (label in the file -> category or bin)."
-    )
-    groups: dict[str, dict[str, list[str]]] = Field(
-        default_factory=dict,
-        description="Variable -> (group -> its categories): this table counts groups of a category "
-        "variable's values. Every category stands in one group.",
-        examples=[{"education": {"low": ["none", "primary"], "high": ["degree"]}}],
-    )
-    ignore: Literal["others"] | list[str] = Field(
-        default_factory=list,
-        description="Columns that are not read; `others`: all that are no variable, no figure and "
-        "in no other key.",
-        examples=[["moe_pct"]],
-    )
-    where: dict[str, str | list[str]] = Field(
-        default_factory=dict,
-        description="Column of the file -> the text, or texts, of the rows that are read.",
-        examples=[{"unit": "NR"}],
-    )
-    drop: dict[str, str | list[str]] = Field(
-        default_factory=dict,
-        description="Column of the file -> the text, or texts, of the rows that are not read.",
-        examples=[{"age": "UNK"}],
-    )
-    bins: dict[str, list[str]] = Field(
-        default_factory=dict,
-        description="Variable -> the two columns with the low and the high end of its bins, both "
-        "included for whole numbers; an empty end is open.",
-        examples=[{"age": ["age_min", "age_max"]}],
-    )
     wide: WideSpec | None = Field(None, description="Reads a table with categories as columns.")
     add_up: bool = Field(
         False,
@@ -165,43 +123,12 @@ class TableSpec(JobModel):
         gt=0,
         description="What the counts add up to, where cells are unknown and no total is in the file.",
     )
-    thousands: Literal[",", ".", " ", "'", "_"] | None = Field(
-        None,
-        description='What stands between thousands; `" "` is any kind of space. Default: nothing.',
-        examples=[","],
-    )
-    decimal: Literal[".", ","] = Field(".", description="What stands before decimals.")
-    percent: bool = Field(
-        False, description="The shares are percentages, with or without the sign."
-    )
     rounded_to: float | None = Field(
         None,
         gt=0,
         description="The counts were rounded to multiples of this, each by itself: sums may be off "
         "by half of it for each cell, and so may the records.",
         examples=[5],
-    )
-    separator: Literal[",", ";", "\t", "|"] | None = Field(
-        None,
-        description='What stands between the columns of a text file: `";"`, `"\\t"` (a tab) or '
-        '`"|"`; default: a comma, in .tsv and .tab a tab.',
-        examples=[";"],
-    )
-    encoding: Encoding | None = Field(
-        None,
-        description="How a text file's characters are stored; default: UTF-8, or as its mark says.",
-    )
-    sheet: str | None = Field(
-        None, min_length=1, description="Sheet of an XLSX file, if it has several."
-    )
-    skip_rows: int = Field(0, ge=0, description="Lines above the header that are not read.")
-    comment: str | None = Field(
-        None, min_length=1, description="Lines that begin so are not read.", examples=["#"]
-    )
-    footer_rows: Annotated[int, Field(ge=0)] | Literal["blank"] = Field(
-        0,
-        description="Rows at the end that are notes: how many, or `blank`: all below the first blank "
-        "line that follows the figures.",
     )
     format: Literal["acs", "eurostat", "nomis"] | None = Field(
         None,
@@ -215,18 +142,6 @@ class TableSpec(JobModel):
     )
 
     @model_validator(mode="after")
-    def _keys_of_the_kind(self) -> TableSpec:
-        kind = PurePath(self.file).suffix.lower()
-        if kind in _NOT_TEXT:
-            for key in (*_TEXT_KEYS, *(["skip_rows", "footer_rows"] if kind == ".parquet" else [])):
-                if getattr(self, key) not in (None, 0):
-                    files = "CSV" if key == "separator" else "text"
-                    raise ValueError(f"`{key}` is for {files} files; a {kind[1:]} file has none")
-        if self.sheet is not None and kind != ".xlsx":
-            raise ValueError("`sheet` is for .xlsx files")
-        return self
-
-    @model_validator(mode="after")
     def _form(self) -> TableSpec:
         if self.format is not None:
             for key in _OWN_LAYOUT:
@@ -234,8 +149,6 @@ class TableSpec(JobModel):
                     raise ValueError(
                         f"`{key}` and `format` exclude each other: a form knows its own"
                     )
-        if self.thousands is not None and self.thousands == self.decimal:
-            raise ValueError(f"`thousands` and `decimal` are both `{self.decimal}`")
         wide = self.wide
         if (
             wide is not None
@@ -244,9 +157,6 @@ class TableSpec(JobModel):
             and wide.pattern is None
         ):
             raise ValueError("with `ignore: others`, `wide` must name its `columns` or a `pattern`")
-        for name, ends in self.bins.items():
-            if len(ends) != 2:
-                raise ValueError(f"`bins.{name}` must name two columns: the low and the high end")
         for text, meaning in self.missing.items():
             if isinstance(meaning, list) and meaning[0] > meaning[1]:
                 raise ValueError(f"`missing`: the range of `{text}` ends below its start")
@@ -270,6 +180,4 @@ class TableSpec(JobModel):
         """Return what stands between the columns of a text file."""
         if self.format is not None:
             return _SEPARATED_BY[self.format]
-        if self.separator is not None:
-            return self.separator
-        return "\t" if PurePath(self.file).suffix.lower() in {".tsv", ".tab"} else ","
+        return super().separated_by

@@ -12,6 +12,7 @@ from llmsynthor.jobkeys import (
     choices_of,
     example_of,
     find_spot,
+    keys_of,
     kind_of,
     nearest,
     required_of,
@@ -59,7 +60,7 @@ def describe_all(nodes: Nodes, errors: Sequence[Mapping[str, Any]]) -> list[Prob
         for spot, error in found
         if error["type"] == "extra_forbidden"
     }
-    meant = {(*steps[:-1], near) for steps, (_, near) in unknown.items() if near}
+    meant = {(*steps, near) for steps, _, near in meant_keys(nodes, errors)}
     problems: dict[tuple[tuple[str, ...], bool], Problem] = {}
     for spot, error in found:
         if error["type"] == "missing" and spot.steps in meant:
@@ -67,6 +68,33 @@ def describe_all(nodes: Nodes, errors: Sequence[Mapping[str, Any]]) -> list[Prob
         told = unknown.get(spot.steps, (None, None))[0]
         problems.setdefault((spot.steps, spot.is_key), _describe(nodes, spot, error, told))
     return list(problems.values())
+
+
+def meant_keys(
+    nodes: Nodes, errors: Sequence[Mapping[str, Any]]
+) -> list[tuple[tuple[str, ...], Any, str]]:
+    """Return each key in place of which another seems to be meant.
+
+    Args:
+        nodes: Where the job's values stand.
+        errors: `ValidationError.errors()`.
+
+    Returns:
+        The steps to the mapping that it stands in, the key as YAML reads it, the key that is meant.
+    """
+    found = []
+    for error in errors:
+        if error["type"] not in {"extra_forbidden", "invalid_key"} or not error["loc"]:
+            continue
+        spot, key = find_spot(error["loc"], unknown=True), error["loc"][-1]
+        node = nodes.key_node(spot.steps[:-1], key) if error["type"] == "invalid_key" else None
+        if node is None and error["type"] == "invalid_key":
+            continue
+        name = spot.steps[-1] if node is None else str(node.value)
+        near = unknown_key(name, spot.parent, _siblings(nodes, spot))[1]
+        if near is not None:
+            found.append((spot.steps[:-1], key, near))
+    return found
 
 
 def _siblings(nodes: Nodes, spot: Spot) -> list[str]:
@@ -92,7 +120,7 @@ def _describe(nodes: Nodes, spot: Spot, error: Mapping[str, Any], told: str | No
     if spot.is_key:
         return bad_key(nodes, steps[:-1], error["input"])
     if kind == "invalid_key":
-        return bad_key(nodes, steps[:-1], error["loc"][-1])
+        return bad_key(nodes, steps[:-1], error["loc"][-1], spot.parent)
     if told is not None:
         place, message = nodes.key_place(steps), told
     elif kind == "missing":
@@ -111,10 +139,21 @@ def _describe(nodes: Nodes, spot: Spot, error: Mapping[str, Any], told: str | No
     return Problem(f"{where}: {message}", place.file, place.line, place.column)
 
 
-def bad_key(nodes: Nodes, parent: tuple[str, ...], key: object) -> Problem:
-    """Return what is wrong with a key that is no text, in the mapping at `parent`."""
+def bad_key(
+    nodes: Nodes, parent: tuple[str, ...], key: object, schema: dict[str, Any] | None = None
+) -> Problem:
+    """Return what is wrong with a key that is no text, in the mapping at `parent`.
+
+    Args:
+        nodes: Where the file's values stand.
+        parent: The steps to the mapping.
+        key: The key as YAML reads it.
+        schema: The mapping's, where only some keys are legal.
+    """
     node = nodes.key_node(parent, key)
     text = clean(str(node.value if node is not None else key))
+    if isinstance(key, int) and text.isalpha():
+        key = bool(key)  # pydantic has 0 for false
     reading = _reading(key, text if node is not None else None)
     where = f"{clean('.'.join(parent))}: " if parent else ""
     reading += "," if reading.startswith(",") else ""
@@ -124,6 +163,9 @@ def bad_key(nodes: Nodes, parent: tuple[str, ...], key: object) -> Problem:
             f"{where}the key `{text}` has no value; if it ends a number with thousands "
             "separators, write that number without them"
         )
+    near = nearest(text, keys_of(schema)) if schema is not None else None
+    if near is not None:
+        message = f"{where}unknown key `{text}`{reading.rstrip(',')}; did you mean `{near}`?"
     if node is None:
         place = nodes.place(parent)
         return Problem(message, place.file, place.line, place.column)

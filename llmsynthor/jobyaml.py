@@ -93,11 +93,14 @@ class Nodes:
         return str(node.value) if plain and node is not None else None
 
     def key_node(self, steps: Sequence[str | int], key: object) -> yaml.ScalarNode | None:
-        """Return the node of a key of the mapping at `steps`, by what YAML makes of it."""
+        """Return the node of a key of the mapping at `steps`, by what YAML makes of it.
+
+        A truth value may be given as 0 or 1, as pydantic has it.
+        """
         for _, node, _ in _children(self.walk(steps) or self.root):
             if isinstance(node, yaml.ScalarNode) and node.style is None:
                 value = yaml.safe_load(node.value)
-                if type(value) is type(key) and value == key:
+                if value == key and type(value) in {type(key), bool}:
                     return node
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -55,9 +56,11 @@ class ZonesSpec(JobModel):
                 raise ValueError(f"`{name}` cannot name a geography: tables use it")
         for column, name in self.columns.items():
             if name not in names:
+                near = get_close_matches(name, names, n=1, cutoff=0.6)
                 raise ValueError(
                     f"`columns` maps `{column}` to `{name}`, which is neither the zone variable "
-                    "nor in `within`"
+                    f"`{self.variable}` nor in `within`"
+                    + (f"; did you mean `{near[0]}`?" if near else "")
                 )
         return self
 

@@ -68,6 +68,16 @@ def count_of(number: int, noun: str, many: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else many or noun + 's'}"
 
 
+def one(noun: str) -> str:
+    """Return a noun that a job gives with its article.
+
+    Example:
+        >>> one("order"), one("household")
+        ('an order', 'a household')
+    """
+    return f"{'an' if noun[:1].lower() in tuple('aeiou') else 'a'} {noun}"
+
+
 def many(noun: str) -> str:
     """Return the plural of a noun that a job gives, as English mostly has it.
 

@@ -126,7 +126,7 @@ def read_library(lines: Iterable[Mapping[str, Any]], tables: TableSet) -> list[P
                 line["values"],
                 blocks,
             )
-        except (BoxError, KeyError):
+        except (BoxError, KeyError, TypeError, ValueError):
             continue
         library.append(proposal)
     return library

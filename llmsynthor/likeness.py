@@ -29,9 +29,17 @@ def _code(variable: Variable, value: Any) -> int:  # noqa: ANN401 - a record's v
 
 def table_shares(
     sampler: Sampler, variables: Sequence[Variable], record: Mapping[str, Any]
-) -> dict[str, float]:
-    """Return for each variable the share that the tables give the record's category or bin."""
-    return {v.name: float(sampler.marginals[v.name][_code(v, record[v.name])]) for v in variables}
+) -> dict[str, float | None]:
+    """Return for each variable the share that the tables give the record's category or bin.
+
+    Shares of a member's variable are of members. It is None where no table of their level has it.
+    """
+    return {
+        v.name: float(sampler.marginals[v.name][_code(v, record[v.name])])
+        if sampler.tables.has_marginal(v.name)
+        else None
+        for v in variables
+    }
 
 
 def shares(

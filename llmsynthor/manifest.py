@@ -19,6 +19,7 @@ from llmsynthor.jobfile import dump_job
 from llmsynthor.providers.base import OutOfRepliesError
 from llmsynthor.providers.replay import REPLY_LOG, replies_in
 from llmsynthor.providers.structured import simplest
+from llmsynthor.report.reconciled import keep_reconciled
 from llmsynthor.report.used import keep_sample, keep_tables
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from llmsynthor.checks import Prepared
     from llmsynthor.rundir import RunDirectory
 
-FINGERPRINT_VERSION = 4
+FINGERPRINT_VERSION = 5
 """Goes up when the same job would give other records; older runs then refuse to resume."""
 
 
@@ -74,7 +75,8 @@ def begin_attempt(
     manifest["status"] = "partial"
     manifest["attempts"] = [*manifest["attempts"], attempt]
     run.write_text("job.resolved.yaml", dump_job(prepared.job))
-    keep_tables(run, prepared.tables)
+    keep_tables(run, prepared.tables, prepared.reconciled.changes)
+    keep_reconciled(run, prepared.reconciled)
     if prepared.sampler.sample is not None:
         keep_sample(run, prepared.sampler.sample)
     run.write_json("manifest.json", manifest)

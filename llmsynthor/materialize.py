@@ -13,16 +13,19 @@ import polars as pl
 from llmsynthor.domain import BACKGROUND
 from llmsynthor.rules import broken_mask
 from llmsynthor.seedsample import SEED_RECORD, seed_records
+from llmsynthor.shifting import Shifting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from llmsynthor.aims import Aim
     from llmsynthor.candidates import Candidates
     from llmsynthor.plan import Proposal
     from llmsynthor.sampling import Sampler
     from llmsynthor.seedsample import SeedSample
 
 _REDRAWS = 16
+_SHIFTS = 4
 _MOST_WORKERS = 8
 """Each holds a batch or two in memory."""
 _POLL_S = 0.1
@@ -79,8 +82,21 @@ class Materializer:
     """Turns candidates into records with values, sources and kept rules."""
 
     def __init__(
-        self, sampler: Sampler, candidates: Candidates, library: Mapping[int, Proposal]
+        self,
+        sampler: Sampler,
+        candidates: Candidates,
+        library: Mapping[int, Proposal],
+        aims: Sequence[Aim] = (),
     ) -> None:
+        """Prepare.
+
+        Args:
+            sampler: Knows values and rules.
+            candidates: What records are made of.
+            library: The proposals by id.
+            aims: Means that each file of records should have.
+        """
+        self._shifting = Shifting(sampler, aims) if Shifting.needed(sampler) else None
         self._sampler = sampler
         self._candidates = candidates
         self._numeric = bool(sampler.curves)
@@ -125,7 +141,31 @@ class Materializer:
         if len(wrong):
             self._redraw(rows, codes, low, high, position, wrong, random)
             frame = self._sampler.frame(codes, position)
+        if self._shifting is not None:
+            frame = self._shifted(self._shifting, codes, position, (low, high), random)
         return frame, self._sampler.proposal_of(source)
+
+    def _shifted(
+        self,
+        shifting: Shifting,
+        codes: np.ndarray,
+        position: np.ndarray,
+        limits: tuple[np.ndarray, np.ndarray],
+        random: np.random.Generator,
+    ) -> pl.DataFrame:
+        """Return records whose values are shifted to the means that are wanted, but where rules forbid it."""
+        fixed = np.zeros(len(codes), dtype=bool)
+        shifted, moved = position, codes
+        for _ in range(_SHIFTS):
+            moved = codes.copy()
+            shifted = shifting.shift(moved, position, limits, fixed, random)
+            frame = self._sampler.frame(moved, shifted)
+            broken = broken_mask(self._rules, frame) if self._rules else fixed[:0]
+            if not broken.any():
+                return frame
+            fixed |= broken
+        kept = fixed[:, None]
+        return self._sampler.frame(np.where(kept, codes, moved), np.where(kept, position, shifted))
 
     def _redraw(
         self,

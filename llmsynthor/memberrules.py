@@ -28,6 +28,11 @@ _FOREIGN = frozenset(
     | {"FIRST_VALUE", "LAST_VALUE"}
 )
 """What polars would take over all records together, silently spread to each of them."""
+_OTHER_NAMES = {
+    "MEAN": "AVG", "AVERAGE": "AVG", "COUNT_IF": "COUNT", "COUNTIF": "COUNT", "SOME": "ANY",
+    "EVERY": "ALL", "EXISTS": "ANY", "TOTAL": "SUM", "MINIMUM": "MIN", "MAXIMUM": "MAX",
+}  # fmt: skip
+"""What other languages call an aggregate."""
 _TOKEN = re.compile(
     r"\s+|--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`"
     r"|\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|\w+|<=|>=|<>|!=|.",
@@ -73,6 +78,11 @@ def take_apart(text: str) -> tuple[str | Aggregate, ...]:
             raise JobError(
                 f"`{tokens[position]}` speaks of all records together; a rule must hold for each "
                 "by itself"
+            )
+        if calls(tokens, position, _OTHER_NAMES):
+            raise JobError(
+                f"`{tokens[position]}` is no function of rules; did you mean "
+                f"`{_OTHER_NAMES[tokens[position].upper()]}`?"
             )
         if not calls(tokens, position, AGGREGATES):
             parts.append(tokens[position])

@@ -129,6 +129,7 @@ class Mutations:
         self._variety = variety
         self._copies = Copies(variety, cells, counts, error, closed, by_cell)
         self._random = random
+        self._liked: dict[int, np.ndarray] = {}
 
     def mend(
         self, check: Callable[[], None], wrong: Callable[[], np.ndarray], heat: float = 1.0
@@ -190,6 +191,8 @@ class Mutations:
         most = min(_MOST_ROWS, max(1, _MOST_CELLS // len(self._variety.share[variable][0])))
         worst = np.zeros(len(self._copies.codes))
         for place in self._copies.places[variable]:
+            if not (self._copies.error[place.span] > threshold).any():
+                continue
             for row in place.rows:
                 np.maximum(worst, self._copies.error[self._copies.cells[row]], out=worst)
         rows = np.flatnonzero(worst > threshold)  # nobody's cell is never too full
@@ -200,14 +203,22 @@ class Mutations:
 
     def _gains(self, rows: np.ndarray, variable: int) -> np.ndarray:
         """Return by how much the weighted squared error rises for each value, `(rows, size)`."""
-        now = self._copies.codes[rows, variable]
-        here = np.arange(len(rows))
-        share = self._variety.share[variable][self._copies.owner[rows]]
-        likely = np.log(np.maximum(share, _TINY) / np.maximum(share[here, now], _TINY)[:, None])
-        rise = np.where(share > 0, -_LIKING * np.clip(likely, -4, 4), np.inf)
+        now, owner = self._copies.codes[rows, variable], self._copies.owner[rows]
+        share = self._variety.share[variable]
+        if share.size * share.shape[1] <= _MOST_CELLS:
+            rise = self._likings(variable)[owner, now]
+        else:
+            rise = _liking(share[owner], share[owner, now])
         self._copies.rises(rows, variable, rise)
-        rise[here, now] = np.inf
+        rise[np.arange(len(rows)), now] = np.inf
         return rise
+
+    def _likings(self, variable: int) -> np.ndarray:
+        """Return what `_liking` gives for each owner and value that a record may have had before."""
+        if variable not in self._liked:
+            share = self._variety.share[variable]
+            self._liked[variable] = _liking(share[:, None, :], share)
+        return self._liked[variable]
 
     def settle(self, counts: np.ndarray) -> Mutants:
         """Take the changed copies out of `counts` and return them."""
@@ -215,3 +226,14 @@ class Mutations:
         changed = copies.changed()
         counts[copies.held[changed]] -= 1
         return Mutants(copies.codes[changed], copies.position[changed], copies.held[changed])
+
+
+def _liking(share: np.ndarray, now: np.ndarray) -> np.ndarray:
+    """Return what each value costs for being less likely than the present one, in squared records.
+
+    Args:
+        share: Probability of each value, shape `(..., size)`.
+        now: Probability of the present one, shape `(...)`.
+    """
+    likely = np.log(np.maximum(share, _TINY) / np.maximum(now, _TINY)[..., None])
+    return np.where(share > 0, -_LIKING * np.clip(likely, -4, 4), np.inf)

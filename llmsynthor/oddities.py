@@ -64,14 +64,22 @@ def _filled(tables: TableSet) -> Iterator[Problem]:
         if table.filled:
             which = f"{table.filled} of {count_of(table.cells, 'cell')}"
             verb = "is" if table.filled == 1 else "are"
-            soft = "; the table is soft for that" if table.moe is not None else ""
-            message = f"{which} {verb} not known, and filled from {table.filled_from}{soft}"
+            soft = "; what they leave open may give way" if table.moe is not None else ""
+            message = f"{which} {verb} not known; filled to fit {table.filled_from}{soft}"
             yield Problem(message, table.file)
+
+
+def _place(tables: TableSet, name: str) -> tuple[str, ...]:
+    """Return the key of the job that describes a variable."""
+    own = tables.members.own.positions if tables.members is not None else ()
+    return ("members", "variables", name) if name in own else ("variables", name)
 
 
 def _in_no_table(tables: TableSet) -> Iterator[Problem]:
     for variable in tables.domain.variables:
         if any(variable.name in table.scope for table in (*tables.control, *tables.released)):
+            continue
+        if any(variable.name in s.variables for s in tables.statistics if s.role == "control"):
             continue
         name = clean(variable.name)
         spread = (
@@ -83,7 +91,7 @@ def _in_no_table(tables: TableSet) -> Iterator[Problem]:
             f"`{name}` is in no control table: only the model's proposals shape it, and without "
             f"them it is spread {spread}"
         )
-        yield Problem(message, at=("variables", variable.name))
+        yield Problem(message, at=_place(tables, variable.name))
 
 
 def _margin(table: Table, name: str) -> np.ndarray:
@@ -116,7 +124,7 @@ def _never(tables: TableSet) -> Iterator[Problem]:
                     f"listed in {'every control table' if len(own) > 1 else 'the control table'} "
                     f"of `{clean(variable.name)}` ({files}{', ...' if len(own) > 3 else ''})"
                 )
-                yield Problem(message, at=("variables", variable.name, "values", code))
+                yield Problem(message, at=(*_place(tables, variable.name), "values", code))
 
 
 def _in_one_table_only(tables: TableSet) -> Iterator[Problem]:
@@ -145,7 +153,7 @@ def _implied(tables: TableSet) -> Iterator[Problem]:
     kept: list[Table] = []
     implied: list[tuple[Table, Table]] = []
     for table in sorted(tables.hard, key=lambda t: (-t.cells, t.name)):
-        fine = next((other for other in kept if implies(other, table)), None)
+        fine = next((o for o in kept if implies(o, table) and not o.is_rounded), None)
         if fine is None:
             kept.append(table)
         elif (

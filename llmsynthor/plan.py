@@ -7,9 +7,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import json_repair
-
 from llmsynthor.boxes import Box, BoxError, read_box
+from llmsynthor.labels import one
 from llmsynthor.layouts import weighed
 
 if TYPE_CHECKING:
@@ -173,6 +172,8 @@ def read_json(text: str) -> Any:  # noqa: ANN401 - whatever JSON holds
 
 
 def _repaired(body: str) -> Any:  # noqa: ANN401 - whatever JSON holds
+    import json_repair  # for damaged replies only
+
     start = min((i for i in (body.find("{"), body.find("[")) if i >= 0), default=-1)
     if start < 0:
         return None
@@ -258,9 +259,9 @@ class _Reader:
         if members is None:
             return ""
         if name in members.own.positions:
-            return f" of a {members.of}; it belongs into the `values` of each of its `members`"
+            return f" of {one(members.of)}; it belongs into the `values` of each of its `members`"
         if name in members.record.positions:
-            return f" of a {members.name}; it belongs into the `values` of the {members.of}"
+            return f" of {one(members.name)}; it belongs into the `values` of the {members.of}"
         return ""
 
     def _blocks(self, given: Any, members: Members) -> tuple[MemberBlock, ...]:  # noqa: ANN401

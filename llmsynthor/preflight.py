@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmsynthor.domain import cell_label
 from llmsynthor.errors import Problem, TableError
-from llmsynthor.grouping import common_groups
-from llmsynthor.labels import clean
+from llmsynthor.margins import margin_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmsynthor.domain import Variable
+    from llmsynthor.domain import Domain
+    from llmsynthor.margins import Margin
     from llmsynthor.members import Members
     from llmsynthor.tables import Table, TableSet
 
 _MOST_PER_PAIR = 5
+_MOST_LEFT_OUT = 3
 _FLOAT_NOISE = 1e-9
 
 
 _HINT = (
     "tables that are met must agree; correct them, or give one a `weight` or `tolerance` "
-    "(it then gives way), or `role: validate`"
+    "(it then gives way), or `role: validate`, or let the job make them agree: "
+    "`reconcile: least_squares`, or `reconcile: {scale_to: NAME}`"
 )
+
+
+@dataclass(frozen=True)
+class Clash:
+    """Two tables that differ, and how."""
+
+    tables: tuple[Table, Table]
+    problem: Problem
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Return the names of the tables."""
+        return self.tables[0].name, self.tables[1].name
 
 
 def check_agreement(tables: TableSet) -> None:
@@ -43,20 +58,29 @@ def check_agreement(tables: TableSet) -> None:
 def disagreements(tables: TableSet) -> list[Problem]:
     """Return where hard control tables differ in totals or in margins by more than rounding.
 
-    Totals are compared where both tables give counts; margins of the variables that two tables
+    A table with cells that are not known is compared where its margins are. Totals are compared where both tables give counts; margins of the variables that two tables
     share are compared as shares, on the finest bins that both can be summed to.
     """
-    problems: list[Problem] = []
+    return [clash.problem for clash in clashes(tables)]
+
+
+def clashes(tables: TableSet) -> list[Clash]:
+    """Return the same with the tables that differ."""
+    found: list[Clash] = []
     members = tables.members
     for counts_members in (False, True):
-        own = [table for table in tables.hard if (table.members is not None) == counts_members]
-        problems += _different_totals(own)
+        own = [
+            table
+            for table in tables.control
+            if table.firm.any() and (table.members is not None) == counts_members
+        ]
+        found += _different_totals(tables.domain, own)
         for first, second in combinations(own, 2):
-            problems += _different_margins(tables, first, second)
-    return problems if members is None else [*problems, *_wrong_sizes(tables, members)]
+            found += different_margins(tables.domain, first, second)
+    return found if members is None else [*found, *_wrong_sizes(tables, members)]
 
 
-def _wrong_sizes(tables: TableSet, members: Members) -> list[Problem]:
+def _wrong_sizes(tables: TableSet, members: Members) -> list[Clash]:
     """Return where the sizes of the records say another number of members than is published.
 
     Tables of members have one total among them, or `_different_totals` says so: the first stands
@@ -70,11 +94,7 @@ def _wrong_sizes(tables: TableSet, members: Members) -> list[Problem]:
     for table in counted:
         if table.members is not None or members.size not in table.scope:
             continue
-        axis = table.scope.index(members.size)
-        records = table.figures.sum(axis=tuple(i for i in range(table.figures.ndim) if i != axis))
-        inside = [members.number[table.groups[axis] == group] for group in range(len(records))]
-        low = float(records @ [numbers.min() for numbers in inside])
-        high = float(records @ [numbers.max() for numbers in inside])
+        low, high = members_of_sizes(table, members)
         room = 1e-6 * max(1.0, own.total)
         if low - room <= own.total <= high + room:
             continue
@@ -83,137 +103,97 @@ def _wrong_sizes(tables: TableSet, members: Members) -> list[Problem]:
             f"the counts add up to {_figure(own.total)}, and the sizes in {table.file} to "
             f"{says} {members.name}s"
         )
-        found.append(Problem(message, own.file, hint=_HINT))
+        found.append(Clash((table, own), Problem(message, own.file, hint=_HINT)))
     return found
 
 
-def _different_totals(tables: Sequence[Table]) -> list[Problem]:
+def members_of_sizes(table: Table, members: Members) -> tuple[float, float]:
+    """Return the least and the most members that the sizes in a table of records allow."""
+    axis = table.scope.index(members.size)
+    records = table.figures.sum(axis=tuple(i for i in range(table.figures.ndim) if i != axis))
+    inside = [members.number[table.groups[axis] == group] for group in range(len(records))]
+    low = float(records @ [numbers.min() for numbers in inside])
+    high = float(records @ [numbers.max() for numbers in inside])
+    return low, high
+
+
+def same_total(first: Table, second: Table) -> bool:
+    """Return whether the counts of two tables add up to the same, but for rounding."""
+    room = first.rounding * first.cells + second.rounding * second.cells
+    return abs(second.total - first.total) <= room + 1e-6 * max(1.0, first.total)
+
+
+def _different_totals(domain: Domain, tables: Sequence[Table]) -> list[Clash]:
     counted = [table for table in tables if table.measure == "count"]
-    if not counted:
-        return []
-    first = counted[0]
-    return [
-        Problem(
-            f"the counts add up to {_figure(other.total)}, those of {first.file} to "
-            f"{_figure(first.total)}",
-            other.file,
-            hint=_HINT,
-        )
-        for other in counted[1:]
-        if abs(other.total - first.total) > 1e-6 * max(1.0, first.total)
-    ]
-
-
-def _different_margins(tables: TableSet, first: Table, second: Table) -> list[Problem]:
-    shared = [name for name in first.scope if name in second.scope]
-    if not shared:
-        return []
-    if (
-        first.measure == second.measure == "count"
-        and abs(first.total - second.total) > 1e-6 * first.total
-    ):
-        return []  # the totals are named already; every margin would differ for that reason alone
-    common = [_common_groups(tables.domain[n], first, second) for n in shared]
-    margins = [_margin(table, shared, common) for table in (first, second)]
-    allowed = sum(
-        _rounding(table, shared, common, margin)
-        for table, margin in zip((first, second), margins, strict=True)
-    )
-    apart = np.argwhere(np.abs(margins[0] - margins[1]) > allowed + _FLOAT_NOISE)
-    counted = first.measure == second.measure == "count"
     found = []
+    for other in counted[1:]:
+        first = counted[0]
+        if not same_total(first, other):
+            message = (
+                f"the counts add up to {_figure(other.total)}, those of {first.file} to "
+                f"{_figure(first.total)}{_left_out(domain, first, other)}"
+            )
+            found.append(Clash((first, other), Problem(message, other.file, hint=_HINT)))
+    return found
+
+
+def _left_out(domain: Domain, first: Table, other: Table) -> str:
+    """Return which cells of what two tables share one of them leaves out, to follow a message."""
+    found = []
+    for name in (name for name in other.scope if name in first.scope):
+        margin = margin_of(domain, first, other, [name])
+        held = [margin.summed(table.share, table) for table in (first, other)]
+        for place in np.flatnonzero((held[0] > 0) != (held[1] > 0)):
+            where = "here" if held[0][place] > 0 else f"in {first.file}"
+            found.append(f"{margin.cell_name([int(place)])} is 0 or not listed {where}")
+    more = len(found) - _MOST_LEFT_OUT
+    shown = "".join(f"; {words}" for words in found[:_MOST_LEFT_OUT])
+    return shown + (f"; and {more} more" if more > 0 else "")
+
+
+def different_margins(domain: Domain, first: Table, second: Table) -> list[Clash]:
+    """Return where two tables differ in the margins that they share, but for cells not known."""
+    if not set(first.scope) & set(second.scope):
+        return []
+    counted = first.measure == second.measure == "count"
+    if counted and not same_total(first, second):
+        return []  # the totals are named already; every margin would differ for that reason alone
+    margin = margin_of(domain, first, second)
+    shares = [margin.summed(table.share, table) for table in (first, second)]
+    known = [margin.summed(_open(table), table) == 0 for table in (first, second)]
+    apart = np.argwhere(differs(margin, (first, second), shares) & known[0] & known[1])
+    problems = []
     for cell in apart[:_MOST_PER_PAIR]:
-        labels = [groups[1][int(position)] for groups, position in zip(common, cell, strict=True)]
         a, b = (
-            _figure(margin[tuple(cell)] * (table.total if counted else 1.0))
-            for table, margin in zip((first, second), margins, strict=True)
+            _figure(share[tuple(cell)] * (table.total if counted else 1.0))
+            for table, share in zip((first, second), shares, strict=True)
         )
-        message = f"{clean(cell_label(shared, labels))} has {b}, and {a} in {first.file}"
-        found.append(Problem(message, second.file, hint=_HINT))
+        message = f"{margin.cell_name(cell)} has {b}, and {a} in {first.file}"
+        problems.append(Problem(message, second.file, hint=_HINT))
     if len(apart) > _MOST_PER_PAIR:
         message = f"and {len(apart) - _MOST_PER_PAIR} more cells that {first.file} has otherwise"
-        found.append(Problem(message, second.file, hint=_HINT))
-    return found
+        problems.append(Problem(message, second.file, hint=_HINT))
+    return [Clash((first, second), problem) for problem in problems]
 
 
-def _group(table: Table, name: str) -> np.ndarray:
-    return table.groups[table.scope.index(name)]
+def _open(table: Table) -> np.ndarray:
+    """Return which cells are estimates, in the shape of the table."""
+    return (~table.firm & table.firm.any()).reshape(table.share.shape)
 
 
-def _common_groups(variable: Variable, one: Table, other: Table) -> tuple[np.ndarray, list[str]]:
-    """Return domain code -> cell of the finest partition that both tables can be summed to."""
-    first, second = _group(one, variable.name), _group(other, variable.name)
-    if not variable.is_numeric:
-        return _common_categories(variable, one, other)
-    new = np.ones(variable.size, dtype=bool)
-    new[1:] = (np.diff(first) != 0) & (np.diff(second) != 0)
-    group = np.cumsum(new) - 1
-    labels = []
-    for code in range(int(group[-1]) + 1):
-        inside = [label for label, g in zip(variable.labels, group, strict=True) if g == code]
-        labels.append(inside[0] if len(inside) == 1 else f"{inside[0]} to {inside[-1]}")
-    return group, labels
+def differs(margin: Margin, tables: Sequence[Table], shares: Sequence[np.ndarray]) -> np.ndarray:
+    """Return which cells of a margin two tables give otherwise, beyond rounding.
 
-
-def _common_categories(
-    variable: Variable, one: Table, other: Table
-) -> tuple[np.ndarray, list[str]]:
-    """Return the same for categories: those that share a group in either table fall together."""
-    if not (one.coarsens(variable) or other.coarsens(variable)):
-        return np.arange(variable.size), list(variable.labels)
-    # in the order of their first categories, as tables have them
-    group = common_groups(_group(one, variable.name), _group(other, variable.name))
-    start = np.unique(group, return_index=True)[1]
-    labels: list[str | None] = [
-        variable.labels[first] if size == 1 else None
-        for first, size in zip(start, np.bincount(group), strict=True)
-    ]
-    for table in (one, other):
-        own, names = _group(table, variable.name), table.labels[table.scope.index(variable.name)]
-        alone = np.ones(len(start), dtype=bool)
-        np.logical_and.at(alone, group, own == own[start][group])
-        for code in np.flatnonzero(alone):
-            labels[code] = labels[code] or names[own[start[code]]]
-    nameless = [code for code, label in enumerate(labels) if label is None]
-    for place in nameless:
-        inside = [variable.labels[position] for position in np.flatnonzero(group == place)]
-        labels[place] = " or ".join(inside)
-    return group, [str(label) for label in labels]
-
-
-def _margin(
-    table: Table, shared: Sequence[str], common: Sequence[tuple[np.ndarray, list[str]]]
-) -> np.ndarray:
-    return _summed(table.share, table, shared, common)
-
-
-def _rounding(
-    table: Table,
-    shared: Sequence[str],
-    common: Sequence[tuple[np.ndarray, list[str]]],
-    margin: np.ndarray,
-) -> np.ndarray:
-    """Return by how much rounding of a table's figures can move each cell of its margin."""
-    return table.rounding_room(margin, _summed(np.ones_like(table.share), table, shared, common))
-
-
-def _summed(
-    figures: np.ndarray,
-    table: Table,
-    shared: Sequence[str],
-    common: Sequence[tuple[np.ndarray, list[str]]],
-) -> np.ndarray:
-    """Return an array over a table's cells, summed to the shared variables on common bins."""
-    kept = [table.scope.index(name) for name in shared]
-    margin = figures.sum(axis=tuple(i for i in range(figures.ndim) if i not in kept))
-    margin = np.moveaxis(margin, np.argsort(np.argsort(kept)), range(len(kept)))
-    for axis, (name, (groups, labels)) in enumerate(zip(shared, common, strict=True)):
-        coarse = np.zeros(table.share.shape[table.scope.index(name)], dtype=np.int64)
-        coarse[_group(table, name)] = groups  # every table bin lies in one common group
-        summed = np.zeros((len(labels), *np.delete(margin.shape, axis)))
-        np.add.at(summed, coarse, np.moveaxis(margin, axis, 0))
-        margin = np.moveaxis(summed, 0, axis)
-    return margin
+    Args:
+        margin: That they have in common.
+        tables: Both.
+        shares: Of each table the shares of the margin's cells.
+    """
+    allowed = sum(
+        table.rounding_room(share, margin.summed(np.ones_like(table.share), table))
+        for table, share in zip(tables, shares, strict=True)
+    )
+    return np.asarray(np.abs(shares[0] - shares[1]) > allowed + _FLOAT_NOISE)
 
 
 def _figure(value: float) -> str:

@@ -213,8 +213,17 @@ def _found(
         "records_asked": job.records,
         "zones": None
         if prepared.zoned is None
-        else {**(plan := planned(prepared.zoned, job)), "words": plan_words(plan)},
+        else {**(chunks := planned(prepared.zoned, job)), "words": plan_words(chunks)},
         "tables": _tables(prepared),
+        "statistics": [
+            {
+                "name": statistic.name,
+                "what": statistic.words,
+                "figures": len(statistic.groups),
+                "role": statistic.role,
+            }
+            for statistic in prepared.tables.statistics
+        ],
         "uncovered_pairs": len(pairs),
         "uncovered": [list(pair) for pair in pairs],
         "groups_inferred_first": prompt is not None and job.dependencies == "infer",

@@ -30,10 +30,12 @@ _MOST_PAIRS = (1800, 150)
 """Of lists in a prompt: how many characters, and how many lines."""
 _MOST_UNKNOWN = (1600, 24)
 _MOST_RULES = (2500, 24)
+_MOST_FIGURES = (2500, 24)
 _MOST_SCOPES = (2400, 60)
 _MOST_REJECTED = 8
 _MOST_TAKEN = 8
 _LONGEST_TEXT = 1500
+_LONGEST_FIGURES = 600
 _ANSWER_CUT = 4000
 
 
@@ -65,6 +67,7 @@ class PlanPrompt:
         }
         laws = [f"{clean(r.name)}: {clean(r.text, 300)}" for r in rules]
         kept, laws_more = within(laws, *_MOST_RULES)
+        figures, figures_more = within(known_figures(tables), *_MOST_FIGURES)
         self._fixed = {
             "description": clean(job.description or job.name, _LONGEST_TEXT),
             "scenario": clean(job.scenario.text, _LONGEST_TEXT) if job.scenario else None,
@@ -72,6 +75,8 @@ class PlanPrompt:
             "variables": shown_variables(tables.domain, marginals, sorted(self.freed)),
             "rules": kept,
             "rules_more": laws_more,
+            "figures": figures,
+            "figures_more": figures_more,
             "names": list(shown.values()),
             "examples": forms(tables.domain),
             "numeric": any(variable.is_numeric for variable in tables.domain.variables),
@@ -231,6 +236,23 @@ class PlanPrompt:
             records=f"{lack.apart * self.job.records * lack.statistic.table.per_record:+.0f}",
             unit="records" if members is None else unit(lack.statistic.table, members),
         )
+
+
+def known_figures(tables: TableSet) -> list[str]:
+    """Return a line for each statistic that is to be met, with its figures group by group."""
+    lines = []
+    for statistic in tables.statistics:
+        if statistic.role != "control":
+            continue
+        figures = [
+            f"{clean(statistic.label(i))} {percent(figure) if statistic.measure == 'rate' else f'{figure:g}'}"
+            for i, figure in enumerate(statistic.figures.tolist())
+        ]
+        kept, more = within(figures, _LONGEST_FIGURES, len(figures))
+        what = "share of" if statistic.measure == "rate" else f"{statistic.column} of"
+        rest = f"; and {more} more" if more else ""
+        lines.append(f"{what} {clean(statistic.of)}: {'; '.join(kept)}{rest}")
+    return lines
 
 
 def _together(names: Sequence[str], shown: Mapping[str, str]) -> str:

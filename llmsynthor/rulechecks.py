@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from llmsynthor.errors import JobError
-from llmsynthor.labels import clean
+from llmsynthor.labels import clean, one
 from llmsynthor.memberrules import OF_CONDITIONS, Aggregate
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def check_aggregate(
     shown = clean(aggregate.text)
     if not {name for _, names in found for name in names} & set(members.own.names):
         raise JobError(
-            f"`{shown}` names no variable of a {members.name} "
+            f"`{shown}` names no variable of {one(members.name)} "
             f"({', '.join(members.own.names)}), so there is nothing to go through"
         )
     kinds = [_tried(expression, probe).dtype for expression, _ in found]

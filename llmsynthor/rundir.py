@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from llmsynthor.errors import DiskError, RunDirectoryError
+from llmsynthor.runshapes import wrong_line, wrong_manifest, wrong_report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +34,15 @@ _OWN_BATCH = re.compile(r"\d{5,}\.parquet((\.[^/]+)?\.part)?")
 _BEFORE_A_RUN = frozenset(
     {"lock", "run.log", "job.resolved.yaml", "data", "members", "provenance", "tables_used"}
 )
+
+
+MENDING = (
+    "`llmsynthor run JOB --out DIR --resume` (of a finished run: `--replay`) makes it again from the "
+    "recorded replies"
+)
+"""What to do about a file that the replies tell again."""
+_WITHOUT = "take the line out: its call is then made again; `--overwrite` starts the run anew"
+"""What to do about a line of the replies."""
 
 
 class RunDirectory:
@@ -173,10 +183,25 @@ class RunDirectory:
             return []
         content = path.read_bytes()
         whole = content[: content.rfind(b"\n") + 1].decode("utf-8", "replace")
+        return [
+            self._whole_line(name, number, line)
+            for number, line in enumerate(whole.split("\n"), start=1)
+            if line.strip()
+        ]
+
+    def _whole_line(self, name: str, number: int, line: str) -> dict[str, Any]:
         try:
-            return [json.loads(line) for line in whole.split("\n") if line.strip()]
-        except ValueError as error:
-            raise RunDirectoryError(f"{path}: a line is damaged ({error})") from None
+            content: dict[str, Any] = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            wrong: str | None = f"no JSON ({str(error)[:120]})"
+        else:
+            wrong = wrong_line(name, content)
+            if wrong is None:
+                return content
+        raise RunDirectoryError(
+            f"{self.path / name}:{number}: this line is damaged: {wrong}",
+            hint=_WITHOUT if name == "replies.jsonl" else MENDING,
+        )
 
     def readable_lines(self, name: str) -> tuple[list[dict[str, Any]], int]:
         """Return the records of a JSON-lines file that can be read, and how many lines cannot."""
@@ -191,9 +216,9 @@ class RunDirectory:
                 continue
             try:
                 record = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 record = None
-            if isinstance(record, dict):
+            if wrong_line(name, record) is None:
                 found.append(record)
             else:
                 damaged += 1
@@ -210,7 +235,7 @@ class RunDirectory:
             return json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise RunDirectoryError(
                 f"{path}: cannot be read ({error})", hint="`--overwrite` starts the run anew"
             ) from None
@@ -224,7 +249,27 @@ class RunDirectory:
         found = self.read_json("manifest.json")
         if found is None:
             raise RunDirectoryError(f"{self.path}: holds no run (there is no manifest.json)")
-        return found
+        wrong = wrong_manifest(found)
+        if wrong is not None:
+            raise RunDirectoryError(
+                f"{self.path / 'manifest.json'}: damaged: {wrong}",
+                hint="`--overwrite` starts the run anew",
+            )
+        return dict(found)
+
+    def report(self) -> dict[str, Any] | None:
+        """Return what `report.json` says; None where it is missing, or is no report."""
+        try:
+            found = self.read_json("report.json")
+        except RunDirectoryError:
+            return None
+        return None if found is None or wrong_report(found) else dict(found)
+
+    def lost_batches(self) -> list[Path]:
+        """Return the data files that are missing, though their provenance is there."""
+        there = sorted((self.path / "provenance").glob("[0-9]*.parquet"))
+        paths = [self.path / "data" / path.name for path in there]
+        return [path for path in paths if not path.exists()]
 
     def clear(self) -> None:
         """Remove what a run wrote, and nothing else."""
@@ -341,7 +386,7 @@ class DamagedBatchError(RunDirectoryError):
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(
             f"{path}: damaged ({reason})",
-            hint="`llmsynthor run JOB --resume` makes it again from the recorded replies",
+            hint=MENDING,
         )
         self.path = path
 

@@ -21,7 +21,8 @@ from llmsynthor.errors import (
 )
 from llmsynthor.exports.dictionary import DICTIONARY
 from llmsynthor.fingerprint import fingerprinted
-from llmsynthor.jobfile import parse_job
+from llmsynthor.jobfile import read_resolved
+from llmsynthor.labels import clean
 from llmsynthor.manifest import (
     FINGERPRINT_VERSION,
     begin_attempt,
@@ -34,6 +35,7 @@ from llmsynthor.options import LOCAL_PREFIX
 from llmsynthor.providers.model_fetch import MODEL_SHA256, WARNING
 from llmsynthor.providers.replay import REPLY_LOG, replies_in
 from llmsynthor.report.build import write_report
+from llmsynthor.report.used import check_whole
 from llmsynthor.rundir import RunDirectory
 from llmsynthor.zoneengine import ZoneEngine
 from llmsynthor.zonerun import executor_for, make_chunks, put_together
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmsynthor.checks import Prepared
+    from llmsynthor.executors.ending import Executor
     from llmsynthor.state import State
 
 _LONGEST_VALUE = 60
@@ -105,8 +108,9 @@ def _attempt(
         if engine.asker is not None:
             engine.asker.started = started
             engine.asker.budget.seconds_before = attempt["seconds_before"]
+        executor = _executor(prepared, options)  # gets ready while the engine works
         state = _executed(engine)
-        lost = _made_chunks(prepared, options, run, listener)
+        lost = _made_chunks(run, executor, listener)
     except (LLMSynthorError, StopRequestedError) as error:
         reason = error.signal_name if isinstance(error, StopRequestedError) else str(error)
         attempt["seconds"] = round(time.monotonic() - started, 3)
@@ -127,14 +131,19 @@ def _attempt(
     return code, report
 
 
-def _made_chunks(
-    prepared: Prepared, options: RunOptions, run: RunDirectory, listener: Listener
-) -> list[str]:
+def _executor(prepared: Prepared, options: RunOptions) -> Executor | None:
+    """Return who makes the chunks of a job with zones, if they are to be made."""
+    if prepared.zoned is None or options.until_chunks:
+        return None
+    return executor_for(prepared.job)
+
+
+def _made_chunks(run: RunDirectory, executor: Executor | None, listener: Listener) -> list[str]:
     """Make the chunks of a job with zones; return those that could not be made, in words."""
-    plan = read_plan(run) if prepared.zoned is not None else None
-    if plan is None or options.until_chunks:
+    plan = read_plan(run) if executor is not None else None
+    if plan is None or executor is None:
         return []
-    lost = make_chunks(run, plan, executor_for(prepared.job), listener)
+    lost = make_chunks(run, plan, executor, listener)
     put_together(run, plan, lost)
     return lost
 
@@ -155,7 +164,8 @@ def _executed(engine: Engine) -> State:
 
 def _no_op(run: RunDirectory, manifest: dict[str, Any]) -> tuple[ExitCode, dict[str, Any]]:
     """Return the outcome of a finished run; its report is written again, with the same bytes."""
-    report = run.read_json("report.json")
+    check_whole(run)
+    report = run.report()
     beside = ("report.html", DICTIONARY)
     if report is None or not all((run.path / name).exists() for name in beside):
         report = write_report(run)
@@ -169,7 +179,7 @@ def _no_op(run: RunDirectory, manifest: dict[str, Any]) -> tuple[ExitCode, dict[
 
 def _open(prepared: Prepared, options: RunOptions, run: RunDirectory) -> dict[str, Any]:
     """Return the manifest to go on with: an old one that fits, or a new one."""
-    old = run.read_json("manifest.json") if not options.overwrite else None
+    old = run.manifest() if run.holds_run() and not options.overwrite else None
     if options.overwrite and run.holds_run():
         run.clear()
     if old is None:
@@ -177,16 +187,28 @@ def _open(prepared: Prepared, options: RunOptions, run: RunDirectory) -> dict[st
             raise ReplayError(f"`--replay`: {run.path} holds no run to replay")
         return new_manifest(prepared)
     if not (options.resume or options.replay):
-        raise RunDirectoryError(
-            f"{run.path}: holds a run already ({old['status']})",
-            hint="`--resume` goes on with it, `--overwrite` starts anew, `--out DIR` goes elsewhere",
-        )
+        raise _taken(prepared, run, old)
     _refuse_changes(prepared, run, old)
     manifest = dict(old)
     if options.replay:
         manifest["asking_ended"] = limit_that_ended(old)
         _forget_data(run)
     return manifest
+
+
+def _taken(prepared: Prepared, run: RunDirectory, old: dict[str, Any]) -> RunDirectoryError:
+    """Return the refusal of a directory that holds a run, of this job or of another."""
+    name = prepared.job.name
+    if old["name"] == name:
+        return RunDirectoryError(
+            f"{run.path}: holds a run already ({old['status']})",
+            hint="`--resume` goes on with it, `--overwrite` starts anew, `--out DIR` goes elsewhere",
+        )
+    return RunDirectoryError(
+        f"{run.path}: holds a run of another job already, `{clean(old['name'])}` ({old['status']}); "
+        f"this one is `{name}`",
+        hint=f"`--out {run.path.parent / name}` keeps both; `--overwrite` throws that run away",
+    )
 
 
 def _refuse_strangers(run: RunDirectory) -> None:
@@ -201,7 +223,7 @@ def _refuse_strangers(run: RunDirectory) -> None:
 def _refuse_changes(prepared: Prepared, run: RunDirectory, old: dict[str, Any]) -> None:
     path = run.path / "job.resolved.yaml"
     try:
-        before = fingerprinted(parse_job(path.read_text(encoding="utf-8"), path))
+        before = fingerprinted(read_resolved(path))
     except OSError as error:
         raise RunDirectoryError(f"{path}: cannot be read ({error.strerror})") from None
     now = fingerprinted(prepared.job)

@@ -55,7 +55,7 @@ def shape(spec: TableSpec, text: TextTable, variables: Container[str]) -> TextTa
             raise TableError.of([Problem(message, spec.file, 1)])
         ends = zip(text.columns[low], text.columns[high], strict=True)
         renamed[name] = [_bin(a.strip(), b.strip()) for a, b in ends]
-    return TextTable(renamed, text.lines)
+    return TextTable(renamed, text.lines, text.headers)
 
 
 def _must_be_there(spec: TableSpec, columns: Sequence[str]) -> None:
@@ -104,7 +104,8 @@ def _chosen_rows(spec: TableSpec, text: TextTable) -> TextTable:
     if len(kept) == len(text.lines):
         return text
     columns = {name: [column[row] for row in kept] for name, column in text.columns.items()}
-    return TextTable(columns, [text.lines[row] for row in kept])
+    headers = None if text.headers is None else [text.headers[row] for row in kept]
+    return TextTable(columns, [text.lines[row] for row in kept], headers)
 
 
 def _without_ignored(
@@ -120,7 +121,7 @@ def _without_ignored(
             return False
         if name in variables or name in FIGURES or name == MOE:
             return True
-        if name in spec.where or spec.ignore == "others":
+        if name in spec.where or name in spec.drop or spec.ignore == "others":
             return False
         # a form of a publisher has columns that say the same of every row: unit, place, time
         return not (spec.format is not None and len(set(columns[name])) == 1)
@@ -154,7 +155,8 @@ def _long(spec: TableSpec, wide: WideSpec, text: TextTable, variables: Container
         columns[variable] = [own[position] for own in labels.values()] * len(text.lines)
     cells = zip(*(text.columns[name] for name in labels), strict=True)
     columns[wide.measure] = [cell for row in cells for cell in row]
-    return TextTable(columns, [line for line in text.lines for _ in range(times)])
+    lines = [line for line in text.lines for _ in range(times)]
+    return TextTable(columns, lines, list(labels) * len(text.lines))
 
 
 def _code(name: str) -> str:

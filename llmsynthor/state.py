@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
+if TYPE_CHECKING:
     from llmsynthor.plan import Proposal, Rejection
     from llmsynthor.stopping import Effort
 
@@ -22,6 +22,7 @@ class State:
         groups: Variables that depend on each other.
         counts: Records written so far, by control table and cell.
         made: Records written so far, by proposal.
+        sums: Sum and number of values written so far, by aim (`aims.held_by`).
         records: Records written so far.
         batches: Batches written so far.
         priors: Mean TVD of the library to the control tables, after each iteration.
@@ -37,6 +38,7 @@ class State:
     groups: list[list[str]] = field(default_factory=list)
     counts: list[np.ndarray] = field(default_factory=list)
     made: dict[int, int] = field(default_factory=dict)
+    sums: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
     records: int = 0
     batches: int = 0
     priors: list[float] = field(default_factory=list)

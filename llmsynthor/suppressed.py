@@ -3,7 +3,7 @@
 A cell that is not known lies in a range. What the table's total, its own subtotals and the other
 tables leave for it is shared out by iterative proportional fitting within the ranges, from an even
 start. The margin of error of a filled cell spans all that it can be, so that it gives way, and the
-known cells of the table hardly do.
+known cells of a table that must be met do not.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmsynthor.errors import Problem
-from llmsynthor.grouping import common_groups
 from llmsynthor.labels import clean
+from llmsynthor.margins import margin_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from llmsynthor.tablefile import RawTable
     from llmsynthor.tables import Table
 
+_OWN = "its own totals"
+_WHOLE, _GIVEN = "the whole being 1", "`total`"
+_OF_ITSELF = (_OWN, _WHOLE, _GIVEN)
 _ROUNDS = 300
 _TIGHTENINGS = 20
 _BISECTIONS = 100
@@ -36,7 +39,7 @@ _HINT = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Limit:
     """What some cells that are not known add up to.
 
@@ -47,6 +50,7 @@ class _Limit:
         cell: The sum's name for people.
         source: Who says so.
         room: By how much rounding may move it.
+        other: Whether another table says so.
     """
 
     cells: np.ndarray
@@ -55,10 +59,11 @@ class _Limit:
     cell: str
     source: str
     room: float = 0.0
+    other: bool = False
 
 
 def fill_unknown(
-    raws: Sequence[RawTable], tables: Sequence[Table], domain: Domain
+    raws: Sequence[RawTable], tables: Sequence[Table], domain: Domain, *, may_differ: bool = False
 ) -> tuple[list[Table], list[Problem]]:
     """Return the tables with all cells filled, without those that cannot be, and why not.
 
@@ -66,6 +71,8 @@ def fill_unknown(
         raws: The tables as read.
         tables: The same over the domain, NaN where a figure is not known.
         domain: Their domain.
+        may_differ: Whether other tables may say what the known cells exclude: they are made to
+            agree afterwards.
     """
     whole = [t for raw, t in zip(raws, tables, strict=True) if not raw.ranges]
     filled: list[Table] = []
@@ -74,7 +81,7 @@ def fill_unknown(
         if not raw.ranges:
             filled.append(table)
             continue
-        made = _fill(raw, table, _like(table, whole), domain)
+        made = _fill(raw, table, _like(table, whole), domain, may_differ=may_differ)
         if isinstance(made, list):
             problems += made
         else:
@@ -94,20 +101,14 @@ def _like(table: Table, others: Sequence[Table]) -> list[Table]:
 
 
 def _fill(
-    raw: RawTable, table: Table, others: Sequence[Table], domain: Domain
+    raw: RawTable, table: Table, others: Sequence[Table], domain: Domain, *, may_differ: bool
 ) -> Table | list[Problem]:
     figures = table.figures.ravel().copy()
     rows = _cells(raw, table)
     unknown = np.array([rows[row] for row in sorted(raw.ranges)])
     low = np.array([raw.ranges[row][0] for row in sorted(raw.ranges)])
     high = np.array([raw.ranges[row][1] for row in sorted(raw.ranges)])
-    total, source = _total(raw, others)
-    limits = list(_own_sums(raw, rows, unknown, figures))
-    if total is not None:
-        for other in others:
-            limits += _margins(table, other, total, unknown, figures)
-        known = float(np.nansum(figures))
-        limits.append(_Limit(np.arange(len(unknown)), total - known, known, "the total", source))
+    limits = _limits(raw, table, others, unknown, figures, domain)
     covered = np.zeros(len(unknown), dtype=bool)
     for limit in limits:
         covered[limit.cells] = True
@@ -117,16 +118,41 @@ def _fill(
             f"{number} of {table.cells} cells are not known, and nothing says what all add up to"
         )
         return [Problem(message, raw.file, hint=_HINT)]
-    problems = [p for limit in limits for p in _impossible(raw, limit, low, high)]
+    wrong = {limit: _impossible(raw, limit, low, high) for limit in limits}
+    problems = [p for m, found in wrong.items() if not (may_differ and m.other) for p in found]
     if problems:
         return problems[:5]
+    clash = any(wrong.values())
     limits = [
         replace(m, left=float(np.clip(m.left, low[m.cells].sum(), high[m.cells].sum())))
         for m in limits
     ]
-    low, high = _tightened(limits, low, high)
-    filling = _fitted(limits, low, high, _widths(table, domain)[unknown])
-    return _with(table, figures, unknown, filling, (low, high), limits)
+    narrow = _tightened(limits, low, high)
+    filling = _fitted(limits, *narrow, _widths(table, domain)[unknown])
+    if clash:  # others are wrong, or the known cells are: they determine nothing
+        high = np.minimum(high, max(limit.left + limit.known for limit in limits))
+        narrow = _tightened([limit for limit in limits if not limit.other], low, high)
+    return _with(table, figures, unknown, filling, narrow, limits)
+
+
+def _limits(
+    raw: RawTable,
+    table: Table,
+    others: Sequence[Table],
+    unknown: np.ndarray,
+    figures: np.ndarray,
+    domain: Domain,
+) -> list[_Limit]:
+    """Return what sums of unknown cells are: as the table says, as others do, and of all."""
+    total, source = _total(raw, others)
+    limits = list(_own_sums(raw, _cells(raw, table), unknown, figures))
+    if total is not None:
+        for other in others:
+            limits += _margins(table, other, total, unknown, figures, domain)
+        known, every = float(np.nansum(figures)), np.arange(len(unknown))
+        of_others = source not in _OF_ITSELF
+        limits.append(_Limit(every, total - known, known, "the total", source, other=of_others))
+    return limits
 
 
 def _with(
@@ -140,9 +166,10 @@ def _with(
     figures[unknown] = filling
     span = np.maximum(filling - ranges[0], ranges[1] - filling)
     moe = table.moe
-    if (span > _DETERMINED * max(1.0, float(figures.sum()))).any():
+    is_open = span > _DETERMINED * max(1.0, float(figures.sum()))
+    if is_open.any():
         margins = np.zeros(table.cells) if moe is None else moe.ravel().copy()
-        margins[unknown] = span
+        margins[unknown] = np.where(is_open, span, 0.0)
         moe = margins.reshape(table.figures.shape)
     sources = list(dict.fromkeys(limit.source for limit in limits))
     words = sources[0] if len(sources) == 1 else f"{', '.join(sources[:-1])} and {sources[-1]}"
@@ -150,8 +177,9 @@ def _with(
         table,
         figures=figures.reshape(table.figures.shape),
         moe=moe,
-        filled=len(unknown),
+        filled_cells=tuple(unknown.tolist()),
         filled_from=words,
+        known_hold=not table.is_soft,
     )
 
 
@@ -165,12 +193,12 @@ def _cells(raw: RawTable, table: Table) -> np.ndarray:
 def _total(raw: RawTable, others: Sequence[Table]) -> tuple[float | None, str]:
     """Return what all cells of a table add up to, and who says so."""
     if raw.measure == "share":
-        return 1.0, "the whole being 1"
+        return 1.0, _WHOLE
     if raw.total is not None:
-        return raw.total, "`total`"
+        return raw.total, _GIVEN
     for found in raw.sums:
         if len(found.rows) == len(raw.keys):
-            return found.figure, "its total"
+            return found.figure, _OWN
     counted = next((t for t in others if t.measure == "count"), None)
     return (None, "") if counted is None else (counted.total, f"the total of {clean(counted.file)}")
 
@@ -185,7 +213,7 @@ def _own_sums(
         known = math.fsum(figures[c] for c in cells if c not in position)
         if len(inside):
             room = raw.rounding * (len(cells) + 1)
-            yield _Limit(inside, found.figure - known, known, found.cell, "its own totals", room)
+            yield _Limit(inside, found.figure - known, known, found.cell, _OWN, room)
 
 
 def _margins(
@@ -194,47 +222,29 @@ def _margins(
     total: float,
     unknown: np.ndarray,
     figures: np.ndarray,
+    domain: Domain,
 ) -> Iterator[_Limit]:
     """Yield what another table says of the variables that both have."""
-    shared = [name for name in table.scope if name in other.scope]
-    if not shared:
+    margin = margin_of(domain, table, other)
+    if not margin.names:
         return
-    own = np.zeros(table.figures.shape, dtype=np.int64)
-    theirs = np.zeros(other.figures.shape, dtype=np.int64)
-    for name in shared:
-        mine, its = (t.groups[t.scope.index(name)] for t in (table, other))
-        common = common_groups(mine, its)
-        size = int(common.max()) + 1
-        own = own * size + _along(table, name, mine, common)
-        theirs = theirs * size + _along(other, name, its, common)
-    number = int(max(own.max(), theirs.max())) + 1
-    flat, weights = own.ravel(), other.flat_share * total
-    wanted = np.bincount(theirs.ravel(), weights, number)
+    number = int(np.prod(margin.shape))
+    flat, theirs = margin.cells(table).ravel(), margin.cells(other).ravel()
+    wanted = np.bincount(theirs, other.flat_share * total, number)
     known = np.bincount(flat, np.nan_to_num(figures), number)
-    room = (
-        other.rounding_room(wanted / total, np.bincount(theirs.ravel(), minlength=number)) * total
-    )
+    room = other.rounding_room(wanted / total, np.bincount(theirs, minlength=number)) * total
     for group in np.unique(flat[unknown]):
         cells = np.flatnonzero(flat[unknown] == group)
-        name = table.cell_name(int(unknown[cells[0]]))
-        parts = [part for part in name.split(", ") if part.partition("=")[0] in shared]
         left = float(wanted[group] - known[group])
         yield _Limit(
             cells,
             left,
             float(known[group]),
-            ", ".join(parts),
-            clean(other.file),
+            margin.cell_name(np.unravel_index(group, margin.shape)),
+            f"the table {clean(other.file)}",
             float(room[group]),
+            other=True,
         )
-
-
-def _along(table: Table, name: str, group: np.ndarray, common: np.ndarray) -> np.ndarray:
-    """Return the common cell of each of the table's labels of a variable, broadcast to its shape."""
-    axis = table.scope.index(name)
-    cells = np.zeros(table.figures.shape[axis], dtype=np.int64)
-    cells[group] = common
-    return cells.reshape([-1 if i == axis else 1 for i in range(table.figures.ndim)])
 
 
 def _impossible(raw: RawTable, limit: _Limit, low: np.ndarray, high: np.ndarray) -> list[Problem]:

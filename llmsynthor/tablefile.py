@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal
 
 from llmsynthor.binwords import plain_bin
@@ -16,6 +15,7 @@ from llmsynthor.grouping import wrong_groups
 from llmsynthor.labels import clean
 from llmsynthor.offices import acs, eurostat, nomis
 from llmsynthor.shaping import FIGURES, MOE, named_in, shape
+from llmsynthor.strangers import check_headers, no_label_hint, suggestion, unknown_columns
 from llmsynthor.totals import Cells, Sum, is_total_word, split_totals, totals_of
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def read_raw_table(
     path: Path,
     variables: Mapping[str, VariableSpec],
     unsure: Container[str] = (),
+    places: Sequence[str] = (),
 ) -> RawTable:
     """Read one table.
 
@@ -85,21 +86,22 @@ def read_raw_table(
         variables: The job's variables.
         unsure: Names that may be variables, though the job describes them wrongly: columns of
             these names are not looked into.
+        places: The zone variable and what zones lie within, if the job has zones.
 
     Raises:
         TableError: With every problem of the file, each with its line.
     """
-    text = shape(spec, _read(spec, path, variables), variables)
+    text = shape(spec, read_columns(spec, path, variables), variables)
+    check_headers(spec, text, variables)
     columns, lines = text.columns, text.lines
-    figure = _figure_column(spec.file, list(columns))
+    figure = _figure_column(spec, text, variables)
     scope = tuple(name for name in columns if name not in (figure, MOE))
-    problems = _unknown_columns(spec.file, scope, variables, unsure)
+    problems = unknown_columns(spec.file, scope, {*variables, *places}, unsure)
     problems += wrong_groups(spec, scope, variables)
-    keys = _keys(spec, columns, lines, scope, variables, problems)
+    keys = labels_of_rows(spec, columns, lines, scope, variables, problems)
     missing = _OFFICES[spec.format].MISSING if spec.format else {}
-    figures = read_numbers(
-        spec, figure, columns[figure], lines, problems, {**missing, **spec.missing}
-    )
+    missing = {**missing, **spec.missing}
+    figures = read_numbers(spec, figure, columns[figure], lines, problems, missing, text.headers)
     moes = None
     if MOE in columns:
         margins = read_numbers(spec, MOE, columns[MOE], lines, problems, spec.missing)
@@ -113,17 +115,17 @@ def read_raw_table(
             for row in margins.ranges
             if row not in figures.ranges
         ]
-    _raise(spec.file, problems)
+    raise_all(spec.file, problems)
     rows = _Rows(keys, figures.values, figures.texts, lines, figures.ranges, moes)
     if spec.add_up:
         rows = _added_up(rows)
     else:
         _repeated(spec.file, scope, keys, lines, problems)
-        _raise(spec.file, problems)
+        raise_all(spec.file, problems)
     rows, sums = _without_totals(spec, scope, rows, variables, figure, problems)
     if not problems:
         problems += check_sum(spec, figure, rows.texts, rows.values)
-    _raise(spec.file, problems)
+    raise_all(spec.file, problems)
     return _raw(spec, scope, rows, sums, figure)
 
 
@@ -139,7 +141,8 @@ class _Rows:
     moes: list[float] | None
 
 
-def _raise(file: str, problems: list[Problem]) -> None:
+def raise_all(file: str, problems: list[Problem]) -> None:
+    """Raise a `TableError` with the problems, if there are any; of very many only the first."""
     if not problems:
         return
     more = len(problems) - _MOST_PROBLEMS
@@ -173,7 +176,8 @@ def _raw(
     )
 
 
-def _read(spec: TableSpec, path: Path, variables: Mapping[str, VariableSpec]) -> TextTable:
+def read_columns(spec: TableSpec, path: Path, variables: Mapping[str, VariableSpec]) -> TextTable:
+    """Return the columns of a file as they stand there, whatever its form."""
     rows = read_rows(spec, path)
     known = {*variables, *FIGURES, MOE, *named_in(spec)}
     if spec.format is not None:
@@ -253,30 +257,22 @@ def _without_totals(
     ), sums
 
 
-def _unknown_columns(
-    file: str,
-    scope: Sequence[str],
-    variables: Mapping[str, VariableSpec],
-    unsure: Container[str],
-) -> list[Problem]:
-    if not scope:
-        return [Problem("there is no column with a variable, only figures", file, 1)]
-    return [
-        Problem(
-            f"column `{clean(name)}` is no variable of the job{_suggest(name, variables)}",
-            file,
-            1,
-            hint="in the table's entry, `columns: {NAME IN THE FILE: variable}` renames a column, and "
-            "`ignore: [NAME]` leaves one out",
-        )
-        for name in scope
-        if name not in variables and name not in unsure
-    ]
-
-
-def _figure_column(file: str, columns: Sequence[str]) -> str:
+def _figure_column(spec: TableSpec, text: TextTable, variables: Mapping[str, VariableSpec]) -> str:
+    columns = list(text.columns)
     found = [name for name in columns if name in FIGURES]
     if len(found) != 1:
+        heads = {name.casefold() for name in columns}
+        over = [
+            name
+            for name, variable in variables.items()
+            if variable.type == "category"
+            and len(heads & {v.casefold() for v in variable.values}) > 1
+        ]
+        wide = (
+            f"; where columns are categories, `wide: {{variable: {clean(over[0])}}}`"
+            if over
+            else ""
+        )
         what = "both `count` and `share`" if found else "neither `count` nor `share`"
         message = (
             f"the file has {what}; one column must hold the figures "
@@ -285,13 +281,14 @@ def _figure_column(file: str, columns: Sequence[str]) -> str:
         hint = (
             "leave one out in the table's entry, for example `ignore: [share]`"
             if found
-            else "`columns: {NAME IN THE FILE: count}` in the table's entry renames a column"
+            else "`columns: {NAME IN THE FILE: count}` in the table's entry renames a column" + wide
         )
-        raise TableError.of([Problem(message, file, 1, hint=hint)])
+        header = max(text.lines[0] - 1, 1) if text.lines else 1
+        raise TableError.of([Problem(message, spec.file, header, hint=hint)])
     return found[0]
 
 
-def _keys(
+def labels_of_rows(
     spec: TableSpec,
     frame: Mapping[str, list[str]],
     lines: Sequence[int],
@@ -299,6 +296,7 @@ def _keys(
     variables: Mapping[str, VariableSpec],
     problems: list[Problem],
 ) -> list[tuple[str, ...]]:
+    """Return per row the categories or bins of the scope; add those that are not known."""
     columns = []
     for name in scope:
         mapping = spec.values.get(name, {})
@@ -325,7 +323,10 @@ def _keys(
             what = f"`{clean(label)}` is no {'group' if name in spec.groups else 'category'} of `{clean(name)}`" if label else (
                 f"there is no category in column `{clean(name)}`"
             )  # fmt: skip
-            problems.append(Problem(f"{what}{_suggest(label, known)}", spec.file, line))
+            hint = no_label_hint(label, known)
+            problems.append(
+                Problem(f"{what}{suggestion(label, known)}", spec.file, line, hint=hint)
+            )
         columns.append(labels)
     stray = sorted(set(spec.values) - set(scope))
     if stray:
@@ -341,15 +342,6 @@ def _bin(label: str, variable: IntegerVariable | NumberVariable) -> str:
     except ValueError:
         return plain_bin(label)
     return label
-
-
-def _suggest(given: str, known: Mapping[str, object] | set[str]) -> str:
-    near = get_close_matches(given, list(known), n=1, cutoff=0.6)
-    if near:
-        return f"; did you mean `{clean(near[0])}`?"
-    listed = sorted(known)
-    shown = ", ".join(clean(name) for name in listed[:12]) + (", ..." if len(listed) > 12 else "")
-    return f" (known: {shown})"
 
 
 def _repeated(

@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from llmsynthor.domain import cell_label
+from llmsynthor.statisticset import start_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from llmsynthor.domain import Domain, Variable
     from llmsynthor.members import Members
+    from llmsynthor.statistic import Statistic
+    from llmsynthor.statisticfile import RawStatistics
     from llmsynthor.zones import Zones
 
+_ROUNDED = 0.5
+"""Of one count, in records or members."""
 Role = Literal["control", "validate", "released"]
 
 
@@ -39,8 +44,10 @@ class Table:
             it), shape and unit of `figures`, or None.
         tolerance: Largest TVD at which the table passes; None leaves that to the job.
         weight: How strongly a soft table holds; None is 1.
-        filled: How many cells the publisher does not give; their figures are estimates.
+        filled_cells: Cells that the publisher does not give; their figures are estimates.
         filled_from: What these estimates come from, in words.
+        known_hold: Whether the cells without a margin of error must be met although the table is
+            soft: it is so for its estimates only.
         members: Whose members the figures count; None where they count records.
         per_record: How many there are of what the figures count, for each record.
     """
@@ -57,8 +64,9 @@ class Table:
     moe: np.ndarray | None = None
     tolerance: float | None = None
     weight: float | None = None
-    filled: int = 0
+    filled_cells: tuple[int, ...] = ()
     filled_from: str = ""
+    known_hold: bool = False
     members: Members | None = None
     per_record: float = 1.0
 
@@ -66,6 +74,23 @@ class Table:
     def is_soft(self) -> bool:
         """Return whether the table gives way where it and others cannot all be met."""
         return not (self.tolerance is None and self.weight is None and self.moe is None)
+
+    @property
+    def filled(self) -> int:
+        """Return how many cells the publisher does not give."""
+        return len(self.filled_cells)
+
+    @cached_property
+    def firm(self) -> np.ndarray:
+        """Return which cells must be met to the record, shape `(cells,)`."""
+        if self.is_soft and self.known_hold and self.moe is not None:
+            return np.asarray(self.moe.ravel() == 0)
+        return np.full(self.cells, not self.is_soft)
+
+    @property
+    def is_rounded(self) -> bool:
+        """Return whether the counts were rounded to more than one, so that sums of them are not exact."""
+        return self.measure == "count" and self.rounding > _ROUNDED
 
     def coarsens(self, variable: Variable) -> bool:
         """Return whether the table has fewer cells than the domain along a variable of its scope."""
@@ -112,24 +137,36 @@ class Table:
         """
         if self.members is None:
             return self._index(codes, [domain.positions[name] for name in self.scope])
-        present = self.members.present(codes)
-        found = np.full(present.shape, self.cells, dtype=np.int64)
-        for slot, there in enumerate(present):
-            rows = np.flatnonzero(there)
-            columns = [domain.positions[self.members.column(name, slot)] for name in self.scope]
-            found[slot, rows] = self._index(codes[rows], columns)
+        found = np.full((self.members.most, len(codes)), self.cells, dtype=np.int64)
+        for slot, (rows, cells) in enumerate(self._of_members(self.members, codes, domain)):
+            found[slot, rows] = cells
         return found
 
-    def _index(self, codes: np.ndarray, columns: Sequence[int]) -> np.ndarray:
-        index = np.zeros(len(codes), dtype=np.int64)
+    def _of_members(
+        self, members: Members, codes: np.ndarray, domain: Domain
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield for each slot the rows that have a member there, and the cells of these."""
+        for slot, there in enumerate(members.present(codes)):
+            rows = np.flatnonzero(there)
+            columns = [domain.positions[members.column(name, slot)] for name in self.scope]
+            yield rows, self._index(codes, columns, rows)
+
+    def _index(
+        self, codes: np.ndarray, columns: Sequence[int], rows: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return the cells of some rows, or of all; only the columns that count are copied."""
+        index = np.zeros(len(codes) if rows is None else len(rows), dtype=np.int64)
         for column, group, size in zip(columns, self.groups, self.share.shape, strict=True):
-            index = index * size + group[codes[:, column]]
+            index = index * size + group[codes[slice(None) if rows is None else rows, column]]
         return index
 
     def tally(
         self, codes: np.ndarray, domain: Domain, weights: np.ndarray | None = None
     ) -> np.ndarray:
         """Return how much of rows of `codes`, or of their weight, each cell holds, `(cells,)`."""
+        if self.members is not None and weights is None:
+            parts = (cells for _, cells in self._of_members(self.members, codes, domain))
+            return np.sum([np.bincount(cells, minlength=self.cells) for cells in parts], axis=0)
         index = self.cell_index(codes, domain)
         if weights is not None:
             weights = np.broadcast_to(weights, index.shape).ravel()
@@ -142,7 +179,7 @@ class Table:
             share: Shares of cells, or of sums of cells.
             cells: How many cells each of them sums.
         """
-        scaling = min(abs(self.total - 1.0), self.rounding * self.cells)
+        scaling = min(abs(self.total - 1.0), self.rounding * self.cells) / self.total
         return cells * (self.rounding / self.total) + share * scaling
 
     def cell_name(self, cell: int) -> str:
@@ -162,12 +199,16 @@ class TableSet:
         tables: The tables.
         members: What the members are, or None.
         zones: The zones, or None.
+        statistics: Means, sums, quantiles and rates beside the tables.
+        sources: What was read of them.
     """
 
     domain: Domain
     tables: tuple[Table, ...]
     members: Members | None = None
     zones: Zones | None = None
+    statistics: tuple[Statistic, ...] = ()
+    sources: tuple[RawStatistics, ...] = ()
 
     @property
     def wide(self) -> Domain:
@@ -180,14 +221,16 @@ class TableSet:
         if self.members is None:
             return self
         tables = tuple(table for table in self.tables if table.members is None)
-        return TableSet(self.members.record, tables)
+        return TableSet(self.members.record, tables, statistics=self.statistics)
 
     @cached_property
     def of_members(self) -> TableSet:
         """Return all variables with the tables that count members, each member a row of its own."""
         tables = [table for table in self.tables if table.members is not None]
         return TableSet(
-            self.domain, tuple(replace(t, members=None, per_record=1.0) for t in tables)
+            self.domain,
+            tuple(replace(t, members=None, per_record=1.0) for t in tables),
+            statistics=self.statistics,
         )
 
     @cached_property
@@ -199,6 +242,12 @@ class TableSet:
     def hard(self) -> tuple[Table, ...]:
         """Return the control tables that must be met to the record."""
         return tuple(table for table in self.control if not table.is_soft)
+
+    @property
+    def population(self) -> float | None:
+        """Return how many records the tables are published for; None where they give shares only."""
+        counted = [t for t in self.control if t.measure == "count" and t.members is None]
+        return counted[0].total if counted else None
 
     @cached_property
     def released(self) -> tuple[Table, ...]:
@@ -219,21 +268,39 @@ class TableSet:
         of a record's variable are of records, those of a member's of members.
         """
         if self.members is not None:
-            own = self.of_members if name in self.members.own.positions else self.of_records
-            return own.marginal(name)
+            return self._of_level(name).marginal(name)
         variable = self.domain[name]
-        tables = [table for table in self.control if name in table.scope] or [
-            table for table in self.released if name in table.scope
-        ]
+        tables = self._with(name)
         width = np.diff(variable.edges) if variable.is_numeric else np.ones(variable.size)
         if not tables:
-            return np.asarray(width / width.sum())
+            start = (
+                start_of(variable, self.statistics, self.population)
+                if variable.is_numeric
+                else None
+            )
+            share = width if start is None else start
+            return np.asarray(share / share.sum())
         best = max(tables, key=lambda t: (t.share.shape[t.scope.index(name)], -len(t.scope)))
         axis = best.scope.index(name)
         coarse = best.share.sum(axis=tuple(i for i in range(best.share.ndim) if i != axis))
         group = best.groups[axis]
         inside = np.bincount(group, weights=width, minlength=len(coarse))
         return np.asarray(coarse[group] * width / inside[group])
+
+    def has_marginal(self, name: str) -> bool:
+        """Return whether a table says the marginal of a variable."""
+        return bool(self._of_level(name)._with(name))
+
+    def _of_level(self, name: str) -> TableSet:
+        """Return the tables that count what has this variable: records or members."""
+        own = self.members.own.positions if self.members is not None else ()
+        return self.of_members if name in own else self.of_records
+
+    def _with(self, name: str) -> list[Table]:
+        """Return the control tables that have a variable, else the released ones."""
+        return [table for table in self.control if name in table.scope] or [
+            table for table in self.released if name in table.scope
+        ]
 
     def uncovered_pairs(self) -> list[tuple[str, str]]:
         """Return the pairs of variables that no control table has together, in domain order."""

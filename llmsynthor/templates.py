@@ -25,6 +25,8 @@ _PLAN = frozenset(
         "variables",
         "rules",
         "rules_more",
+        "figures",
+        "figures_more",
         "groups",
         "no_table",
         "uncovered",
@@ -81,7 +83,7 @@ class Templates:
     """The templates of a job: the job's folder first, then the package's."""
 
     def __init__(self, folder: Path | None) -> None:
-        """Find and check all templates.
+        """Find all templates and check the folder's own; the package's are compiled when they are used.
 
         Raises:
             JobError: A template has an error, or uses a name that it is not given.
@@ -101,6 +103,8 @@ class Templates:
         problems: list[Problem] = []
         self._compiled: dict[str, jinja2.Template] = {}
         for name in CONTEXT:
+            if self.sources[name] == _packaged(name):
+                continue
             try:
                 self._compiled[name] = self._compile(name)
             except JobError as error:
@@ -130,6 +134,8 @@ class Templates:
         Raises:
             JobError: The template fails on this context.
         """
+        if name not in self._compiled:
+            self._compiled[name] = self._compile(name)
         try:
             return self._compiled[name].render(**context).strip() + "\n"
         except jinja2.TemplateError as error:

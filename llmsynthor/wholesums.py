@@ -2,8 +2,10 @@
 
 Where records count several times in a table, as households do in tables of their persons, hardly
 any exchange mends one cell and leaves the others alone. Two records for two others nearly always
-can, and are found by sorting: each candidate has a hash, the sum of a random number for each cell
-that it counts in, so that pairs that take out and put in what is wrong have equal sums.
+can, and are found by their hashes: each candidate has one, the sum of a random number for each cell
+that it counts in, so that what takes out and puts in what is wrong has equal sums. Of the two
+exchanges the first is one of many likely ones, and the second is looked up for each; or both are
+found at once among the pairs of some candidates.
 """
 
 from __future__ import annotations
@@ -12,15 +14,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from llmsynthor.hashsearch import HashSearch, some
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from llmsynthor.mutations import Variety
 
-_POOL = 2000
-"""Candidates on either side; their pairs are sorted."""
-_NUDGES = 6
+_NUDGES = 8
 """Exchanges that bring a block nearer, each followed by a search."""
-_POOLS = 2
-"""Random choices of them, for each block."""
 _MOST_BETWEEN = 60
 """Records that may move between blocks."""
 _SIDE = 400
@@ -47,7 +49,7 @@ class WholeSums:
         cells: np.ndarray,
         strict: np.ndarray,
         blocks: np.ndarray,
-        once: int | None,
+        once: Sequence[int],
         random: np.random.Generator,
     ) -> None:
         """Hash the candidates.
@@ -57,11 +59,13 @@ class WholeSums:
                 for slots without a member.
             strict: Which cells must be met, shape `(cells,)`, False for the last.
             blocks: As `blocks_of` gives them.
-            once: A row of `cells` in which each candidate counts once, or None.
+            once: Rows of `cells` in which each candidate counts once.
             random: Draws the hash and the pools.
         """
         self._cells, self._strict, self._blocks, self._random = cells, strict, blocks, random
-        self._once = once
+        self._once = once[0] if once else None
+        self._alone = np.zeros(len(strict), dtype=bool)
+        self._alone[np.unique(cells[list(once)])] = True
         whole = np.iinfo(np.int64)
         self._number = random.integers(whole.min, whole.max, len(strict)) * strict
         self._hash = np.zeros(cells.shape[1], dtype=np.int64)
@@ -107,28 +111,16 @@ class WholeSums:
         most: np.ndarray,
     ) -> bool:
         """Mend all cells of one block, if need be after a few exchanges that only bring it nearer."""
-        for _ in range(_NUDGES):
-            target = int((self._wrong(error, own) * self._number[own]).sum())
-            found = self._exchange(rows, target, counts, most)
+        for turn in range(_NUDGES):
+            search = self._search(rows, own, error, counts, most)
+            found = search.single() or search.in_two()
+            if found is None and turn == _NUDGES - 1:  # takes longest
+                found = search.pairs()
+            for out, into in zip(*(found or search.nearest()), strict=True):
+                self._apply(error, counts, out, into)
             if found is not None:
-                for out, into in zip(*found, strict=True):
-                    self._apply(error, counts, out, into)
                 return True
-            self._nudge(rows, error, counts, most)
         return False
-
-    def _nudge(
-        self, rows: np.ndarray, error: np.ndarray, counts: np.ndarray, most: np.ndarray
-    ) -> None:
-        """Exchange a record by chance for the one that then leaves the least squared error."""
-        held = rows[counts[rows] > 0]
-        out = int(self._nearest(error, self._some(held, _SIDE), -1))
-        counts[out] -= 1
-        np.subtract.at(error, self._cells[:, out], 1)
-        able = self._some(rows[(counts[rows] < most[rows]) & (rows != out)], _POOL)
-        into = self._nearest(error, able, 1)
-        counts[into] += 1
-        np.add.at(error, self._cells[:, into], 1)
 
     def _apply(self, error: np.ndarray, counts: np.ndarray, out: int, into: int) -> None:
         counts[out] -= 1
@@ -146,8 +138,10 @@ class WholeSums:
             if not off.any():
                 return True
             full, lacking = names[int(off.argmax())], names[int(off.argmin())]
-            outs = self._some(np.flatnonzero((self._blocks == full) & (counts > 0)), _SIDE)
-            into = self._some(np.flatnonzero((self._blocks == lacking) & (counts < most)), _SIDE)
+            outs = some(np.flatnonzero((self._blocks == full) & (counts > 0)), _SIDE, self._random)
+            into = some(
+                np.flatnonzero((self._blocks == lacking) & (counts < most)), _SIDE, self._random
+            )
             if off.max() <= 0 or off.min() >= 0 or not (len(outs) and len(into)):
                 return False
             best = self._nearest(error, outs, -1), self._nearest(error, into, 1)
@@ -168,57 +162,24 @@ class WholeSums:
         pull = error * self._strict
         return int(rows[np.argmin(step * pull[self._cells[:, rows]].sum(axis=0))])
 
-    def _some(self, rows: np.ndarray, number: int) -> np.ndarray:
-        if len(rows) <= number:
-            return rows
-        return np.sort(self._random.choice(rows, number, replace=False))
-
-    def _pool(self, rows: np.ndarray) -> np.ndarray:
-        """Return candidates that differ in their cells: one half the smallest, the rest by chance.
-
-        Pairs of small records lie close together: they differ by little, as what is wrong does.
-        """
-        _, first = np.unique(self._hash[rows], return_index=True)
-        distinct = rows[first]
-        if len(distinct) <= _POOL:
-            return distinct
-        size = (self._cells[:, distinct] < len(self._strict) - 1).sum(axis=0)
-        order = np.argsort(size + self._random.random(len(distinct)), kind="stable")
-        small, others = distinct[order[: _POOL // 2]], distinct[order[_POOL // 2 :]]
-        return np.concatenate([small, self._some(others, _POOL - len(small))])
-
-    def _exchange(
-        self, rows: np.ndarray, target: int, counts: np.ndarray, most: np.ndarray
-    ) -> tuple[list[int], list[int]] | None:
-        """Return candidates that lose and that gain a copy, so that the hashes differ by `target`."""
-        held, able = rows[counts[rows] > 0], rows[counts[rows] < most[rows]]
-        goal = np.int64(np.uint64(target % 2**64).astype(np.int64))
-        match = _match(self._hash[held] - goal, self._hash[able])
-        if match is not None:
-            return [int(held[match[0]])], [int(able[match[1]])]
-        for _ in range(_POOLS):
-            outs, into = self._pool(held), self._pool(able)
-            a, b = _pairs(counts[outs])
-            c, d = _pairs((most - counts)[into])
-            out_sums = self._hash[outs[a]] + self._hash[outs[b]] - goal
-            match = _match(out_sums, self._hash[into[c]] + self._hash[into[d]])
-            if match is not None:
-                one, two = match
-                return (
-                    [int(outs[a[one]]), int(outs[b[one]])],
-                    [int(into[c[two]]), int(into[d[two]])],
-                )
-        return None
-
-
-def _pairs(copies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return all pairs, those of one with itself where it has two copies."""
-    first, second = np.triu_indices(len(copies))
-    able = (first != second) | (copies[first] > 1)
-    return first[able], second[able]
-
-
-def _match(one: np.ndarray, two: np.ndarray) -> tuple[int, int] | None:
-    """Return positions of equal values, or None."""
-    _, first, second = np.intersect1d(one, two, return_indices=True)
-    return (int(first[0]), int(second[0])) if len(first) else None
+    def _search(
+        self,
+        rows: np.ndarray,
+        own: np.ndarray,
+        error: np.ndarray,
+        counts: np.ndarray,
+        most: np.ndarray,
+    ) -> HashSearch:
+        goal = int((self._wrong(error, own) * self._number[own]).sum())
+        return HashSearch(
+            cells=self._cells,
+            hashes=self._hash,
+            goal=np.int64(np.uint64(goal % 2**64).astype(np.int64)),
+            error=error,
+            strict=own[self._strict[own]],
+            alone=self._alone,
+            rows=rows,
+            counts=counts,
+            most=most,
+            random=self._random,
+        )

@@ -28,8 +28,8 @@ _MOST_NOTES = 20
 
 
 def executor_for(job: Job) -> Executor:
-    """Return who makes the chunks of a job; nothing is started yet."""
-    from llmsynthor.executors.processes import Processes, cores
+    """Return who makes the chunks of a job; no worker is started yet."""
+    from llmsynthor.executors.processes import Processes, cores, make_ready
 
     given = job.executor
     if given is not None and (given.dask is not None or given.slurm is not None):
@@ -37,6 +37,7 @@ def executor_for(job: Job) -> Executor:
 
         return DaskWorkers(given)
     number = given.processes if given is not None else None
+    make_ready()
     return Processes(number if isinstance(number, int) else cores())
 
 

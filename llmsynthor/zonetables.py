@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from llmsynthor.zones import Zones
 
 _USED = ("control", "released")
+_NEARLY_WHOLE = 1e-6
+_PART = 0.5
+"""Records; how far a cell gives way whose figure is no whole number, as if it had been rounded."""
 
 
 def without_zones(tables: TableSet) -> TableSet:
@@ -157,12 +160,14 @@ def _within(
         where = [slice(None)] * figures.ndim
         where[axis] = cut
         figures[tuple(where)] = np.take(held, places[cut], axis)
+    # the coarse records are whole: where this table's figures are not, the two differ by their parts
+    parted = np.abs(figures - np.round(figures)).max(initial=0.0) > _NEARLY_WHOLE
     return replace(
         table,
         labels=_set(table.labels, axis, tuple(table.labels[axis][p] for p in places)),
         groups=_set(table.groups, axis, new.astype(np.int32)),
         figures=figures,
-        rounding=table.rounding * scale,
+        rounding=max(table.rounding * scale, _PART if parted else 0.0),
         moe=None if table.moe is None else np.take(table.moe, places, axis) * scale,
     )
 

@@ -199,7 +199,8 @@ def test_tables_that_disagree_are_named_with_both_numbers(tmp_path, capsys):
         "error: work.csv: the counts add up to 590, those of age_work.csv to 600\n"
         "error: mode.csv: the counts add up to 580, those of age_work.csv to 600\n"
         "hint: tables that are met must agree; correct them, or give one a `weight` or `tolerance` "
-        "(it then gives way), or `role: validate`\n\n"
+        "(it then gives way), or `role: validate`, or let the job make them agree: `reconcile: "
+        "least_squares`, or `reconcile: {scale_to: NAME}`\n\n"
         "2 problems; nothing was spent\n"
     )
 
@@ -286,3 +287,12 @@ def test_works_from_another_folder_and_through_a_pipe(tmp_path):
         yaml.safe_load((tmp_path / "runs/job/job.resolved.yaml").read_text())["records"]
         == job_content()["records"]
     )
+
+
+def test_a_reader_that_has_had_enough_ends_a_command_in_peace(tmp_path):
+    job = write_job(tmp_path)
+    words = [sys.executable, "-m", "llmsynthor", "preview", str(job), "--json"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()  # before anything is written
+        assert process.stderr.read() == b""
+        assert process.wait() == 0

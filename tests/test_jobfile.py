@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 WHOLE = "must be a whole number of 1 or more"
 TOP = (
     "version, name, description, records, seed, scenario, variables, members, zones, tables, "
-    "seed_sample, rules, dependencies, prompts, ..."
+    "reconcile, statistics, seed_sample, rules, ..."
 )
 
 
@@ -208,7 +208,7 @@ def refusal(folder: Path, text: str, *overrides: str) -> str:
         (
             "{file: t.csv}",
             "t.csv",
-            "job.yaml:9:5: tables.0: must be a mapping with `file`, `name`, `role` and `tolerance`, "
+            "job.yaml:9:5: tables.0: must be a mapping with `file`, `name`, `role` and `values`, "
             "got `t.csv`; write `{file: t.csv}`",
         ),
         (

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from llmsynthor.executors.processes import LOADED_ONCE
 
 ROOT = Path(__file__).parents[1] / "llmsynthor"
 LAYERS = [
@@ -37,22 +41,22 @@ LAYERS = [
     "microdata ownfiles",
     "explain likeness usage engine chunkfiles chunking packing zonetables choosing state append batches materialize asking gathering focus_asking report report.build report.page "
     "report.curve report.scenario report.spending report.counting report.scores report.baselines "
-    "report.ordered report.association report.zones report.used report.tableview report.charts "
-    "report.maps report.pictures report.formats report.preview_page attempts answered evaluation evaluation.evaluate evaluation.linked evaluation.linkedfiles evaluation.memberpairs evaluation.microdata evaluation.records "
-    "evaluation.baselines evaluation.combinations evaluation.support evaluation.distances "
+    "report.reconciled report.ordered report.association report.zones report.statistics report.used report.tableview report.charts "
+    "report.ticks report.maps report.pictures report.formats report.preview_page attempts answered evaluation evaluation.evaluate evaluation.linked evaluation.linkedfiles evaluation.memberpairs evaluation.microdata evaluation.records "
+    "evaluation.circular evaluation.baselines evaluation.combinations evaluation.support evaluation.distances "
     "evaluation.downstream evaluation.quality evaluation.values exports exports.dictionary exports.export "
     "exports.records exports.target exports.mapping exports.layout exports.plain exports.activitysim "
     "exports.populationsim exports.matsim exports.population exports.printed exports.steady exports.filling",
     "providers providers.base providers.budget providers.limiter providers.litellm_provider "
     "providers.discovery providers.model_fetch providers.local providers.local_child providers.grammar "
-    "providers.replay providers.promptlog providers.retry providers.secrets providers.structured rundir preflight "
+    "runshapes preflight providers.replay providers.promptlog providers.retry providers.secrets providers.structured rundir "
     "focus prompting memberprompting templates guidance views dependencies",
-    "feasibility.check feasibility.clashes feasibility.certificate feasibility.reach "
+    "feasibility.check feasibility.drawn feasibility.shortfall feasibility.clashes feasibility.certificate feasibility.reach "
     "feasibility.columns feasibility.restricted feasibility.maxsum feasibility.lawful "
     "feasibility.conflict feasibility",
-    "assembly tables suppressed members memberrules memberbackground layouts linkage tablefile offices offices.acs offices.eurostat offices.nomis shaping totals binwords csvfile decoding workbook figures grouping controls countmatrix calibration integerize localprograms wholesums pivotal moves copies mutations swaps sampling covering zonesample seedsample candidates "
+    "localprograms zonesample reconcile scaleto rounded leastsquares drafts nearest preflight margins strangers hashsearch assembly tables statisticset statisticclashes statistictables statistic statisticfile moments aims elements ranks shifting valueswaps suppressed members memberrules memberbackground layouts linkage tablefile offices offices.acs offices.eurostat offices.nomis shaping totals binwords csvfile decoding workbook figures grouping controls countmatrix calibration integerize wholesums pivotal moves copies mutations swaps sampling covering seedsample candidates "
     "background binvalues maxent plan planschema boxes library "
-    "discrepancy rules rulechecks jobfile jobwords jobkeys jobyaml fingerprint job jobvariables jobtables jobseed jobzones consistency options stopping crosswalk zones",
+    "jobreconcile jobgaps discrepancy rules rulechecks jobfile jobwords jobkeys jobyaml fingerprint job jobvariables jobtables jobforms jobstatistics jobseed jobzones consistency options stopping crosswalk zones",
     "domain errors seeds labels",
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()} | {
@@ -99,7 +103,7 @@ def test_imports_run_one_way(name):
         ("typer", {"cli", "cli_import", "cli_results", "cli_start", "cli_zones"}),
         ("rich", {"console"}),
         ("click", set()),
-        ("matplotlib", {"report.charts", "report.maps", "report.pictures"}),
+        ("matplotlib", set()),
     ],
 )
 def test_only_one_file_imports(library, allowed):
@@ -107,6 +111,11 @@ def test_only_one_file_imports(library, allowed):
         n for n, p in modules().items() if any(m.split(".")[0] == library for m in imported(p))
     }
     assert users <= allowed
+
+
+def test_what_workers_are_forked_with_has_no_threads():
+    code = f"import sys, {', '.join(LOADED_ONCE)}; assert 'polars' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_locks_hold_no_addresses():

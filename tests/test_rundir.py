@@ -59,41 +59,41 @@ def test_a_write_that_fails_leaves_the_old_file(run, monkeypatch):
 
 
 def test_a_half_line_is_not_read_and_is_cut_before_the_next(run):
-    run.append("replies.jsonl", {"n": 1})
-    with (run.path / "replies.jsonl").open("a") as file:
+    run.append("lines.jsonl", {"n": 1})
+    with (run.path / "lines.jsonl").open("a") as file:
         file.write('{"n": 2, "text": "hal')
-    assert run.lines("replies.jsonl") == [{"n": 1}]
-    run.append("replies.jsonl", {"n": 3})
-    assert (run.path / "replies.jsonl").read_text() == '{"n": 1}\n{"n": 3}\n'
+    assert run.lines("lines.jsonl") == [{"n": 1}]
+    run.append("lines.jsonl", {"n": 3})
+    assert (run.path / "lines.jsonl").read_text() == '{"n": 1}\n{"n": 3}\n'
 
 
 def test_a_long_half_line_alone_is_cut_to_nothing(run):
-    (run.path / "replies.jsonl").write_text("x" * 200_000)
-    run.append("replies.jsonl", {"n": 1})
-    assert run.lines("replies.jsonl") == [{"n": 1}]
+    (run.path / "lines.jsonl").write_text("x" * 200_000)
+    run.append("lines.jsonl", {"n": 1})
+    assert run.lines("lines.jsonl") == [{"n": 1}]
 
 
 def test_a_long_half_line_leaves_the_lines_before_it(run):
-    run.append("replies.jsonl", {"text": "y" * 100_000})
-    with (run.path / "replies.jsonl").open("a") as file:
+    run.append("lines.jsonl", {"text": "y" * 100_000})
+    with (run.path / "lines.jsonl").open("a") as file:
         file.write("x" * 150_000)
-    run.append("replies.jsonl", {"n": 2})
-    assert run.lines("replies.jsonl") == [{"text": "y" * 100_000}, {"n": 2}]
+    run.append("lines.jsonl", {"n": 2})
+    assert run.lines("lines.jsonl") == [{"text": "y" * 100_000}, {"n": 2}]
 
 
 def test_odd_characters_stay_on_their_line(run):
     record = {"text": "a\u2028b\r\nc\u0085"}
-    run.append("replies.jsonl", record)
-    assert run.lines("replies.jsonl") == [record]
+    run.append("lines.jsonl", record)
+    assert run.lines("lines.jsonl") == [record]
 
 
 def test_lines_of_no_file_are_none_and_a_damaged_line_is_an_error(run):
-    assert run.lines("replies.jsonl") == []
-    (run.path / "replies.jsonl").write_text("nonsense\n")
+    assert run.lines("lines.jsonl") == []
+    (run.path / "lines.jsonl").write_text("nonsense\n")
     with pytest.raises(RunDirectoryError) as caught:
-        run.lines("replies.jsonl")
+        run.lines("lines.jsonl")
     assert str(caught.value) == (
-        f"{run.path}/replies.jsonl: a line is damaged (Expecting value: line 1 column 1 (char 0))"
+        f"{run.path}/lines.jsonl:1: this line is damaged: no JSON (Expecting value: line 1 column 1 (char 0))"
     )
 
 
@@ -177,7 +177,8 @@ def test_a_damaged_parquet_is_named(run, which, keep):
     assert caught.value.path == path
     assert str(caught.value).startswith(f"{path}: damaged (")
     assert caught.value.hint == (
-        "`llmsynthor run JOB --resume` makes it again from the recorded replies"
+        "`llmsynthor run JOB --out DIR --resume` (of a finished run: `--replay`) makes it again from "
+        "the recorded replies"
     )
 
 

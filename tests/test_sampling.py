@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from llmsynthor.background import Background, stratified_draw
 from llmsynthor.binvalues import BinCurve
 from llmsynthor.boxes import read_box
-from llmsynthor.candidates import row_keys
+from llmsynthor.candidates import distinct, row_keys
 from llmsynthor.dependencies import read_groups
 from llmsynthor.discrepancy import tvd
 from llmsynthor.domain import BACKGROUND, Variable
@@ -279,3 +279,12 @@ def test_a_library_is_read_as_it_was_written_and_leaves_out_what_no_longer_fits(
 )
 def test_groups_are_read_with_known_variables_only(tmp_path, text, groups):
     assert read_groups(text, sampler(tmp_path).domain)[0] == groups
+
+
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=40))
+def test_distinct_keys_are_those_of_numpy(keys):
+    array = np.array(keys, dtype=np.int64)
+    first, inverse = distinct(array)
+    _, their_first, their_inverse = np.unique(array, return_index=True, return_inverse=True)
+    assert first.tolist() == their_first.tolist()
+    assert inverse.tolist() == their_inverse.tolist()

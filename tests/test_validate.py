@@ -43,6 +43,12 @@ NO_VALIDATE = (
 )
 
 
+NO_LABEL = (
+    "in the table's entry, `values: {VARIABLE: {LABEL IN THE FILE: label}}` renames a label, and "
+    "`totals: [LABEL]` says that one stands for a total"
+)
+
+
 def told(job: Path, capsys: pytest.CaptureFixture[str], code: int = 2) -> str:
     """Return what `validate` writes to stderr, with the job's folder left out."""
     assert main(["validate", str(job)]) == code
@@ -66,11 +72,13 @@ def test_every_problem_of_every_stage_is_listed(tmp_path, capsys):
         "error: job.yaml:13:32: tables.4.weight: must be a number above 0, got `0`\n"
         "error: age.csv:3: age: `old` is not a bin; write for example `20-24`, `[20, 25)`, `65+` or "
         "`<5`\n"
+        f"hint: {NO_LABEL}\n\n"
         "error: mode.csv:2: `count` is missing; write 0 where nobody is\n"
         "error: sex_too.csv: sex=female has 40, and 50 in sex.csv\n"
         "error: sex_too.csv: sex=male has 60, and 50 in sex.csv\n"
         "hint: tables that are met must agree; correct them, or give one a `weight` or `tolerance` "
-        "(it then gives way), or `role: validate`\n\n"
+        "(it then gives way), or `role: validate`, or let the job make them agree: `reconcile: "
+        "least_squares`, or `reconcile: {scale_to: NAME}`\n\n"
         "error: job.yaml:16:10: prompts: nowhere is no folder\n"
         "8 problems; nothing was spent\n"
     )
@@ -95,6 +103,7 @@ def test_rules_and_clashes_are_found_beside_a_table_that_cannot_be_read(tmp_path
     assert told(job, capsys) == (
         "error: age.csv:3: age: `old` is not a bin; write for example `20-24`, `[20, 25)`, `65+` or "
         "`<5`\n"
+        f"hint: {NO_LABEL}\n\n"
         "error: absent.csv: no such file (looked for absent.csv); there are age.csv, mode.csv, "
         "sex.csv, sex_too.csv\n"
         "error: job.yaml:15:5: rules.1 `too young`: `agee` is no variable; did you mean `age`? "
@@ -143,7 +152,7 @@ def test_json_has_every_problem_with_its_place(tmp_path, capsys):
             "file": "age.csv",
             "line": 3,
             "message": "age: `old` is not a bin; write for example `20-24`, `[20, 25)`, `65+` or `<5`",
-            "hint": None,
+            "hint": NO_LABEL,
         },
         {
             "file": "mode.csv",
@@ -156,7 +165,8 @@ def test_json_has_every_problem_with_its_place(tmp_path, capsys):
             "line": None,
             "message": "sex=female has 40, and 50 in sex.csv",
             "hint": "tables that are met must agree; correct them, or give one a `weight` or "
-            "`tolerance` (it then gives way), or `role: validate`",
+            "`tolerance` (it then gives way), or `role: validate`, or let the job make them agree: "
+            "`reconcile: least_squares`, or `reconcile: {scale_to: NAME}`",
         },
     ]
 

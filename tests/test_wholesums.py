@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from llmsynthor import hashsearch
 from llmsynthor.wholesums import WholeSums
 
 
@@ -29,7 +32,7 @@ def test_what_can_be_met_by_whole_households_is_met(seed):
         counts[into] += 1
     held = sum(np.bincount(row, counts - wanted, 15) for row in cells).astype(float)
     held[-1] = 0.0
-    found = WholeSums(cells, strict, zone, 0, np.random.default_rng(seed)).find(
+    found = WholeSums(cells, strict, zone, [0], np.random.default_rng(seed)).find(
         held, counts, np.full(600, 6)
     )
     assert found is not None
@@ -45,6 +48,48 @@ def test_nothing_is_changed_where_nothing_helps():
     error = np.zeros(15)
     error[[6, 7]] = 40.0, -40.0  # twenty times what two households can mend
     counts = np.full(600, 2)
-    assert WholeSums(cells, strict, zone, 0, np.random.default_rng(1)).find(
+    assert WholeSums(cells, strict, zone, [0], np.random.default_rng(1)).find(
         error, counts, counts + 1
     ) is None  # fmt: skip
+
+
+whole = st.integers(-(2**63), 2**63 - 1)
+
+
+@given(st.lists(whole, max_size=30), st.lists(whole, max_size=30), st.lists(whole, max_size=5))
+def test_equal_hashes_are_found_and_no_others(one, two, both):
+    first, second = (np.array(some + both, dtype=np.int64) for some in (one, two))
+    match = hashsearch._match(first, second)
+    assert (match is not None) == bool(set(first.tolist()) & set(second.tolist()))
+    assert match is None or first[match[0]] == second[match[1]]
+
+
+def test_two_households_for_two_take_no_copy_that_is_not_there():
+    times = 0
+    for seed in range(20):
+        cells, _, strict = world(seed)
+        random = np.random.default_rng(seed)
+        counts, most = random.integers(0, 2, 600), np.ones(600, dtype=np.int64)
+        numbers = random.integers(-(2**58), 2**58, 15) * strict
+        hashes = numbers[cells].sum(axis=0)
+        outs = random.choice(np.flatnonzero(counts), 2, replace=False)
+        into = random.choice(np.flatnonzero(counts == 0), 2, replace=False)
+        error = sum(
+            np.bincount(row[outs], minlength=15) - np.bincount(row[into], minlength=15)
+            for row in cells
+        ).astype(float)
+        error[-1] = 0.0
+        goal = hashes[outs].sum() - hashes[into].sum()
+        search = hashsearch.HashSearch(
+            cells, hashes, goal, error, np.flatnonzero(strict), np.arange(15) < 6,
+            np.arange(600), counts, most, random,
+        )  # fmt: skip
+        found = search.in_two()
+        if found is None:
+            continue
+        times += 1
+        assert len({*found[0]}) == len({*found[1]}) == 2
+        assert all(counts[found[0]] == 1)
+        assert all(counts[found[1]] == 0)
+        assert hashes[found[0]].sum() - hashes[found[1]].sum() == goal
+    assert times > 10

@@ -50,7 +50,7 @@ def test_a_crosswalk_without_a_column(tmp_path, capsys):
     job = write_region(tmp_path, 20)
     _line(tmp_path / "geo.csv", 1, "TAZ,track,district")
     assert _validate(job, capsys) == (
-        "error: geo.csv:1: there is no column `tract` (columns: TAZ, track, district)\n\n"
+        "error: geo.csv:1: there is no column `tract`; did you mean `track`? (columns: TAZ, track, district)\n\n"
         "hint: `zones.columns: {NAME IN THE FILE: name}` renames a column\n"
     )
 

@@ -299,3 +299,13 @@ def test_a_job_of_one_chunk_meets_its_tables_too(tmp_path):
     report = report_of(out)
     assert report["chunks"]["number"] == 1
     assert [t["tae"] for t in report["tables"] if t["role"] == "control"] == [0] * 5
+
+
+def test_figures_that_are_no_whole_records_are_met_to_one_record_in_each_chunk(tmp_path):
+    job = write_region(tmp_path, 20, records=350)
+    assert main(["run", str(job), "--out", str(tmp_path / "out"), "-q"]) == 0
+    report = report_of(tmp_path / "out")
+    assert (report["records"]["made"], report["chunks"]["failed"]) == (350, [])
+    assert report["chunks"]["number"] > 1
+    control = [table for table in report["tables"] if table["role"] == "control"]
+    assert all(table["pass"] and table["tae"] < table["cells"] for table in control)

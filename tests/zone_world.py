@@ -140,9 +140,16 @@ def children(pid: int) -> list[int]:
     from pathlib import Path
 
     found = []
+    own = Path(f"/proc/{pid}/cmdline").read_bytes()
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in task.read_text().split():
             command = Path(f"/proc/{child}/cmdline").read_bytes()
             if b"spawn_main" in command:
+                found.append(int(child))
+            elif (
+                b"forkserver" in command and b"forkserver" not in own
+            ):  # workers are forked from it
+                found += children(int(child))
+            elif b"forkserver" in command:
                 found.append(int(child))
     return found

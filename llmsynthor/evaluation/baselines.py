@@ -108,10 +108,11 @@ class SampledMaximumEntropy:
 
     method: Literal["exact", "sample"] = "sample"
 
-    def __init__(self, sampler: Sampler, records: int) -> None:
+    def __init__(self, sampler: Sampler, records: int, sample: int = SAMPLE) -> None:
+        """Draw and calibrate `sample` candidates for a job of `records` records."""
         self._domain = sampler.domain
         self._members = sampler.members
-        candidates, _ = sampler.candidates([], 1.0, SAMPLE, 0)
+        candidates, _ = sampler.candidates([], 1.0, sample, 0)
         tables = sampler.tables.control
         controls = controls_of_all(tables, records, candidates.codes, sampler.domain)
         self._weights = calibrate(controls, candidates.prior).weights
@@ -185,20 +186,26 @@ class BetweenMembers:
         return self._baseline.between(table.scope[0])
 
 
-def maximum_entropy(sampler: Sampler, records: int) -> Baseline:
-    """Return maximum entropy given the control tables and rules, for a job of `records` records."""
+def maximum_entropy(sampler: Sampler, records: int, sample: int = SAMPLE) -> Baseline:
+    """Return maximum entropy given the control tables and rules.
+
+    Args:
+        sampler: Tables and rules.
+        records: How many records the job asks for.
+        sample: How many candidates stand for it where it cannot be had exactly.
+    """
     if sampler.members is not None or any(table.is_soft for table in sampler.tables.control):
-        return SampledMaximumEntropy(sampler, records)
+        return SampledMaximumEntropy(sampler, records, sample)
     factors: list[Factor] = []
     for rule in sampler.rules:
         allowed = allowed_share(rule, sampler.domain)
         if allowed is None:
-            return SampledMaximumEntropy(sampler, records)
+            return SampledMaximumEntropy(sampler, records, sample)
         factors.append((rule.scope, allowed))
     try:
         return ExactMaximumEntropy(sampler, factors)
     except TooLargeError:
-        return SampledMaximumEntropy(sampler, records)
+        return SampledMaximumEntropy(sampler, records, sample)
 
 
 def table_over(domain: Domain, scope: Scope, figures: np.ndarray | None = None) -> Table:

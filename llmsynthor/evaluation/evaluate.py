@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from llmsynthor import __version__
 from llmsynthor.errors import JobError, RunDirectoryError
 from llmsynthor.evaluation.baselines import Independent, maximum_entropy
+from llmsynthor.evaluation.circular import already_given
 from llmsynthor.evaluation.combinations import KINDS, choose_scopes, compare_scopes, part_of
 from llmsynthor.evaluation.distances import compare_numbers
 from llmsynthor.evaluation.downstream import check_target, train_and_test
@@ -93,6 +94,9 @@ def evaluate(
     made = None if sampler.members is None else read_linked(run, sampler, sampler.members)
     synthetic = read_synthetic(run, sampler) if made is None else made.records
     tell(f"{real.rows:,} real records, {synthetic.rows:,} synthetic, {len(real.names)} variables")
+    given = already_given(microdata, sampler.tables.control, manifest["inputs"])
+    if given is not None:
+        tell(f"warning: {given}")
     baseline = maximum_entropy(sampler, job.records)
     content: dict[str, Any] = {
         "version": 1,
@@ -100,7 +104,7 @@ def evaluate(
         "job_fingerprint": manifest["job_fingerprint"],
         "seed": job.seed,
         "records": synthetic.rows,
-        "microdata": describe(microdata),
+        "microdata": describe(microdata) | {"given": given},
         "combinations": _combinations(real, synthetic, sampler, baseline, options, tell),
         "support": None,
         "numbers": compare_numbers(real, synthetic, job.seed),

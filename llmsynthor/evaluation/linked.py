@@ -12,6 +12,7 @@ from llmsynthor.domain import Domain
 from llmsynthor.errors import RunDirectoryError
 from llmsynthor.evaluation.records import Counted, Records, code_type
 from llmsynthor.materialize import encode_frame
+from llmsynthor.rundir import MENDING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -163,12 +164,12 @@ def read_linked(run: RunDirectory, sampler: Sampler, members: Members) -> Linked
         if batch is None:
             raise RunDirectoryError(
                 f"{run.batch_path(index)}: is missing, though {path.name} is there",
-                hint="`llmsynthor run JOB --resume` makes it again from the recorded replies",
+                hint=MENDING,
             )
         if not batch[2].is_whole:
             raise RunDirectoryError(
                 f"{run.members_path(index)}: does not fit its records",
-                hint="`llmsynthor run JOB --resume` makes it again from the recorded replies",
+                hint=MENDING,
             )
         parts.append(_levels(batch[0], encode_frame(batch[0], sampler), members, start))
         start += batch[0].height

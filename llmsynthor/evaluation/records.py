@@ -10,6 +10,7 @@ import numpy as np
 
 from llmsynthor.errors import RunDirectoryError
 from llmsynthor.materialize import encode_frame
+from llmsynthor.rundir import MENDING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -144,7 +145,7 @@ def read_synthetic(run: RunDirectory, sampler: Sampler) -> Records:
         if batch is None:
             raise RunDirectoryError(
                 f"{run.batch_path(index)}: is missing, though {path.name} is there",
-                hint="`llmsynthor run JOB --resume` makes it again from the recorded replies",
+                hint=MENDING,
             )
         matrix = encode_frame(batch[0], sampler)
         for position, variable in enumerate(domain.variables):

@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import connection, get_context
+from multiprocessing import connection, forkserver, get_all_start_methods, get_context
 from typing import TYPE_CHECKING
 
 from llmsynthor.executors.ending import ENVIRONMENT, KILLED, MOST_KILLED, Ending
@@ -16,18 +16,25 @@ from llmsynthor.executors.ending import ENVIRONMENT, KILLED, MOST_KILLED, Ending
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
     from multiprocessing.connection import Connection
-    from multiprocessing.context import SpawnProcess
+    from multiprocessing.context import ForkServerContext, SpawnContext
+    from multiprocessing.process import BaseProcess
     from pathlib import Path
 
 _POLL_S = 0.1
 """A longer wait would answer a signal late: polars' handler of SIGINT restarts a blocked one."""
+LOADED_ONCE = [
+    "numpy.ma", "numpy.random", "llmsynthor.calibration", "llmsynthor.integerize",
+    "llmsynthor.jobfile", "llmsynthor.library", "llmsynthor.statistictables", "llmsynthor.zonetables",
+]  # fmt: skip
+"""Modules that all workers get from the process that they are forked from. Nothing that imports polars:
+its threads do not survive a fork."""
 
 
 @dataclass
 class _Worker:
     """A process and what it works on."""
 
-    process: SpawnProcess
+    process: BaseProcess
     pipe: Connection
     chunk: int | None = None
 
@@ -115,8 +122,24 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def make_ready() -> None:
+    """Begin to load what workers need, if that is not done, while there is something else to do."""
+    if _context().get_start_method() == "forkserver":
+        with _environment():
+            forkserver.ensure_running()
+
+
+def _context() -> ForkServerContext | SpawnContext:
+    """Return how workers are started: from a process that holds most of their libraries, if possible."""
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(LOADED_ONCE)
+    return context
+
+
 def _started(folder: Path) -> _Worker:
-    context = get_context("spawn")
+    context = _context()
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(str(folder), theirs), daemon=True)
     with _environment():

@@ -158,7 +158,7 @@ def _number(variable: Variable, value: float) -> int | float:
 def _sources(
     name: str, job: Job, tables: TableSet, inputs: dict[str, str]
 ) -> list[dict[str, str | None]]:
-    """Return the tables that have a variable, with the hash of their file when the run began."""
+    """Return the tables and statistics that have a variable, with the hash of their file when the run began."""
     return [
         {
             "name": table.name,
@@ -168,6 +168,14 @@ def _sources(
         }
         for table, spec in zip(tables.tables, job.tables, strict=True)
         if name in table.scope
+    ] + [
+        {
+            "name": statistic.name,
+            "role": statistic.role,
+            "file": statistic.file,
+            "sha256": inputs.get(statistic.file),
+        }
+        for statistic in {s.name: s for s in tables.statistics if name in s.variables}.values()
     ]
 
 

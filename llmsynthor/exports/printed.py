@@ -9,7 +9,7 @@ import polars as pl
 from llmsynthor.errors import RunDirectoryError
 from llmsynthor.exports.dictionary import DICTIONARY
 from llmsynthor.exports.target import new_files
-from llmsynthor.labels import printable
+from llmsynthor.labels import one, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,7 +88,7 @@ def _markdown(content: dict[str, Any], headings: Sequence[str], rows: list[list[
     linked = ""
     if members is not None:
         linked = (
-            f" Each is a {members['of']}; its {members['name']}s, as many as {members['size']} says, "
+            f" Each is {one(members['of'])}; its {members['name']}s, as many as {members['size']} says, "
             f"are in {members['files']}, linked by {members['key']}."
         )
     lines = [

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, Literal, Protocol
 
 REQUEST_VERSION = 1
@@ -40,7 +41,12 @@ class Request:
 
     def key(self) -> str:
         """Return the hash under which the reply is logged."""
-        text = json.dumps([REQUEST_VERSION, asdict(self)], sort_keys=True, separators=(",", ":"))
+        return self._key
+
+    @cached_property
+    def _key(self) -> str:
+        content = {field.name: getattr(self, field.name) for field in fields(self)}
+        text = json.dumps([REQUEST_VERSION, content], sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 

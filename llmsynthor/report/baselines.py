@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmsynthor.evaluation.baselines import SampledMaximumEntropy, maximum_entropy
+from llmsynthor.evaluation.baselines import SAMPLE, SampledMaximumEntropy, maximum_entropy
 from llmsynthor.maxent import TooLargeError
 from llmsynthor.sampling import Sampler
 from llmsynthor.zonetables import summed, without_zones
 
 if TYPE_CHECKING:
     from llmsynthor.tables import Table
+
+_SAMPLE_OF_MEMBERS = 100_000
+"""Candidates, where records have members: these take longest to draw and to calibrate, and with
+another seed as many of them move a held-out table's TVD of .15 by .003."""
 
 
 def maxent_shares(sampler: Sampler, records: int) -> list[np.ndarray]:
@@ -28,7 +32,8 @@ def maxent_shares(sampler: Sampler, records: int) -> list[np.ndarray]:
     if sampler.tables.zones is not None:
         return _shares_in_zones(sampler, records, sampler.tables.zones.variable)
     tables = sampler.tables.tables
-    baseline = maximum_entropy(sampler, records)
+    sample = SAMPLE if sampler.members is None else _SAMPLE_OF_MEMBERS
+    baseline = maximum_entropy(sampler, records, sample)
     try:
         return [baseline.share(table) for table in tables]
     except TooLargeError:  # it fits, but a table's margin cannot be had

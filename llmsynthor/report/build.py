@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from jinja2 import UndefinedError
+
 from llmsynthor import __version__
 from llmsynthor.dependencies import cover
+from llmsynthor.errors import RunDirectoryError
 from llmsynthor.exports.dictionary import write_dictionary
 from llmsynthor.library import read_library
 from llmsynthor.report.association import association_part
 from llmsynthor.report.counting import count_records
 from llmsynthor.report.ordered import ordered_part
 from llmsynthor.report.page import render_page
+from llmsynthor.report.reconciled import reconciled_notes, with_changes
 from llmsynthor.report.scenario import scenario_notes, scenario_part
 from llmsynthor.report.scores import gave_way, summary, table_scores
 from llmsynthor.report.spending import (
@@ -22,8 +26,9 @@ from llmsynthor.report.spending import (
     model_part,
     seconds_part,
 )
+from llmsynthor.report.statistics import missed_statistics
 from llmsynthor.report.tableview import TableView
-from llmsynthor.report.used import load_used, used_tables
+from llmsynthor.report.used import load_used
 from llmsynthor.report.zones import zones_part
 from llmsynthor.rundir import EVALUATION
 
@@ -38,7 +43,7 @@ VERSION = 1
 
 
 @dataclass(frozen=True)
-class _Sources:
+class Sources:
     """What a report is made from."""
 
     run: RunDirectory
@@ -57,24 +62,29 @@ def write_report(run: RunDirectory) -> dict[str, Any]:
     Raises:
         RunDirectoryError: The directory holds no run, or a file of it is damaged.
     """
-    report, views, iterations, proposals = build_report(run)
-    write_dictionary(run, *used_tables(run))
+    sources = read_run(run)
+    report, views = build_report(sources)
+    write_dictionary(run, sources.job, sources.sampler.tables)
     evaluation = run.read_json(EVALUATION)
-    page = render_page(report, views, iterations, proposals, evaluation)
+    try:
+        page = render_page(report, views, sources.iterations, sources.proposals, evaluation)
+    except (TypeError, KeyError, ValueError, AttributeError, UndefinedError):
+        if evaluation is None:
+            raise
+        render_page(
+            report, views, sources.iterations, sources.proposals, None
+        )  # else it is a bug of ours
+        raise RunDirectoryError(
+            f"{run.path / EVALUATION}: damaged: not what `llmsynthor evaluate` writes",
+            hint="remove it, or make it anew: `llmsynthor evaluate DIR MICRODATA`",
+        ) from None
     run.write_text("report.html", page)
     run.write_json("report.json", report)
     return report
 
 
-def build_report(
-    run: RunDirectory,
-) -> tuple[dict[str, Any], list[TableView], list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the report, the tables' cells, the iterations and the proposals of a run.
-
-    Raises:
-        RunDirectoryError: The directory holds no run, or a file of it is damaged.
-    """
-    sources = _read(run)
+def build_report(sources: Sources) -> tuple[dict[str, Any], list[TableView]]:
+    """Return the report of a run, and the tables' cells."""
     counted, tables = sources.counted, sources.sampler.tables
     held = {
         table.name: counts.reshape(table.share.shape)
@@ -104,19 +114,24 @@ def build_report(
         "zones": zones_part(tables, held),
         "chunks": sources.last.get("chunks"),
         "copies": counted.copies(),
-        "llm": model_part(run, sources.job, sources.iterations, sources.proposals),
+        "llm": model_part(sources.run, sources.job, sources.iterations, sources.proposals),
         "convergence": convergence(sources.iterations),
         "calibration": calibration_part(sources.last, counted),
         "seconds": seconds_part(sources.iterations, sources.last),
     }
-    return report, views, sources.iterations, sources.proposals
+    return report, views
 
 
-def _read(run: RunDirectory) -> _Sources:
+def read_run(run: RunDirectory) -> Sources:
+    """Return what the report of a run is made from; its records are counted.
+
+    Raises:
+        RunDirectoryError: The directory holds no run, or a file of it is damaged.
+    """
     manifest = run.manifest()
     job, sampler = load_used(run)
     lines = run.lines("iterations.jsonl")
-    return _Sources(
+    return Sources(
         run,
         manifest,
         job,
@@ -128,11 +143,12 @@ def _read(run: RunDirectory) -> _Sources:
     )
 
 
-def _verdict(sources: _Sources) -> dict[str, Any]:
+def _verdict(sources: Sources) -> dict[str, Any]:
     """Return whether the run passes, and what that is judged by: tables, rules, records."""
     job, sampler, counted = sources.job, sources.sampler, sources.counted
     library = read_library(sources.proposals, sampler.tables)
     scores = table_scores(job, sampler, counted.tables, counted.records, library)
+    statistics = counted.statistics.part(counted.records)
     complete = sources.manifest["status"] == "complete"
     return {
         "status": "complete" if complete else "partial",
@@ -143,8 +159,10 @@ def _verdict(sources: _Sources) -> dict[str, Any]:
         and not (sources.last.get("chunks") or {}).get("failed")
         and not any(counted.violations.values())
         and counted.linkage.is_whole
-        and all(score["pass"] for score in scores if score["role"] == "control"),
-        "tables": scores,
+        and all(score["pass"] for score in scores if score["role"] == "control")
+        and all(entry["pass"] for entry in statistics if entry["role"] == "control"),
+        "tables": with_changes(sources.run, scores),
+        "statistics": statistics,
         "summary": summary(scores),
         "rules": [
             {
@@ -158,14 +176,16 @@ def _verdict(sources: _Sources) -> dict[str, Any]:
         **_sources_part(sources),
         "scenario": scenario_part(job, sampler.tables),
         "notes": [
+            *reconciled_notes(sources.run),
             *scenario_notes(job, sampler.tables),
             *sources.last.get("notes", []),
             *gave_way(sampler, counted.tables),
+            *missed_statistics(statistics),
         ],
     }
 
 
-def _members_part(sources: _Sources) -> dict[str, Any]:
+def _members_part(sources: Sources) -> dict[str, Any]:
     """Return the report's part on members, if the job has any."""
     members, counted = sources.sampler.members, sources.counted
     if members is None:
@@ -181,7 +201,7 @@ def _members_part(sources: _Sources) -> dict[str, Any]:
     }
 
 
-def _sources_part(sources: _Sources) -> dict[str, Any]:
+def _sources_part(sources: Sources) -> dict[str, Any]:
     """Return how many records came from where, in a job with a seed sample."""
     if sources.job.seed_sample is None:
         return {}
@@ -196,7 +216,7 @@ def _sources_part(sources: _Sources) -> dict[str, Any]:
     }
 
 
-def _provenance(sources: _Sources) -> dict[str, Any]:
+def _provenance(sources: Sources) -> dict[str, Any]:
     """Return what made the records."""
     manifest, job = sources.manifest, sources.job
     return {

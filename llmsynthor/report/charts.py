@@ -2,145 +2,147 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from llmsynthor.report.formats import number, signed
 from llmsynthor.report.pictures import (
     ACCENT,
-    CHARACTER_PX,
     FONT_PX,
     INK,
     LINE,
     PALE,
-    SOFT,
-    Pictures,
+    Sheet,
+    room_for,
     shorten,
 )
+from llmsynthor.report.ticks import round_step, ticks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from markupsafe import Markup
-    from matplotlib.axes import Axes
 
     from llmsynthor.report.curve import Curve
 
 WIDTH, HEIGHT = 300.0, 160.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40.0, 12.0, 16.0, 34.0
 _LABEL_APART = FONT_PX + 2.0
+_DROP = 4.0
+"""From the middle of a text to its base line."""
 
 
-def _chart(
-    pictures: Pictures, right: float = _RIGHT, size: tuple[float, float] = (WIDTH, HEIGHT)
-) -> tuple[Any, Axes]:
-    """Return a figure with axes that have a base line, ticks without marks, and room for labels."""
-    width, height = size
-    figure, axes = pictures.sheet(width, height)
-    axes.set_axis_on()
-    axes.patch.set_visible(False)
-    axes.set_position(
-        (
-            _LEFT / width,
-            _BOTTOM / height,
-            (width - _LEFT - right) / width,
-            (height - _TOP - _BOTTOM) / height,
-        )
-    )
-    for side, spine in axes.spines.items():
-        spine.set_visible(side == "bottom")
-        spine.set_color(LINE)
-    axes.tick_params(length=0, labelcolor=SOFT, pad=6)
-    return figure, axes
+@dataclass(frozen=True)
+class _Axes:
+    """Where figures are on a sheet: its edges in pixels, and the figures there.
+
+    Attributes:
+        sheet: What is drawn on.
+        left, right, top, bottom: Edges, in pixels.
+        x: Figures at the left and at the right edge.
+        y: Figures at the lower and at the upper edge.
+    """
+
+    sheet: Sheet
+    left: float
+    right: float
+    top: float
+    bottom: float
+    x: tuple[float, float]
+    y: tuple[float, float]
+
+    def at_x(self, value: float) -> float:
+        """Return where a figure is between the left and the right edge."""
+        low, high = self.x
+        return self.left + (value - low) / ((high - low) or 1.0) * (self.right - self.left)
+
+    def at_y(self, value: float) -> float:
+        """Return where a figure is between the lower and the upper edge."""
+        low, high = self.y
+        return self.bottom - (value - low) / ((high - low) or 1.0) * (self.bottom - self.top)
+
+    def points(self, xs: Iterable[float], ys: Iterable[float]) -> list[tuple[float, float]]:
+        """Return the places of pairs of figures."""
+        return [(self.at_x(x), self.at_y(y)) for x, y in zip(xs, ys, strict=True)]
+
+    def below(self, marks: Iterable[tuple[float, str]], unit: str = "") -> None:
+        """Draw the base line, texts at figures under it, and at its end what it counts."""
+        ends = ((self.left, self.bottom), (self.right, self.bottom))
+        self.sheet.line(ends, LINE, 0.8)
+        for value, text in marks:
+            place = self.at_x(value), self.bottom + 14.4
+            self.sheet.text(*place, text, anchor="middle")
+        if unit:
+            self.sheet.text(self.right, self.bottom + 28, shorten(unit, 30))
+
+    def marks(
+        self, write: Callable[[float], str], *, whole: bool = False
+    ) -> list[tuple[float, str]]:
+        """Return round figures along the base line with their texts, as many as there is room for."""
+        found: list[tuple[float, str]] = []
+        for most in (5, 4, 3, 2, 1):
+            found = [(value, write(value)) for value in ticks(*self.x, most, whole=whole)]
+            places = [self.at_x(value) for value, _ in found]
+            least = min((b - a for a, b in pairwise(places)), default=WIDTH)
+            if not found or room_for([text for _, text in found]) + 4 <= least:
+                break
+        return found
+
+    def beside(self, marks: Iterable[tuple[float, str]]) -> None:
+        """Write texts at figures, on the left."""
+        for value, text in marks:
+            self.sheet.text(self.left - 6, self.at_y(value) + _DROP, text)
 
 
-def cumulative_chart(pictures: Pictures, entry: Mapping[str, Any]) -> Markup:
+def _chart(x: tuple[float, float], y: tuple[float, float], right: float = _RIGHT) -> _Axes:
+    """Return an empty chart of the usual size, with so much room at its right."""
+    sheet = Sheet(WIDTH, HEIGHT)
+    return _Axes(sheet, _LEFT, WIDTH - right, _TOP, HEIGHT - _BOTTOM, x, y)
+
+
+def cumulative_chart(entry: Mapping[str, Any]) -> Markup:
     """Return the cumulative shares of target (wide line) and records (narrow line) of a variable."""
-    from matplotlib.ticker import MaxNLocator
-
-    figure, axes = _chart(pictures)
     labels = entry["labels"]
     numeric = entry["edges"] is not None
-    places = [entry["low"], *entry["edges"]] if numeric else np.arange(len(labels) + 1.0)
+    places = [entry["low"], *entry["edges"]] if numeric else range(len(labels) + 1)
+    axes = _chart((places[0], places[-1]), (0, 100))
     for key, colour, width in (("cumulative_target", PALE, 5.0), ("cumulative", ACCENT, 1.4)):
-        axes.plot(
-            places,
-            100 * np.array([0.0, *entry[key]]),
-            color=colour,
-            linewidth=width,
-            solid_capstyle="butt",
-            clip_on=False,
-        )
-    axes.set_xlim(places[0], places[-1])
-    axes.set_ylim(0, 100)
-    axes.set_yticks([0, 50, 100], ["0", "50", "100 %"])
+        heights = [100 * share for share in (0.0, *entry[key])]
+        axes.sheet.line(axes.points(places, heights), colour, width)
+    axes.beside([(0, "0"), (50, "50"), (100, "100 %")])
     if numeric:
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.xaxis.set_major_formatter(lambda value, _: number(value))
-        _below(axes, entry["unit"])
+        axes.below(axes.marks(number, whole=True), entry["unit"] or "")
     else:
         step = (WIDTH - _LEFT - _RIGHT) / len(labels)
         texts = [shorten(text, 12) for text in labels]
-        every = max(1, int(np.ceil((max(map(len, texts)) * CHARACTER_PX + 8) / step)))
-        kept = range(0, len(texts), every)
-        axes.set_xticks([i + 0.5 for i in kept], [texts[i] for i in kept])
-    return pictures.svg(
-        figure,
+        every = max(1, int(-(-(room_for(texts) + 8) // step)))
+        axes.below([(i + 0.5, texts[i]) for i in range(0, len(texts), every)])
+    return axes.sheet.svg(
         f"Cumulative shares of {entry['variable']}, target and synthetic; earth mover's distance "
-        f"{number(entry['emd'], 4)} categories",
+        f"{number(entry['emd'], 4)} categories"
     )
 
 
-def _below(axes: Axes, text: str) -> None:
-    """Write under the right end of the horizontal axis what it counts."""
-    axes.annotate(
-        shorten(text, 30) if text else "",
-        (1, 0),
-        (0, -28),
-        xycoords="axes fraction",
-        textcoords="offset points",
-        ha="right",
-        va="baseline",
-        color=SOFT,
-        annotation_clip=False,
-    )
-
-
-def line_chart(pictures: Pictures, curve: Curve) -> Markup:
+def line_chart(curve: Curve) -> Markup:
     """Return figures of the iterations as lines, each named at its end with its last figure."""
-    from matplotlib.ticker import MaxNLocator
-
     ends = [f"{line.name} {_figure(line.y[-1], curve.unit)}".strip() for line in curve.lines]
-    room = max(map(len, ends)) * CHARACTER_PX + 8
-    figure, axes = _chart(pictures, right=room)
-    ticks = MaxNLocator(3).tick_values(0, max(max(line.y) for line in curve.lines) or 1.0)
-    top = float(ticks[-1])
-    axes.set_ylim(0, top)
-    axes.set_yticks(ticks)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    heights = _apart([line.y[-1] / top for line in curve.lines], (HEIGHT - _TOP - _BOTTOM))
+    most = max(max(line.y) for line in curve.lines) or 1.0
+    step = round_step(most, 3)
+    top = step * -(-most // step)
+    first = min(line.x[0] for line in curve.lines) if curve.along == "iteration" else 0.0
+    last = max(line.x[-1] for line in curve.lines)
+    axes = _chart((first, last), (0, top), room_for(ends) + 8)
+    axes.beside((mark, f"{mark:g}") for mark in ticks(0, top, 3))
+    heights = _apart([line.y[-1] / top for line in curve.lines], axes.bottom - axes.top)
     for line, colour, end, height in zip(curve.lines, (ACCENT, INK), ends, heights, strict=False):
-        axes.plot(
-            line.x, line.y, color=colour, linewidth=1.4, marker="o", markersize=4, clip_on=False
-        )
-        axes.annotate(
-            end,
-            (1, height),
-            (8, -4),
-            xycoords="axes fraction",
-            textcoords="offset points",
-            ha="left",
-            va="baseline",
-            color=colour,
-            annotation_clip=False,
-        )
-    low = min(line.x[0] for line in curve.lines)
-    axes.set_xlim(0 if curve.along != "iteration" else low, max(line.x[-1] for line in curve.lines))
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=curve.along != "US dollars"))
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    _below(axes, curve.along)
-    return pictures.svg(figure, f"{curve.title} by {curve.along}: {_story(curve)}")
+        points = axes.points(line.x, line.y)
+        axes.sheet.line(points, colour, 1.4)
+        axes.sheet.dots(points, colour, 2.5)
+        place = axes.right + 8, axes.at_y(height * top) + _DROP
+        axes.sheet.text(*place, end, anchor="start", colour=colour)
+    axes.below(axes.marks("{:g}".format, whole=curve.along != "US dollars"), curve.along)
+    return axes.sheet.svg(f"{curve.title} by {curve.along}: {_story(curve)}")
 
 
 def _apart(heights: Sequence[float], pixels: float) -> list[float]:
@@ -166,59 +168,42 @@ def _story(curve: Curve) -> str:
     )
 
 
-def whiskers(pictures: Pictures, controls: Sequence[Mapping[str, Any]], says: str) -> Markup:
+def whiskers(controls: Sequence[Mapping[str, Any]], says: str) -> Markup:
     """Return for each control its mean % difference as a dot and ± its % RMSE around 0 as a bar."""
-    from matplotlib.ticker import MaxNLocator
-
     row, letters = 16.0, 34
     texts = [shorten(f"{entry['table']}: {entry['control']}", letters) for entry in controls]
-    left = max(map(len, texts)) * CHARACTER_PX + 10
-    width, height = left + 300.0, row * len(controls) + _BOTTOM + 8
-    figure, axes = _chart(pictures, size=(width, height))
-    axes.set_position((left / width, _BOTTOM / height, 290 / width, row * len(controls) / height))
-    places = np.arange(len(controls))
+    left, high = room_for(texts) + 10, row * len(controls)
+    sheet = Sheet(left + 300.0, high + _BOTTOM + 8)
     spread = [entry["rmse_percent"] or 0.0 for entry in controls]
     means = [entry["mean_percent"] or 0.0 for entry in controls]
-    axes.axvline(0, color=LINE, linewidth=1, clip_on=False)
-    axes.hlines(places, [-s for s in spread], spread, color=PALE, linewidth=5, clip_on=False)
-    axes.plot(means, places, "o", color=ACCENT, markersize=5, clip_on=False)
-    axes.set_ylim(len(controls) - 0.5, -0.5)
     reach = max([*spread, *map(abs, means), 0.01]) * 1.05
-    axes.set_xlim(-reach, reach)
-    axes.set_yticks([])
+    y = (len(controls) - 0.5, -0.5)
+    axes = _Axes(sheet, left, left + 290.0, 8.0, high + 8.0, (-reach, reach), y)
+    places = range(len(controls))
+    for place, size in zip(places, spread, strict=True):
+        sheet.line(axes.points((-size, size), (place, place)), PALE, 5)
+    sheet.line(axes.points((0, 0), y), LINE, 1)
+    sheet.dots(axes.points(means, places), ACCENT, 2.5)
     for place, text in zip(places, texts, strict=True):
-        axes.annotate(
-            text,
-            (0, place),
-            (-8, -4),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            ha="right",
-            va="baseline",
-            color=SOFT,
-            annotation_clip=False,
-        )
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(
-        lambda value, _: signed(value, 2 if reach < 1 else 0 if reach > 5 else 1)
-    )
-    _below(axes, "% difference")
-    return pictures.svg(figure, says)
+        sheet.text(left - 8, axes.at_y(place) + _DROP, text)
+    digits = 2 if reach < 1 else 0 if reach > 5 else 1
+    axes.below(axes.marks(lambda value: signed(value, digits)), "% difference")
+    return sheet.svg(says)
 
 
-def histogram(
-    pictures: Pictures, counts: Sequence[int], edges: Sequence[float], says: str
-) -> Markup:
+def histogram(counts: Sequence[int], edges: Sequence[float], says: str) -> Markup:
     """Return how many categories have an error of which size."""
-    from matplotlib.ticker import MaxNLocator
-
-    figure, axes = _chart(pictures)
-    axes.stairs(counts, edges, fill=True, color=ACCENT, clip_on=False)
-    axes.set_xlim(0, edges[-1])
-    axes.set_ylim(0, max(*counts, 1))
-    axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-    axes.yaxis.set_major_formatter(lambda value, _: number(value))
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    _below(axes, "error in %")
-    return pictures.svg(figure, says)
+    axes = _chart((0, edges[-1]), (0, max(*counts, 1)))
+    axes.sheet.boxes(
+        (
+            axes.at_x(low),
+            axes.at_y(count),
+            axes.at_x(high) - axes.at_x(low),
+            axes.bottom - axes.at_y(count),
+        )
+        for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
+        if count
+    )
+    axes.beside([(mark, number(mark)) for mark in ticks(*axes.y, 3, whole=True)])
+    axes.below(axes.marks("{:g}".format), "error in %")
+    return axes.sheet.svg(says)

@@ -13,6 +13,7 @@ from llmsynthor.chunkfiles import read_plan
 from llmsynthor.errors import RunDirectoryError
 from llmsynthor.linkage import FilesOfKeys, Linkage
 from llmsynthor.materialize import encode_frame
+from llmsynthor.report.statistics import HeldStatistics
 from llmsynthor.rules import violations
 from llmsynthor.seedsample import SEED_RECORD
 
@@ -37,6 +38,7 @@ class Counted:
         pairs: Records in each combination of two variables, by their columns in the domain; members
             where one of the two is a member's.
         violations: Records that break each rule.
+        statistics: Means, sums, quantiles and rates.
         linkage: What is wrong between records and their members.
         members: How many members there are.
         distinct: How many records differ from one another in some variable.
@@ -55,6 +57,7 @@ class Counted:
             for a, b in combinations(range(len(sizes)), 2)
             if sizes[a] * sizes[b] <= LARGEST_PAIR
         }
+        self.statistics = HeldStatistics(sampler.tables)
         self.linkage = Linkage()
         self.members = 0
         self.violations = {rule.name: 0 for rule in sampler.rules}
@@ -107,6 +110,7 @@ def count_records(run: RunDirectory, sampler: Sampler) -> Counted:
         counted.background += provenance["proposal"].null_count() - copied
         for counts, table in zip(counted.tables, sampler.tables.tables, strict=True):
             counts += table.tally(codes, domain)
+        counted.statistics.add(records, codes)
         _count_pairs(counted.pairs, codes, sampler.members)
         alike = _add_alike(alike, records, domain)
         for name, number in violations(sampler.rules, records).items():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from llmsynthor.labels import printable
+from llmsynthor.labels import one, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -105,6 +105,6 @@ def template(name: str, filters: Mapping[str, Callable[..., Any]]) -> Template:
 
 FILTERS = {
     function.__name__: function
-    for function in (number, percent, signed, money, duration, label, parts, plural, csp_hash)
+    for function in (number, percent, signed, money, duration, label, one, parts, plural, csp_hash)
 }
 """The filters by the names that templates use."""

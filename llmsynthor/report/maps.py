@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from llmsynthor.report.formats import number, plural
-from llmsynthor.report.pictures import CHARACTER_PX, FONT_PX, INK, SOFT, Pictures, shorten
+from llmsynthor.report.pictures import FONT_PX, INK, Sheet, room_for, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from markupsafe import Markup
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 LEAST_POINTS = 0.005
 """Percentage points; a smaller difference is shown as none."""
@@ -36,7 +34,6 @@ _LEAST_SLANTED = (FONT_PX + 2.0) * 1.42
 
 
 def target_and_synthetic(
-    pictures: Pictures,
     target: np.ndarray,
     synthetic: np.ndarray,
     labels: tuple[Sequence[str], Sequence[str]],
@@ -45,7 +42,6 @@ def target_and_synthetic(
     """Return maps of target, synthetic and, where there is one, difference, each with its caption.
 
     Args:
-        pictures: Of the page.
         target: Shares in percent, shape `(rows, columns)`.
         synthetic: Shares in percent, same shape.
         labels: Of the rows and of the columns.
@@ -61,19 +57,16 @@ def target_and_synthetic(
         panels.append(("Difference", apart, most, away))
     found = []
     for title, cells, largest, key in panels:
-        figure, _ = _map(pictures, _colours(cells, largest), labels, _cell_size(cells.shape))
+        drawn = _map(_colours(cells, largest), labels, _cell_size(cells.shape))
         says = f"{name}, {title.lower()}: {key}. The figures are in the table below."
-        found.append((f"{title}: {key}", pictures.svg(figure, says)))
+        found.append((f"{title}: {key}", drawn.sheet.svg(says)))
     return found
 
 
-def association_matrix(
-    pictures: Pictures, names: Sequence[str], pairs: Sequence[Mapping[str, Any]]
-) -> Markup:
+def association_matrix(names: Sequence[str], pairs: Sequence[Mapping[str, Any]]) -> Markup:
     """Return Cramér's V of each pair of variables as a lower triangle.
 
     Args:
-        pictures: Of the page.
         names: The variables to show, at least two.
         pairs: As in the report; those of other variables are left out.
     """
@@ -88,14 +81,15 @@ def association_matrix(
         cells.append((column, row - 1, pair))
     side = _MATRIX_CELL if size < FIGURES_IN_MATRIX else max(8.0, _MATRIX_SIDE / size)
     labels = (names[1:], names[:-1])
-    figure, axes = _map(pictures, _colours(strength, 1.0), labels, (side, side))
-    _frame(axes, [(x, y) for x, y, pair in cells if _is_controlled(pair)])
+    sheet, left, top = _map(_colours(strength, 1.0), labels, (side, side))
+    framed = [(x, y) for x, y, pair in cells if _is_controlled(pair)]
+    sheet.frames([(left + side * x, top + side * y, side, side) for x, y in framed])
     if size < FIGURES_IN_MATRIX:
         for x, y, pair in cells:
-            axes.text(x, y + 4 / side, _short(pair["v"]), ha="center", va="baseline", color=INK)
-    return pictures.svg(
-        figure,
-        f"Cramér's V of {plural(len(shown), 'pair')} of variables; the table below has the figures",
+            middle = left + side * (x + 0.5), top + side * (y + 0.5) + 4
+            sheet.text(*middle, _short(pair["v"]), anchor="middle", colour=INK)
+    return sheet.svg(
+        f"Cramér's V of {plural(len(shown), 'pair')} of variables; the table below has the figures"
     )
 
 
@@ -110,35 +104,28 @@ def _short(value: float | None) -> str:
     return "1" if value >= 0.995 else f"{value:.2f}"[1:]
 
 
-def _frame(axes: Axes, places: Sequence[tuple[int, int]]) -> None:
-    """Draw a frame round some cells."""
-    from matplotlib.collections import PolyCollection
-
-    frames = [
-        [(x - 0.5, y - 0.5), (x + 0.5, y - 0.5), (x + 0.5, y + 0.5), (x - 0.5, y + 0.5)]
-        for x, y in places
-    ]
-    axes.add_collection(
-        PolyCollection(frames, facecolors="none", edgecolors=SOFT, linewidths=0.7, clip_on=False)
-    )
-
-
 def _cell_size(shape: tuple[int, ...]) -> tuple[float, float]:
     """Return width and height of a cell, in CSS pixels."""
     rows, columns = shape
     return min(_WIDTH / columns, _CELL[0]), min(_HEIGHT / rows, _CELL[1])
 
 
+class _Map(NamedTuple):
+    """A sheet with shaded cells; the upper left corner of these."""
+
+    sheet: Sheet
+    left: float
+    top: float
+
+
 def _map(
-    pictures: Pictures,
     colours: np.ndarray,
     labels: tuple[Sequence[str], Sequence[str]],
     cell: tuple[float, float],
-) -> tuple[Figure, Axes]:
-    """Return a figure of shaded cells, rows downwards, labelled on the left and below.
+) -> _Map:
+    """Return shaded cells, rows downwards, labelled on the left and below.
 
     Args:
-        pictures: Of the page.
         colours: Red, green, blue and opacity, uint8, shape `(rows, columns, 4)`.
         labels: Of the rows and of the columns.
         cell: Width and height of a cell, in CSS pixels.
@@ -147,24 +134,21 @@ def _map(
     row_texts = [shorten(text, _ROW_LETTERS) for text in labels[0]]
     column_texts = [shorten(text, _COLUMN_LETTERS) for text in labels[1]]
     slanted = cell[0] >= _LEAST_SLANTED
-    below = max(map(len, column_texts)) * CHARACTER_PX * (0.72 if slanted else 1) + 4
-    left = max(map(len, row_texts)) * CHARACTER_PX + 6
+    below = room_for(column_texts) * (0.72 if slanted else 1) + 4
+    left = room_for(row_texts) + 6
     if slanted:
         left = max(left, below - cell[0] / 2)
-    wide, high = cell[0] * columns, cell[1] * rows
-    over = max(0.0, (FONT_PX - cell[1]) / 2) + 1  # of the first row's label
-    width, height = left + wide + 2, over + high + below + 10
-    figure, axes = pictures.sheet(width, height)
-    axes.set_position((left / width, 1 - (over + high) / height, wide / width, high / height))
-    axes.imshow(colours, interpolation="none", aspect="auto", clip_on=False)
-    style: dict[str, Any] = {"ha": "right", "va": "baseline", "color": SOFT}
+    top = max(0.0, (FONT_PX - cell[1]) / 2) + 1  # of the first row's label
+    bottom = top + cell[1] * rows
+    sheet = Sheet(left + cell[0] * columns + 2, bottom + below + 10)
+    sheet.image(colours, left, top, cell)
     for i in _labelled(rows, cell[1]):
-        axes.text(-0.5 - 4 / cell[0], i + 0.35 * FONT_PX / cell[1], row_texts[i], **style)
+        sheet.text(left - 4, top + (i + 0.5) * cell[1] + 0.35 * FONT_PX, row_texts[i])
     right, down, angle = (3, 11, 45) if slanted else (4, 6, 90)
-    style |= {"rotation": angle, "rotation_mode": "anchor"}
     for j in _labelled(columns, cell[0]):
-        axes.text(j + right / cell[0], rows - 0.5 + down / cell[1], column_texts[j], **style)
-    return figure, axes
+        place = left + (j + 0.5) * cell[0] + right, bottom + down
+        sheet.text(*place, column_texts[j], turned=angle)
+    return _Map(sheet, left, top)
 
 
 def _labelled(number_of: int, step: float) -> range:

@@ -14,7 +14,6 @@ from llmsynthor.report.charts import (
 from llmsynthor.report.curve import cumulative, curves
 from llmsynthor.report.formats import FILTERS, label, number, template, whole
 from llmsynthor.report.maps import association_matrix
-from llmsynthor.report.pictures import Pictures
 from llmsynthor.report.tableview import PICTURED, TableView, largest, table_blocks
 
 if TYPE_CHECKING:
@@ -52,10 +51,8 @@ def render_page(
         proposals: Every proposal, accepted or not.
         evaluation: As `evaluation.json`, where the records were held against real ones.
     """
-    pictures = Pictures()
-    with pictures.drawing():
-        content = _content(report, views, iterations, proposals, pictures)
-        return whole(_template().render(content, evaluation=evaluation))
+    content = _content(report, views, iterations, proposals)
+    return whole(_template().render(content, evaluation=evaluation))
 
 
 def _content(
@@ -63,12 +60,11 @@ def _content(
     views: Sequence[TableView],
     iterations: Sequence[Mapping[str, Any]],
     proposals: Sequence[Mapping[str, Any]],
-    pictures: Pictures,
 ) -> dict[str, Any]:
     control, validate, released = (
         _scored(report, role) for role in ("control", "validate", "released")
     )
-    blocks = table_blocks(views, [*control, *validate, *released], pictures)
+    blocks = table_blocks(views, [*control, *validate, *released])
     accepted = [entry for entry in proposals if entry["accepted"]]
     most_records = sorted(accepted, key=lambda entry: -entry["records"])[:PROPOSALS_SHOWN]
     return {
@@ -81,22 +77,22 @@ def _content(
         "blocks": blocks,
         "grids": sum(block.view.target.ndim == 2 for block in blocks),
         "pictured": PICTURED,
-        "ordered": _ordered(report["ordered"], pictures),
+        **_statistics(report),
+        "ordered": _ordered(report["ordered"]),
         "iterations": iterations,
         "so_far": cumulative(iterations),
         "curves": [
-            (f"{curve.title}, by {curve.along}", line_chart(pictures, curve))
-            for curve in curves(iterations)
+            (f"{curve.title}, by {curve.along}", line_chart(curve)) for curve in curves(iterations)
         ],
         "largest_tvd": largest(
             entry[key] for entry in iterations for key in ("prior_tvd", "data_tvd")
         ),
-        "association": _association(report["association"], pictures),
+        "association": _association(report["association"]),
         "made": [entry for entry in most_records if entry["records"]],
         "proposals": proposals,
         "accepted": len(accepted),
         "calibration": report["calibration"] or {},
-        "zones": [_zones(entry, pictures) for entry in report["zones"]],
+        "zones": [_zones(entry) for entry in report["zones"]],
         "open_tables": OPEN_TABLES,
         "proposals_shown": PROPOSALS_SHOWN,
     }
@@ -114,6 +110,8 @@ def _scored(report: Mapping[str, Any], role: str) -> list[dict[str, Any]]:
             **row,
             "baseline": row["baseline"] or {"independent": None, "maxent": None},
             "soft": row.get("soft", False),
+            "reconciled": row.get("reconciled"),
+            "filled": row.get("filled"),
         }
         for row in report["tables"]
         if row["role"] == role
@@ -124,7 +122,22 @@ def _scored(report: Mapping[str, Any], role: str) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["pass"] is not False, -(row["tvd"] or 0), row["name"]))
 
 
-def _ordered(entries: Sequence[Mapping[str, Any]], pictures: Pictures) -> dict[str, Any]:
+def _statistics(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row for each figure of the statistics, missed ones first, then the worst."""
+    rows = [
+        {**group, **{key: entry[key] for key in ("name", "measure", "of", "role", "tolerance")}}
+        for entry in report.get("statistics", [])
+        for group in entry["groups"]
+    ]
+    rows.sort(key=lambda row: (row["pass"] is not False, -(row["error"] or 0.0)))
+    return {
+        "statistics": rows,
+        "missed_statistics": [row for row in rows if row["pass"] is False],
+        "held_statistics": any(row["role"] == "validate" for row in rows),
+    }
+
+
+def _ordered(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the ordered variables, farthest first, with the curves of the first ones."""
     ranked = sorted(
         entries, key=lambda e: (-e["emd"] / max(len(e["labels"]) - 1, 1), e["variable"])
@@ -139,18 +152,18 @@ def _ordered(entries: Sequence[Mapping[str, Any]], pictures: Pictures) -> dict[s
         }
         for entry in ranked
     ]
-    drawn = [(entry, cumulative_chart(pictures, entry)) for entry in ranked[:ORDERED_PICTURED]]
+    drawn = [(entry, cumulative_chart(entry)) for entry in ranked[:ORDERED_PICTURED]]
     return {"rows": rows, "drawn": drawn}
 
 
-def _association(pairs: Sequence[Mapping[str, Any]], pictures: Pictures) -> dict[str, Any]:
+def _association(pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the pairs, strongest first, and the matrix of all variables or of the strongest."""
     ranked = sorted(pairs, key=lambda pair: (-(pair["v"] or 0.0), pair["variables"]))
     first_seen = dict.fromkeys(name for pair in ranked for name in pair["variables"])
     kept = set(list(first_seen)[:MATRIX_LARGEST])
     in_order = dict.fromkeys(name for pair in pairs for name in pair["variables"])
     names = [name for name in in_order if name in kept]
-    matrix: Markup | None = association_matrix(pictures, names, pairs) if len(names) > 1 else None
+    matrix: Markup | None = association_matrix(names, pairs) if len(names) > 1 else None
     return {
         "matrix": matrix,
         "variables": len(in_order),
@@ -160,7 +173,7 @@ def _association(pairs: Sequence[Mapping[str, Any]], pictures: Pictures) -> dict
     }
 
 
-def _zones(entry: Mapping[str, Any], pictures: Pictures) -> dict[str, Any]:
+def _zones(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Return a variable with many categories, ready for the template; worst tables first."""
     tables = sorted(
         entry["tables"], key=lambda t: (-(t["error_percent"]["max"] or 0.0), t["table"])
@@ -183,7 +196,6 @@ def _zones(entry: Mapping[str, Any], pictures: Pictures) -> dict[str, Any]:
         "shown": tables[:ZONE_TABLES_SHOWN],
         "drawn": len(drawn),
         "whiskers": whiskers(
-            pictures,
             drawn,
             f"Mean percentage difference of {len(drawn)} controls over {label(entry['variable'])}, "
             "with their percentage RMSE; the table below has the figures",
@@ -191,7 +203,7 @@ def _zones(entry: Mapping[str, Any], pictures: Pictures) -> dict[str, Any]:
         if drawn
         else None,
         "histograms": [
-            (table, histogram(pictures, spread["counts"], spread["edges"], _spread(table)))
+            (table, histogram(spread["counts"], spread["edges"], _spread(table)))
             for table in tables[:HISTOGRAMS]
             if ((spread := table["error_percent"])["max"] or 0.0) >= LEAST_DRAWN_PERCENT
         ],

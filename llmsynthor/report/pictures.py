@@ -1,111 +1,126 @@
-"""Pictures for a page: matplotlib figures as small SVG that takes its colours from the page's style.
+"""Pictures for a page: small SVG that takes its colours from the page's style.
 
-Text stays text, in the page's font. Colours stand for variables of the style sheet, so that a
-picture follows light, dark and print. The same figure gives the same bytes.
+Text stays text, in the page's font. Colours are variables of the style sheet, so that a picture
+follows light, dark and print. Written by hand: a plotting library takes longer to load than all
+pictures of a page to draw, and its SVG would have to be cut down to this.
 """
 
 from __future__ import annotations
 
-import io
-import logging
-import re
-import warnings
-from contextlib import contextmanager
-from itertools import count
-from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
+import base64
+import struct
+import zlib
+from typing import TYPE_CHECKING
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from llmsynthor.report.formats import label as fit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Sequence
 
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    import numpy as np
 
-INK, SOFT, LINE, ACCENT, PALE, BAD = (
-    "#010101",
-    "#020202",
-    "#030303",
-    "#040404",
-    "#050505",
-    "#060606",
+INK, SOFT, LINE, ACCENT, PALE = (
+    f"var(--{name})" for name in ("ink", "soft", "line", "accent", "pale")
 )
-"""Stand for the style sheet's variables of these names; no picture shows them as they are."""
-_VARIABLES = {INK: "ink", SOFT: "soft", LINE: "line", ACCENT: "accent", PALE: "pale", BAD: "bad"}
+"""Variables of the style sheet."""
 FONT_PX = 11
 CHARACTER_PX = 6.6
 """Width of a character in a wide font; the page's font is the reader's and so not known."""
-_INCH_PX = 72
-_SETTINGS: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "llmsynthor",
-    "text.parse_math": False,  # `$` in a label is a dollar
-    "font.family": ["DejaVu Sans"],  # comes with matplotlib: no machine's fonts move a text
-    "font.size": FONT_PX,
-    "image.composite_image": False,
-    "path.simplify": False,
-}
-_DECIMALS = re.compile(r"-?\d+\.\d+")
 
 
-class Pictures:
-    """Makes the pictures of one page; ids in them are unique on that page."""
+class Sheet:
+    """A picture while it is drawn; places are in CSS pixels from its upper left corner."""
 
-    def __init__(self) -> None:
-        self._numbers = count(1)
+    def __init__(self, width: float, height: float) -> None:
+        self.width, self.height = width, height
+        self._parts: list[str] = []
 
-    @contextmanager
-    def drawing(self) -> Iterator[None]:
-        """Draw in here: with our settings, whatever the user's `matplotlibrc` says, and in silence."""
-        import matplotlib as mpl
-
-        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # says where its font cache is
-        with mpl.rc_context(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph .* missing")  # the reader's font draws
-            mpl.rcdefaults()
-            mpl.rcParams.update(_SETTINGS)
-            yield
-
-    def sheet(self, width: float, height: float) -> tuple[Figure, Axes]:
-        """Return an empty figure and its axes, which fill it, without frame.
+    def text(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        *,
+        anchor: str = "end",
+        colour: str = SOFT,
+        turned: int = 0,
+    ) -> None:
+        """Write a text whose base line ends at a place, or has its `middle` or `start` there.
 
         Args:
-            width: In CSS pixels.
-            height: In CSS pixels.
+            x: Where.
+            y: Of the base line.
+            text: What.
+            anchor: As SVG's `text-anchor`.
+            colour: The style sheet's own, `SOFT`, costs no bytes.
+            turned: Degrees against the clock, round the place.
         """
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-        from matplotlib.figure import Figure
+        place = f'x="{_px(x)}" y="{_px(y)}"'
+        if turned:
+            place += f' transform="rotate({-turned} {_px(x)} {_px(y)})"'
+        if anchor != "start":
+            place = f'text-anchor="{anchor}" {place}'
+        style = "" if colour == SOFT else f' style="fill:{colour}"'
+        self._parts.append(f"<text {place}{style}>{escape(text)}</text>")
 
-        figure = Figure(figsize=(width / _INCH_PX, height / _INCH_PX), dpi=_INCH_PX)
-        FigureCanvasSVG(figure)
-        figure.patch.set_visible(False)
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.set_axis_off()
-        return figure, axes
+    def line(self, points: Iterable[tuple[float, float]], colour: str, width: float) -> None:
+        """Draw a line through points."""
+        path = "L".join(f"{_px(x)} {_px(y)}" for x, y in points)
+        self._parts.append(f'<path d="M{path}" style="fill:none;{_stroke(colour, width)}"/>')
 
-    def svg(self, figure: Figure, says: str) -> Markup:
-        """Return a figure as an element of the page.
+    def dots(self, points: Iterable[tuple[float, float]], colour: str, radius: float) -> None:
+        """Draw a dot at each point."""
+        self._parts += (
+            f'<circle cx="{_px(x)}" cy="{_px(y)}" r="{_px(radius)}" style="fill:{colour}"/>'
+            for x, y in points
+        )
+
+    def boxes(
+        self, boxes: Iterable[tuple[float, float, float, float]], style: str | None = None
+    ) -> None:
+        """Draw rectangles, each given as left, top, width and height, filled unless `style` says else."""
+        path = "".join(
+            f"M{_px(x)} {_px(y)}h{_px(wide)}v{_px(high)}h{_px(-wide)}z"
+            for x, y, wide, high in boxes
+        )
+        if path:
+            self._parts.append(f'<path d="{path}" style="{style or f"fill:{ACCENT}"}"/>')
+
+    def frames(self, boxes: Iterable[tuple[float, float, float, float]]) -> None:
+        """Draw frames in place of filled rectangles."""
+        self.boxes(boxes, f"fill:none;{_stroke(SOFT, 0.7)}")
+
+    def image(self, colours: np.ndarray, x: float, y: float, cell: tuple[float, float]) -> None:
+        """Draw cells of one colour each; the page's style keeps them sharp.
 
         Args:
-            figure: Made by `sheet`.
-            says: What the picture shows, for those who do not see it.
+            colours: Red, green, blue and opacity, uint8, shape `(rows, columns, 4)`.
+            x: Left end.
+            y: Upper end.
+            cell: Width and height of a cell.
         """
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-        root = ElementTree.fromstring(buffer.getvalue())  # noqa: S314 - matplotlib wrote it
-        width = float(root.get("width", "0").removesuffix("pt"))
-        view = root.get("viewBox", "")
-        _slim(root, f"p{next(self._numbers)}-")
-        root.attrib = {
-            "viewBox": view,
-            "style": f"width:{width:g}px",
-            "role": "img",
-            "aria-label": fit(says, 600),
-        }
-        return Markup(ElementTree.tostring(root, encoding="unicode"))  # noqa: S704 - escaped by it
+        rows, columns, _ = colours.shape
+        smooth = ' style="image-rendering:auto"' if min(cell) < 1 else ""  # none is left out
+        data = base64.b64encode(_png(colours)).decode()
+        self._parts.append(
+            f'<image href="data:image/png;base64,{data}" x="{_px(x)}" y="{_px(y)}" '
+            f'width="{_px(columns * cell[0])}" height="{_px(rows * cell[1])}" '
+            f'preserveAspectRatio="none"{smooth}/>'
+        )
+
+    def svg(self, says: str) -> Markup:
+        """Return the picture as an element of the page.
+
+        Args:
+            says: What it shows, for those who do not see it.
+        """
+        width, height = _px(self.width), _px(self.height)
+        head = f'viewBox="0 0 {width} {height}" style="width:{width}px" role="img"'
+        said = escape(fit(says, 600))
+        body = "".join(self._parts)
+        return Markup(f'<svg {head} aria-label="{said}">{body}</svg>')  # noqa: S704 - all is escaped
 
 
 def shorten(text: object, longest: int) -> str:
@@ -114,69 +129,29 @@ def shorten(text: object, longest: int) -> str:
     return shown if len(shown) <= longest else f"{shown[: longest - 1].rstrip()}…"
 
 
-def _slim(root: ElementTree.Element, prefix: str) -> None:
-    """Leave in an SVG only what is seen, under names that HTML knows, with ids of their own."""
-    used = {
-        value.rpartition("#")[2].rstrip(")")
-        for element in root.iter()
-        for key, value in element.attrib.items()
-        if (key.endswith("href") and value.startswith("#")) or value.startswith("url(#")
-    }
-    for parent in root.iter():
-        parent.tag = _local(parent.tag)
-        _attributes(parent, used, prefix)
-        if parent.tag not in ("text", "tspan"):
-            parent.text = None
-        parent.tail = None
-    _prune(root)
+def room_for(texts: Sequence[str]) -> float:
+    """Return how wide the longest of some texts may be."""
+    return max(map(len, texts)) * CHARACTER_PX
 
 
-def _local(name: str) -> str:
-    return name.rpartition("}")[2]
+def _px(value: float) -> str:
+    """Return a length in pixels, to a tenth."""
+    text = f"{value:.1f}".removesuffix(".0")
+    return "0" if text == "-0" else text
 
 
-def _prune(element: ElementTree.Element) -> None:
-    """Take out metadata, the style sheet, and groups that say nothing."""
-    kept: list[ElementTree.Element] = []
-    for child in element:
-        _prune(child)
-        if child.tag in ("metadata", "style") or (child.tag in ("g", "defs") and not len(child)):
-            continue
-        kept.extend(child if child.tag == "g" and not child.attrib else [child])
-    for child in list(element):
-        element.remove(child)
-    element.extend(kept)
+def _stroke(colour: str, width: float) -> str:
+    return f"stroke:{colour};stroke-width:{width:g}"
 
 
-def _attributes(element: ElementTree.Element, used: set[str], prefix: str) -> None:
-    given, element.attrib = element.attrib, {}
-    for name, value in ((_local(key), value) for key, value in given.items()):
-        if name == "id":
-            if value in used:
-                element.set(name, prefix + value)
-        elif name == "href" and value.startswith("#"):
-            element.set(name, f"#{prefix}{value[1:]}")
-        elif name == "style":
-            _style(element, value)
-        elif name == "transform" and value.startswith("rotate(-0 "):
-            continue
-        elif name in ("d", "x", "y"):
-            short = _DECIMALS.sub(lambda found: f"{float(found[0]):.1f}".removesuffix(".0"), value)
-            element.set(name, " ".join(short.split()))
-        else:
-            element.set(name, value.replace("\n", ""))
-
-
-def _style(element: ElementTree.Element, text: str) -> None:
-    """Set the style with the page's colours; text takes its font from the page."""
-    style = dict(part.strip().split(": ", 1) for part in text.split(";") if ": " in part)
-    if element.tag == "text":
-        if "text-anchor" in style:
-            element.set("text-anchor", style["text-anchor"])
-        style = {"fill": style["fill"]} if style.get("fill", SOFT) != SOFT else {}
-    kept = {
-        key: f"var(--{_VARIABLES[value]})" if value in _VARIABLES else value
-        for key, value in style.items()
-    }
-    if kept:
-        element.set("style", ";".join(f"{key}:{value}" for key, value in kept.items()))
+def _png(colours: np.ndarray) -> bytes:
+    """Return an image as PNG (https://www.w3.org/TR/png/): 8 bits a channel, rows not filtered."""
+    rows, columns, _ = colours.shape
+    lines = b"".join(b"\0" + row.tobytes() for row in colours)
+    head = struct.pack(">2I5B", columns, rows, 8, 6, 0, 0, 0)
+    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(lines, 9)), (b"IEND", b""))
+    chunks = (
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in parts
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)

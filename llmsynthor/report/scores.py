@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llmsynthor.sampling import Sampler
     from llmsynthor.tables import Table
 
+_NOISE = 1e-6
 _NO_ERROR = 1e-6
 """A TVD below this is none: the baseline's own precision."""
 
@@ -72,7 +73,9 @@ def _verdict(table: Table, held: np.ndarray, job: Job) -> dict[str, Any]:
     control = table.role == "control"
     tolerance = job.engine.tolerance if table.tolerance is None else table.tolerance
     beyond = _beyond_moe(table, held)
-    near = discrepancy(table.flat_share, held).tvd <= tolerance or beyond == 0
+    apart = np.abs(held - table.flat_share * held.sum()).max(initial=0.0)
+    # a target that is no whole number of records cannot be met more nearly than to one record
+    near = discrepancy(table.flat_share, held).tvd <= tolerance or beyond == 0 or apart < 1 - _NOISE
     return {
         "cells_beyond_moe": beyond,
         "tolerance": tolerance if control else None,

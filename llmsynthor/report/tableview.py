@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from markupsafe import Markup
 
-    from llmsynthor.report.pictures import Pictures
-
 LARGEST_SHOWN_WHOLE = 400
 """Cells; a larger table is read by its worst cells, and would make the page too heavy."""
 WORST_CELLS = 20
@@ -129,15 +127,12 @@ class Block:
         return [self.cells[start : start + width] for start in range(0, len(self.cells), width)]
 
 
-def table_blocks(
-    views: Sequence[TableView], ranked: Sequence[Mapping[str, Any]], pictures: Pictures
-) -> list[Block]:
+def table_blocks(views: Sequence[TableView], ranked: Sequence[Mapping[str, Any]]) -> list[Block]:
     """Return the tables in the order of the scorecard, the first ones with pictures.
 
     Args:
         views: The tables.
         ranked: Rows of the scorecard, in its order.
-        pictures: Of the page.
     """
     measures = {(row["role"], row["name"]): row for row in ranked}
     rank = {key: position for position, key in enumerate(measures)}
@@ -149,7 +144,7 @@ def table_blocks(
             view.upright(),
             f"table-{position}",
             measures.get((view.role, view.name), {}),
-            pictures if id(view) in drawn else None,
+            is_drawn=id(view) in drawn,
         )
         for position, view in enumerate(ordered, start=1)
     ]
@@ -164,9 +159,7 @@ def _share_out(views: Sequence[TableView]) -> list[TableView]:
     return [roles[role][turn] for turn, role in turns[:PICTURED]]
 
 
-def _block(
-    view: TableView, anchor: str, measures: Mapping[str, Any], pictures: Pictures | None
-) -> Block:
+def _block(view: TableView, anchor: str, measures: Mapping[str, Any], *, is_drawn: bool) -> Block:
     shown_whole = view.target.size <= LARGEST_SHOWN_WHOLE and view.target.ndim <= 2
     is_grid = shown_whole and view.target.ndim == 2
     target_share, share = _percent(view.target), _percent(view.synthetic)
@@ -184,10 +177,8 @@ def _block(
         shown_whole=shown_whole,
         largest_share=largest(value for cell in cells for value in (cell.share, cell.target_share)),
         digits=0 if np.allclose(view.target, np.round(view.target), rtol=0, atol=1e-6) else 1,
-        maps=target_and_synthetic(
-            pictures, target_share, share, (view.labels[0], view.labels[1]), view.name
-        )
-        if pictures
+        maps=target_and_synthetic(target_share, share, (view.labels[0], view.labels[1]), view.name)
+        if is_drawn
         else (),
     )
 

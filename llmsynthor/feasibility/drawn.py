@@ -1,0 +1,261 @@
+"""What clashes in a job with members, as far as records drawn from its tables show it.
+
+Households cannot all be listed, as records without members can. So a cell that no drawn household
+fills is tried rule by rule: one that a single rule empties is refused. What tables and rules leave
+too little of is bounded for the drawn households by a linear program, and is a warning: it is no
+proof, since there are others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from llmsynthor.controls import binding_tables
+from llmsynthor.covering import cover_cells
+from llmsynthor.errors import InfeasibleError, Problem
+from llmsynthor.feasibility.conflict import figure
+from llmsynthor.feasibility.shortfall import Weighing
+from llmsynthor.labels import clean, many
+from llmsynthor.sampling import Sampler
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmsynthor.covering import EmptyCell
+    from llmsynthor.members import Members
+    from llmsynthor.rules import Rule
+    from llmsynthor.tables import Table
+
+_DRAWS = 4000
+_MORE_DRAWS = 16_000
+_TRIED = 1000
+_ROUNDS = 10
+"""Of trying to fill a cell under one rule."""
+_MOST_CELLS = 20
+"""Cells of one table that are tried rule by rule, those that want most."""
+_MOST_SHOWN = 3
+_CLEAR = 0.01
+"""Share of the records; what is wrong by less may be for want of candidates."""
+_LEAST = 0.5
+"""Records or members; a smaller distance from the tables is none."""
+_MAIN = 0.5
+"""Share of the distance that a part of the tables and rules must explain to be named alone."""
+_HINT = "correct a table or a rule, or give a table a `weight` or `tolerance` so that it gives way"
+
+
+def check_drawn(sampler: Sampler, records: int) -> list[Problem]:
+    """Return what seems to clash; refuse what a single rule leaves none of.
+
+    Args:
+        sampler: Of a job with members.
+        records: How many records there are to be.
+
+    Raises:
+        InfeasibleError: Names the rule, the cells and how much these want.
+    """
+    members = sampler.members
+    if members is None or not (sampler.tables.hard or sampler.rules):
+        return []
+    _some_are_lawful(sampler, members)
+    candidates, empty = sampler.candidates([], 1.0, _DRAWS, 0)
+    empty = [cell for cell in empty if not cell.table.is_soft]
+    alone = _emptied(sampler, empty)
+    if alone:
+        raise InfeasibleError(_emptied_words(sampler, alone, records), hint=_HINT)
+    found = [Problem(_unfilled(cell, members, records), cell.table.file) for cell in empty]
+    clash = find_clash(sampler, candidates.codes, records, _CLEAR * records)
+    if clash is not None:  # so few may just have missed what is needed
+        more = sampler.candidates([], 1.0, _MORE_DRAWS, 1)[0].codes
+        both = np.unique(np.concatenate([candidates.codes, more]), axis=0)
+        clash = find_clash(sampler, both, records, _CLEAR * records)
+    return found if clash is None else [*found, Problem(clash.words(members), at=("tables",))]
+
+
+def _some_are_lawful(sampler: Sampler, members: Members) -> None:
+    """Refuse rules that no drawn record keeps."""
+    if not sampler.rules or sampler.lawful(*sampler.draw_background(_TRIED, "feasibility")).any():
+        return
+    guilty = [
+        rule
+        for rule in sampler.rules
+        if not (only := _under(sampler, [rule]))
+        .lawful(*only.draw_background(_TRIED, "alone"))
+        .any()
+    ] or sampler.rules
+    names = ", ".join(f"`{clean(rule.name)}`" for rule in guilty)
+    which = "the rule" if len(guilty) == 1 else "the rules"
+    raise InfeasibleError(
+        f"none of {_TRIED:,} {many(members.of)} drawn from the tables keeps {which} {names}",
+        hint="loosen a rule, or correct the tables",
+    )
+
+
+def _under(sampler: Sampler, rules: Sequence[Rule]) -> Sampler:
+    """Return a sampler of the same tables under other rules."""
+    return Sampler(sampler.tables, rules, sampler.seed)
+
+
+def _emptied(sampler: Sampler, empty: Sequence[EmptyCell]) -> dict[int, list[tuple[Table, int]]]:
+    """Return by rule the cells that it leaves no drawn record of, all other rules aside."""
+    found: dict[int, list[tuple[Table, int]]] = {}
+    for number, rule in enumerate(sampler.rules if empty else ()):
+        only = _under(sampler, [rule])
+        for position, table in enumerate(sampler.tables.control):
+            own = [cell.cell for cell in empty if cell.table is table and rule.name in cell.broken]
+            own = sorted(own, key=lambda cell: -table.flat_share[cell])[:_MOST_CELLS]
+            path = (number, position)
+            _, left = cover_cells(only, table, np.array(own, dtype=np.int64), 1.0, path, _ROUNDS)
+            if left:
+                found.setdefault(number, []).extend((table, cell) for cell in sorted(left))
+    return found
+
+
+def _emptied_words(
+    sampler: Sampler, alone: dict[int, list[tuple[Table, int]]], records: int
+) -> str:
+    lines = []
+    for number, cells in alone.items():
+        rule = sampler.rules[number]
+        for table, cell in cells[:_MOST_CELLS]:
+            wants = _wants(table, cell, sampler.members, records)
+            who = many(sampler.members.of) if sampler.members is not None else "records"
+            lines.append(
+                f"{table.file}: {table.cell_name(cell)} wants {wants}, and none of the {who} drawn for it "
+                f"keeps the rule `{clean(rule.name)}`"
+            )
+        if len(cells) > _MOST_CELLS:
+            lines.append(f"  and {len(cells) - _MOST_CELLS} more such cells")
+        lines.append(f"  rules.{number} `{clean(rule.name)}` ({rule.text})")
+    return "\n".join(lines)
+
+
+def _unfilled(cell: EmptyCell, members: Members, records: int) -> str:
+    rules = ", ".join(f"`{clean(name)}`" for name in cell.broken)
+    return (
+        f"{cell.table.cell_name(cell.cell)} wants "
+        f"{_wants(cell.table, cell.cell, members, records)}, and no "
+        f"{members.of} drawn for it keeps all the rules ({rules}); only a model's proposals or a "
+        "seed sample may have one"
+    )
+
+
+def _wants(table: Table, cell: int, members: Members | None, records: int) -> str:
+    """Return what a cell wants, in words."""
+    wanted = figure(float(table.wanted(records).ravel()[cell]))
+    noun = "record" if members is None else members.of if table.members is None else members.name
+    return f"{wanted} {noun if wanted == '1' else many(noun)}"
+
+
+def _counted(table: Table, members: Members | None) -> str:
+    """Return what a table counts, in words: households where records are some."""
+    if members is None:
+        return "records"
+    return many(members.of if table.members is None else members.name)
+
+
+@dataclass(frozen=True, eq=False)
+class Clash:
+    """Tables that no weights of drawn records meet, and the rules that have to do with it.
+
+    Attributes:
+        tables: The tables.
+        drawn: How many records were drawn.
+        least: Records and members that are in wrong cells at least, whatever the weights.
+        cells: The cells that are furthest off then, in words.
+        rules: Rules without which much fewer are in wrong cells, each with how many.
+        ruled: Whether it is all the rules together, and none by itself.
+    """
+
+    tables: tuple[Table, ...]
+    drawn: int
+    least: float
+    cells: tuple[str, ...]
+    rules: tuple[tuple[Rule, float], ...]
+    ruled: bool
+
+    def is_clear(self, records: int) -> bool:
+        """Return whether more candidates would hardly help."""
+        return self.least >= _CLEAR * records
+
+    def words(self, members: Members | None) -> str:
+        """Return the clash in one line."""
+        who = "records" if members is None else many(members.of)
+        counted = " and ".join(dict.fromkeys(_counted(table, members) for table in self.tables))
+        files = " and ".join(clean(table.file) for table in self.tables)
+        names = " and ".join(f"`{clean(rule.name)}`" for rule, _ in self.rules)
+        plural = len(self.rules) > 1
+        while_ = (
+            f" while the rule{'s' * plural} {names} hold{'' if plural else 's'}" if names else ""
+        )
+        while_ = " while all rules hold" if self.ruled and not names else while_
+        both = {1: "", 2: " both"}.get(len(self.tables), " all")
+        without = "".join(
+            f", and without the rule `{clean(rule.name)}` {figure(least)}"
+            for rule, least in self.rules
+        )
+        return (
+            f"{files} cannot{both} be met{while_}: however the {self.drawn:,} candidate {who} are "
+            f"weighted, {figure(self.least)} {counted} at least are in wrong cells{without} "
+            f"(for example {'; '.join(self.cells)})"
+        )
+
+
+def find_clash(
+    sampler: Sampler, codes: np.ndarray, records: int, least: float = 0.0
+) -> Clash | None:
+    """Return what keeps candidates from meeting the hard tables; None where they can.
+
+    Args:
+        sampler: Of the job.
+        codes: Of the candidates, which keep the rules.
+        records: How many records there are to be.
+        least: How many must be in wrong cells for it to be told.
+    """
+    tables, domain = binding_tables(sampler.tables.hard), sampler.domain
+    if not tables or not len(codes):
+        return None
+    weighing = Weighing(tables, codes, domain, records)
+    whole = weighing.shortfall().least
+    if whole < max(_LEAST, least):
+        return None
+    chosen = list(range(len(tables)))
+    for number in range(len(tables)):
+        rest = [t for t in chosen if t != number]
+        if rest and weighing.shortfall(rest).least >= _MAIN * whole:
+            chosen = rest
+    found = weighing.shortfall(chosen)
+    kept = [tables[t] for t in chosen]
+
+    def least_under(rules: Sequence[Rule]) -> float:
+        more, _ = _under(sampler, rules).candidates([], 1.0, _DRAWS, 0)
+        both = np.concatenate([codes, more.codes])
+        return Weighing(kept, both, domain, records).shortfall().least
+
+    rules = [
+        (rule, least)
+        for rule in sampler.rules
+        if (least := least_under([r for r in sampler.rules if r is not rule])) < _MAIN * found.least
+    ]
+    ruled = not rules and bool(sampler.rules) and least_under([]) < _MAIN * found.least
+    cells = _furthest(kept, found.fitted, sampler.members, records)
+    return Clash(tuple(kept), len(codes), found.least, cells, tuple(rules), ruled)
+
+
+def _furthest(
+    tables: Sequence[Table], fitted: Sequence[np.ndarray], members: Members | None, records: int
+) -> tuple[str, ...]:
+    """Return in words the cells in which the best weights are furthest off."""
+    found: list[tuple[float, str]] = []
+    for table, held in zip(tables, fitted, strict=True):
+        wanted = table.wanted(records).ravel()
+        for cell in np.argsort(-np.abs(held - wanted), kind="stable")[:_MOST_SHOWN]:
+            off = abs(float(held[cell] - wanted[cell]))
+            words = (
+                f"{table.file}: {table.cell_name(int(cell))} wants {figure(float(wanted[cell]))} "
+                f"{_counted(table, members)} and gets {figure(float(held[cell]))}"
+            )
+            found.append((-off, words))
+    return tuple(words for off, words in sorted(found)[:_MOST_SHOWN] if -off >= _LEAST)
