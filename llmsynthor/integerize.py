@@ -117,7 +117,7 @@ def integerize(
     for _ in range(0 if last_resort is None else _LAST_RESORTS):
         if rounding.done or rounding.badness[0] > _MOST_TO_MOVE:
             break
-        if zones is not None:  # few cells are left: go on from there
+        if rounding.zones is not None:  # few cells are left: go on from there
             rounding.vary(None if last_resort is None else last_resort.take(live))
             rounding.mend(_TURNS, check)
             break

@@ -30,6 +30,7 @@ LAYERS = [
     "microtables.writing popsim.writing",
     "popsim.building",
     "popsim.variables",
+    "popsim.geographies",
     "popsim.reading",
     "popsim.setup popsim.expressions",
     "popsim.accepted popsim",
