@@ -158,7 +158,9 @@ def _implied(tables: TableSet) -> Iterator[Problem]:
         fine = next((o for o in kept if implies(o, table) and not o.is_rounded), None)
         if fine is None:
             kept.append(table)
-        else:
+        elif (
+            not _is_zones(tables, table.scope[0]) or len(table.scope) > 1
+        ):  # zones' totals are usual
             implied.append((table, fine))
     pairs = [f"{clean(table.file)} (by {clean(fine.file)})" for table, fine in implied]
     if len(implied) == 1:
