@@ -284,7 +284,8 @@ class Chooser:
         """Return the controls that whole counts should follow.
 
         That is what was asked, but for tables that gave way or could not be met: there it is what
-        the weights have, for chasing the impossible would only spoil the other tables.
+        the weights have, for chasing the impossible would only spoil the other tables. With zones
+        that is decided for each zone of a table: one that cannot be met leaves the others as asked.
         """
         targets = self.residual(records, self._rounded)
         followed = (*self._rounded, *self._by_statistic)
@@ -296,10 +297,20 @@ class Chooser:
         )
         sums = asked.sums(weights)
         reachable = [
-            target if np.abs(fitted - target).max() < 1 - _MET else fitted
-            for target, fitted in zip(targets, sums[: len(targets)], strict=True)
+            np.where(self._within_reach(table, target, fitted), target, fitted)
+            for table, target, fitted in zip(self._rounded, targets, sums, strict=False)
         ] + sums[len(targets) :]
         return Controls(asked.index, tuple(reachable))
+
+    def _within_reach(self, table: Table, target: np.ndarray, fitted: np.ndarray) -> np.ndarray:
+        """Return which cells of a table the weights have met, its zones or all together, bool."""
+        near = (np.abs(fitted - target) < 1 - _MET).reshape(table.figures.shape)
+        zone = None if self._zone is None else self.tables.wide.names[self._zone]
+        if zone not in table.scope:
+            return np.full(target.shape, bool(near.all()))
+        axis = table.scope.index(zone)
+        others = tuple(i for i in range(near.ndim) if i != axis)
+        return np.broadcast_to(near.all(axis=others, keepdims=True), near.shape).ravel()
 
     def unmet(
         self, calibration: Calibration, records: int, candidates: Candidates | None = None

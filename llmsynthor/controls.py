@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 Z90 = 1.645
 """Standard errors in a margin of error: the US Census Bureau publishes them at 90 % confidence."""
-SOFT_IMPORTANCE = 0.1
-"""Below 1: the table need not be met to the record."""
+SOFT_IMPORTANCE = 0.9
+"""Below 1: the table need not be met to the record. Much less, and rounding would lose what weights
+have met in a soft table of many small cells."""
 _SIZE_IMPORTANCE = 30.0
 _EXACT = 1e-9
 """Rounding below this share of a record is none."""
