@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from member_world import MemberWorld
 
-from llmsynthor import calibration
+from llmsynthor import dual
 from llmsynthor.calibration import calibrate
 from llmsynthor.controls import binding_tables, controls_for, implies, rounding_importance
 from llmsynthor.countmatrix import CountMatrix
@@ -102,7 +102,7 @@ def test_conjugate_gradients_with_a_sample_end_where_the_factored_hessian_does(m
     world = MemberWorld(seed=5, **SMALL)
     controls = asked(world, binding_tables(world.tables.control))
     exact = calibrate(controls, world.prior)
-    monkeypatch.setattr(calibration, "_SAMPLED", 200)
+    monkeypatch.setattr(dual, "_SAMPLED", 200)
     sampled = calibrate(controls, world.prior)
     assert sampled.converged
     assert sampled.weights == pytest.approx(exact.weights, abs=1e-5)
