@@ -180,3 +180,29 @@ def test_a_workbook_without_the_reader_says_what_to_install(tmp_path, capsys, mo
         "hint: install the reader: pip install 'llmsynthor[excel]' (in a clone: pip install "
         "'.[excel]')\n",
     )
+
+
+SEX_AND_MODE = {
+    "sex.csv": "sex,count\nfemale,48231\nmale,51893\n",
+    "mode.csv": "mode,count\ncar,47772\nbus,52352\n",
+}
+THOUSANDS = "sex,mode,count\nfemale,car,26000\nfemale,bus,22000\nmale,car,22000\nmale,bus,30000\n"
+TWO_DIGITS = "sex,mode,share\nfemale,car,.26\nfemale,bus,.22\nmale,car,.22\nmale,bus,.30\n"
+
+
+@pytest.mark.parametrize(
+    ("both", "more"), [(THOUSANDS, {"rounded_to": 1000}), (THOUSANDS, {}), (TWO_DIGITS, {})]
+)
+def test_exact_tables_are_met_and_a_rounded_one_gives_way_within_its_rounding(
+    tmp_path, capsys, both, more
+):
+    files = {name: (text, {}) for name, text in SEX_AND_MODE.items()} | {"both.csv": (both, more)}
+    job = job_of(tmp_path, files, 20_000)
+    code, err = validated(job, capsys)
+    assert (code, "nothing" in err) == (0, False)
+    assert main(["run", str(job), "--out", str(tmp_path / "out"), "-q"]) == 0
+    tables = json.loads((tmp_path / "out" / "report.json").read_text())["tables"]
+    wrong = {table["name"]: table["tae"] for table in tables}
+    assert max(wrong["sex"], wrong["mode"]) < 2
+    assert 2 < wrong["both"] < 4 * 100  # 500 of 100,124, or .005, are 100 of 20,000
+    assert all(table["pass"] for table in tables)

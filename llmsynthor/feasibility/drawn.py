@@ -200,7 +200,7 @@ def find_clash(sampler: Sampler, codes: np.ndarray, records: int) -> Clash | Non
         codes: Of the candidates, which keep the rules.
         records: How many records there are to be.
     """
-    tables, domain = binding_tables(sampler.tables.hard), sampler.domain
+    tables, domain = binding_tables(sampler.tables.hard, records), sampler.domain
     if not tables or not len(codes):
         return None
     weighing = Weighing(tables, codes, domain, records)
