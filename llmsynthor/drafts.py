@@ -112,7 +112,8 @@ class Draft:
         return replace(
             self.table,
             figures=figures if self.table.measure == "count" else self.share,
-            rounding=self.table.rounding * self.factor,
+            # figures that were moved to agree are to be met; they do not hide a rounding any more
+            rounding=0.0 if self.changed.any() else self.table.rounding * self.factor,
             moe=None if moe is None else moe * self.factor,
         )
 

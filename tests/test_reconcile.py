@@ -302,3 +302,24 @@ def test_zones_are_reconciled_before_they_are_cut_into_chunks(tmp_path):
     assert content["chunks"]["number"] > 1
     used = (tmp_path / "out" / "tables_used" / "001.csv").read_text()
     assert used.startswith("tract,workers,count\n")
+
+
+def test_shares_of_two_digits_are_met_to_the_record_once_they_are_made_to_agree(tmp_path):
+    job = job_of(tmp_path, "margin", "least_squares", records=10_000)
+    (tmp_path / "work_mode.csv").write_text(
+        "work,mode,share\nyes,car,.41\nyes,bus,.16\nyes,walk,.05\nno,car,.07\nno,bus,.16\n"
+        "no,walk,.15\n"
+    )
+    content = run(job, 0)
+    changed = {table["name"]: table["reconciled"] is not None for table in content["tables"]}
+    assert changed["work_mode"]
+    assert all(table["tae"] < table["cells"] for table in content["tables"])
+    kept = tmp_path / "out" / "tables_used"
+    for number in (0, 1):  # what was used, fed back, is met as well
+        text = (kept / f"{number:03d}.csv").read_text()
+        (tmp_path / f"{('age_work', 'work_mode')[number]}.csv").write_text(text)
+    content = yaml.safe_load(job.read_text()) | {"reconcile": "error"}
+    job.write_text(yaml.safe_dump(content))
+    assert main(["run", str(job), "--out", str(tmp_path / "again"), "-q"]) == 0
+    again = report(tmp_path / "again")["tables"]
+    assert all(table["tae"] < table["cells"] for table in again)
