@@ -206,3 +206,39 @@ def test_exact_tables_are_met_and_a_rounded_one_gives_way_within_its_rounding(
     assert max(wrong["sex"], wrong["mode"]) < 2
     assert 2 < wrong["both"] < 4 * 100  # 500 of 100,124, or .005, are 100 of 20,000
     assert all(table["pass"] for table in tables)
+
+
+WITHIN_SEX = (
+    "sex,mode,share\nfemale,car,{}\nfemale,bus,{}\nfemale,walk,{}\nmale,car,{}\nmale,bus,{}\n"
+    "male,walk,{}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("shares", "said", "entry"),
+    [
+        ((".33", ".33", ".33", ".5", ".25", ".25"), ("1.99", "1"), "given: [sex]"),
+        ((50, 30, 20, 10, 20, 70), ("200", "100"), "given: [sex], percent: true"),
+    ],
+)
+def test_shares_within_groups_are_told_with_the_entry_that_meets_them(
+    tmp_path, capsys, shares, said, entry
+):
+    sexes = {"sex.csv": ("sex,count\nfemale,300\nmale,700\n", {})}
+    files = {**sexes, "mode.csv": (WITHIN_SEX.format(*shares), {"name": "modes"})}
+    job = job_of(tmp_path, files, 1000)
+    assert validated(job, capsys) == (
+        2,
+        f"error: mode.csv: the shares add up to {said[0]}, and to {said[1]} within each `sex`: they "
+        "are shares of each such group, not of all records\n\nhint: under `statistics` instead of "
+        f"`tables` they are met so: `- {{file: mode.csv, {entry}}}`, with what else this entry says "
+        "of the file (docs/statistics.md)\n",
+    )
+    content = yaml.safe_load(job.read_text())
+    content["tables"] = content["tables"][:1]
+    content["statistics"] = [yaml.safe_load(f"{{file: mode.csv, {entry}, name: modes}}")]
+    job.write_text(yaml.safe_dump(content, sort_keys=False))
+    assert main(["run", str(job), "--out", str(tmp_path / "out"), "-q"]) == 0
+    found = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert found["tables"][0]["tae"] == 0
+    assert all(s["pass"] for s in found["statistics"])
