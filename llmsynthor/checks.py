@@ -116,7 +116,9 @@ def prepare(
     unsure = gaps.lack("reconcile", "members", "zones") or not measures_with(
         loaded.job.reconcile, tables
     )
-    clashes = [] if unsure else [*disagreements(tables), *statistic_clashes(tables)]
+    clashes = (
+        [] if unsure else [*disagreements(tables, loaded.job.reconcile), *statistic_clashes(tables)]
+    )
     found.add(clashes)
     rules = _rules(found, tables, gaps)
     ready, likely = None, list[Problem]()

@@ -95,6 +95,12 @@ class Draft:
         return np.asarray(np.abs(self.figures - self.published) > _UNCHANGED * self.whole)
 
     @property
+    def changed_beyond_total(self) -> bool:
+        """Return whether cells changed otherwise than by one factor for all, which rounding explains."""
+        ratio = self.whole / float(self.published.sum())
+        return bool((np.abs(self.figures - self.published * ratio) > _UNCHANGED * self.whole).any())
+
+    @property
     def is_scaled(self) -> bool:
         """Return whether all counts were multiplied."""
         return self.table.measure == "count" and abs(self.factor - 1.0) > _UNCHANGED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmsynthor.domain import Domain
+    from llmsynthor.jobreconcile import Reconcile
     from llmsynthor.margins import Margin
     from llmsynthor.members import Members
     from llmsynthor.tables import Table, TableSet
@@ -55,13 +56,32 @@ def check_agreement(tables: TableSet) -> None:
         raise TableError.of(problems)
 
 
-def disagreements(tables: TableSet) -> list[Problem]:
+def disagreements(tables: TableSet, policy: Reconcile = "error") -> list[Problem]:
     """Return where hard control tables differ in totals or in margins by more than rounding.
 
-    A table with cells that are not known is compared where its margins are. Totals are compared where both tables give counts; margins of the variables that two tables
-    share are compared as shares, on the finest bins that both can be summed to.
+    A table with cells that are not known is compared where its margins are. Totals are compared
+    where both tables give counts; margins of the variables that two tables share are compared as
+    shares, on the finest bins that both can be summed to.
+
+    Args:
+        tables: As they are used.
+        policy: The job's, which has been followed already.
     """
-    return [clash.problem for clash in clashes(tables)]
+    found = [clash.problem for clash in clashes(tables)]
+    if policy == "error":
+        return found
+    words, other = ("least_squares", "")
+    if not isinstance(policy, str):
+        words, other = policy.words.replace(" ", ": ", 1), ", or try `reconcile: least_squares`"
+        words = f"{{{words}}}"
+    hint = (
+        f"`reconcile: {words}` finds no figures with which these agree (shown are those that it "
+        "comes to, not the files'); correct a table, or give one a `weight` or `tolerance` (it then "
+        f"gives way), or `role: validate`{other}"
+    )
+    return [
+        replace(problem, hint=hint if problem.hint == _HINT else problem.hint) for problem in found
+    ]
 
 
 def clashes(tables: TableSet) -> list[Clash]:

@@ -145,7 +145,7 @@ def reconcile(tables: TableSet, policy: Reconcile, records: int) -> Reconciled:
         if not own:
             continue
         if isinstance(policy, ScaleTo):
-            drafts = scaled_to(own, _whole(own)[0], policy.scale_to, tables.domain)
+            drafts = _scaled_to(own, policy.scale_to, found, tables)
         else:
             whole, slack = _whole(own) if not counts_members else _members(own, found, tables)
             drafts = [drafted(table, whole, slack) for table in own]
@@ -243,6 +243,24 @@ def _members(
         return whole, slack
     low, high = members_of_sizes(sized[0], members)
     return min(max(whole, low), high), slack
+
+
+def _scaled_to(
+    own: Sequence[Table], name: str, found: dict[str, Draft], tables: TableSet
+) -> list[Draft]:
+    """Return the tables that count the same fitted to the named one, or to the first of them.
+
+    The named table may count records and these members, or the other way round: these then have
+    as many members as the sizes of the records allow.
+    """
+    named = next((table for table in own if table.name == name), None)
+    if named is not None:
+        return scaled_to(own, named, tables.domain)
+    ordered = sorted(own, key=lambda t: (t.is_soft, t.measure != "count"))
+    whole = _members(own, found, tables)[0] if own[0].members is not None else None
+    if whole == _whole(own)[0]:
+        whole = None
+    return scaled_to(own, ordered[0], tables.domain, whole)
 
 
 def _least_squares(drafts: Sequence[Draft], domain: Domain) -> list[Draft]:
