@@ -71,7 +71,7 @@ class Change:
         known: Whether cells that the table does give are among them.
         tvd: How far the shares moved.
         worst: The cell that changed most, or None.
-        before: What was published there, times `factor`.
+        before: What was published there.
         after: What it is to hold.
         donors: What the table says nothing of, and who does.
     """
@@ -104,10 +104,12 @@ class Change:
             )
             found.append(f"nobody is listed here where others have some, who are taken in: {shown}")
         if self.known:
+            by_factor = _figure(self.before * self.factor)
+            multiplied = "" if self.factor == 1.0 else f" ({by_factor} multiplied)"
             found.append(
                 f"{count_of(self.cells, 'cell')} changed ({self.by}), which moves "
                 f"{100 * self.tvd:.3g} % of all; most in {self.worst}: {_figure(self.before)} "
-                f"{'published' if self.factor == 1.0 else 'multiplied'}, {_figure(self.after)} used"
+                f"published{multiplied}, {_figure(self.after)} used"
             )
         return [Problem(message, file) for message in found]
 
@@ -284,7 +286,7 @@ def _change(draft: Draft, used: Table, by: str) -> Change:
         bool((draft.changed & ~draft.uncovered).any()),
         float(np.abs(used.share - table.share).sum() / 2),
         clean(table.cell_name(cell)) if apart.any() else None,
-        float(draft.published.flat[cell] / unit),
+        float(table.figures.flat[cell]),
         float(draft.figures.flat[cell] / unit),
         draft.donors,
     )

@@ -60,7 +60,7 @@ TOLD = {
         "work_mode.csv: the counts add up to 6,023, and are multiplied by 0.996181 to fit the other "
         "tables (least_squares)",
         "work_mode.csv: 6 cells changed (least_squares), which moves 0.0634 % of all; most in "
-        "work=yes, mode=car: 2,614.0 multiplied, 2,611.5 used",
+        "work=yes, mode=car: 2,624 published (2,614.0 multiplied), 2,611.5 used",
     ],
 }
 
@@ -360,3 +360,26 @@ def test_shares_of_two_digits_are_met_to_the_record_once_they_are_made_to_agree(
     assert main(["run", str(job), "--out", str(tmp_path / "again"), "-q"]) == 0
     again = report(tmp_path / "again")["tables"]
     assert all(table["tae"] < table["cells"] for table in again)
+
+
+def test_a_published_figure_is_that_of_the_file(tmp_path, capsys):
+    """One table is multiplied, another is lowered for an age in which it has nobody."""
+    job = job_of(tmp_path, "total", "least_squares")
+    write_table(tmp_path / "age.csv", ("age",), {("18-39",): 3500, ("40-64",): 2500})
+    content = yaml.safe_load(job.read_text())
+    content["tables"].append({"file": "age.csv"})
+    job.write_text(yaml.safe_dump(content))
+    changes = {table["name"]: table["reconciled"] for table in run(job, 0)["tables"]}
+    said = capsys.readouterr().err
+    assert changes["age"]["not_listed"] == ["age=65+ (age_work.csv)"]
+    for number, (name, names) in enumerate(
+        {"age_work": ("age", "work"), "work_mode": ("work", "mode"), "age": ("age",)}.items()
+    ):
+        worst = changes[name]["worst"]
+        cell = tuple(part.split("=")[1] for part in worst["cell"].split(", "))
+        assert worst["published"] == used(job, number, *names, published=True)[cell]
+        assert worst["used"] == used(job, number, *names)[cell]
+        assert (
+            f"most in {worst['cell']}: {worst['published']:,.0f} published" in said or name == "age"
+        )
+    assert cells
