@@ -268,7 +268,16 @@ def _scaled_to(
 def _least_squares(drafts: Sequence[Draft], domain: Domain) -> list[Draft]:
     hard = [draft for draft in drafts if not draft.table.is_soft]
     soft = [draft for draft in drafts if draft.table.is_soft]
-    filled = [covered(draft, hard if draft in hard else [*hard, *soft], domain) for draft in drafts]
+    tables = [draft.table for draft in drafts]
+    filled = [
+        covered(
+            draft,
+            hard if draft in hard else [*hard, *soft],
+            domain,
+            [table for table in tables if table is not draft.table and not table.is_soft],
+        )
+        for draft in drafts
+    ]
     return nearest_agreeing(filled, domain)
 
 

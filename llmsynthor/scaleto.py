@@ -42,7 +42,8 @@ def scaled_to(
     found = {named.name: own if own.is_scaled else drafted(named, named.total)}
     fixed = [own]
     for table in sorted((t for t in tables if t is not named), key=lambda t: t.is_soft):
-        draft = _fitted(drafted(table, whole), fixed, domain)
+        others = [t for t in tables if t is not table and not t.is_soft]
+        draft = _fitted(drafted(table, whole), fixed, domain, others)
         kept = not (draft.is_scaled or draft.changed_beyond_total)
         found[table.name] = drafted(table, table.total) if kept else draft
         fixed.append(draft)
@@ -59,7 +60,7 @@ def _whole(tables: Sequence[Table], named: Table) -> float:
     return next(near, named.total)
 
 
-def _fitted(draft: Draft, fixed: Sequence[Draft], domain: Domain) -> Draft:
+def _fitted(draft: Draft, fixed: Sequence[Draft], domain: Domain, others: Sequence[Table]) -> Draft:
     """Return a table with the margins of others where it differs from these beyond rounding."""
     first, near = draft, [d for d in fixed if set(d.table.scope) & set(draft.table.scope)]
     active: list[Draft] = []
@@ -68,7 +69,7 @@ def _fitted(draft: Draft, fixed: Sequence[Draft], domain: Domain) -> Draft:
         if not apart:
             return draft
         active = [d for d in near if d in active or d in apart]
-        draft = covered(first, active, domain)
+        draft = covered(first, active, domain, others)
         raked = _raked(draft, active, domain)
         exact = all(_gap(raked, d, domain) <= _FITTED for d in active)
         draft = raked if exact else agreeing_with(draft, active, domain) or raked
