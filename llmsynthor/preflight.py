@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from llmsynthor.domain import parse_bin
 from llmsynthor.errors import Problem, TableError
+from llmsynthor.labels import clean
 from llmsynthor.margins import margin_of
 
 if TYPE_CHECKING:
@@ -79,9 +81,7 @@ def disagreements(tables: TableSet, policy: Reconcile = "error") -> list[Problem
         "comes to, not the files'); correct a table, or give one a `weight` or `tolerance` (it then "
         f"gives way), or `role: validate`{other}"
     )
-    return [
-        replace(problem, hint=hint if problem.hint == _HINT else problem.hint) for problem in found
-    ]
+    return [replace(p, hint=(p.hint or "").replace(_HINT, hint) or None) for p in found]
 
 
 def clashes(tables: TableSet) -> list[Clash]:
@@ -123,8 +123,40 @@ def _wrong_sizes(tables: TableSet, members: Members) -> list[Clash]:
             f"the counts add up to {_figure(own.total)}, and the sizes in {table.file} to "
             f"{says} {members.name}s"
         )
-        found.append(Clash((table, own), Problem(message, own.file, hint=_HINT)))
+        more = larger_sizes(table, members, own.total)
+        hint = f"{more}; or: {_HINT}" if more else _HINT
+        found.append(Clash((table, own), Problem(message, own.file, hint=hint)))
     return found
+
+
+def larger_sizes(table: Table, members: Members, total: float) -> str:
+    """Return which `max` of the size would allow so many members, "" where that is not the cause.
+
+    Args:
+        table: It counts records by their size.
+        members: What the members are.
+        total: How many of them there should be.
+    """
+    variable = members.record[members.size]
+    axis = table.scope.index(members.size)
+    last = int(table.groups[axis][-1])
+    label, (_, high) = table.labels[axis][last], members_of_sizes(table, members)
+    records = float(np.moveaxis(table.figures, axis, 0)[last].sum())
+    if not variable.is_numeric or total <= high or records <= 0:
+        return ""
+    ends, least = int(members.number.max()), float(members.number.min())
+    larger = ends + int(np.ceil((total - high) / records - _FLOAT_NOISE))
+    try:
+        is_open = parse_bin(label, "integer", least, larger).high > larger
+    except ValueError:
+        return ""
+    if not is_open:
+        return ""
+    return (
+        f"`{clean(members.size)}` has `max: {ends}`, so `{clean(label)}` of {table.file} is {ends} at "
+        f"most; `max: {larger}` would allow {_figure(high + (larger - ends) * records)} "
+        f"{members.name}s"
+    )
 
 
 def members_of_sizes(table: Table, members: Members) -> tuple[float, float]:

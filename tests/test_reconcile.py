@@ -404,3 +404,59 @@ def test_what_a_table_lacks_is_filled_where_the_others_let_somebody_be(tmp_path,
     filled = used(job, 2, "age", "mode")
     assert filled["65+", "walk"] == 0
     assert min(filled["18-39", "walk"], filled["40-64", "walk"]) > 50
+
+
+OPEN_SIZES = "size,count\n1,970\n2,830\n3,420\n4+,386\n"
+PERSONS = "age,count\n0-17,1350\n18+,5200\n"
+
+
+def sized_job(folder: Path, most: int, policy: Any = "error") -> Path:
+    (folder / "size.csv").write_text(OPEN_SIZES)
+    (folder / "age.csv").write_text(PERSONS)
+    ages = {"age": {"type": "integer", "min": 0, "max": 95}}
+    content = {
+        "version": 1,
+        "name": "homes",
+        "records": 2606,
+        "variables": {"size": {"type": "integer", "min": 1, "max": most}},
+        "members": {"name": "person", "of": "household", "size": "size", "variables": ages},
+        "tables": [{"file": "size.csv"}, {"file": "age.csv"}],
+        "reconcile": policy,
+        "provider": {"model": "none"},
+    }
+    path = folder / "job.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+LARGER = "`size` has `max: 6`, so `4+` of size.csv is 6 at most; `max: 7` would allow 6592 persons"
+
+
+def test_sizes_that_end_too_low_for_the_persons_are_told_with_the_max_that_would_do(
+    tmp_path, capsys
+):
+    assert main(["validate", str(sized_job(tmp_path, 6))]) == 2
+    said = capsys.readouterr().err
+    assert said == (
+        "error: age.csv: the counts add up to 6550, and the sizes in size.csv to 5434 to 6206 "
+        f"persons\n\nhint: {LARGER}; or: {HINT.removeprefix('hint: ')[:-1]}"
+    )
+    assert main(["validate", str(sized_job(tmp_path, 7))]) == 0
+    capsys.readouterr()
+    for policy in ("least_squares", {"scale_to": "size"}):
+        assert main(["validate", str(sized_job(tmp_path, 6, policy))]) == 0
+        assert capsys.readouterr().err.startswith(
+            "warning: age.csv: 6,550 persons are published, and the sizes in size.csv allow 5,434 "
+            f"to 6,206: 6,206 are made; {LARGER}\n"
+        )
+
+
+def test_what_the_policy_itself_leaves_apart_does_not_advise_that_policy(tmp_path, capsys):
+    assert main(["validate", str(sized_job(tmp_path, 6, {"scale_to": "age"}))]) == 2
+    assert capsys.readouterr().err == (
+        "error: age.csv: the counts add up to 6550, and the sizes in size.csv to 5434 to 6206 "
+        f"persons\n\nhint: {LARGER}; or: `reconcile: {{scale_to: age}}` finds no figures with which "
+        "these agree (shown are those that it comes to, not the files'); correct a table, or give "
+        "one a `weight` or `tolerance` (it then gives way), or `role: validate`, or try "
+        "`reconcile: least_squares`\n"
+    )
