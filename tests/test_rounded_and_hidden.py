@@ -242,3 +242,31 @@ def test_shares_within_groups_are_told_with_the_entry_that_meets_them(
     found = json.loads((tmp_path / "out" / "report.json").read_text())
     assert found["tables"][0]["tae"] == 0
     assert all(s["pass"] for s in found["statistics"])
+
+
+def test_a_table_that_passes_beyond_its_tolerance_is_named_with_the_reason(tmp_path, capsys):
+    files = {name: (text, {}) for name, text in SEX_AND_MODE.items()}
+    files["both.csv"] = (THOUSANDS, {"rounded_to": 1000})
+    job = job_of(tmp_path, files, 20_000)
+    assert main(["run", str(job), "--out", str(tmp_path / "out")]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert (
+        "beyond the tolerance, but each cell within the rounding of its published figure: both (TVD "
+        "0.0029, tolerance 0.0020) "
+    ) in said
+    tables = json.loads((tmp_path / "out" / "report.json").read_text())["tables"]
+    by = {table["name"]: table["passes_by"] for table in tables}
+    assert by == {"sex": "tolerance", "mode": "tolerance", "both": "rounding"}
+    page = " ".join((tmp_path / "out" / "report.html").read_text().split())
+    assert "All 3 control tables are within tolerance, or as near as can be." in page
+    assert (
+        "<li><b>both</b>: TVD 0.0029, tolerance 0.0020; it passes because each cell is within the "
+        "rounding of its published figure</li>"
+    ) in page
+
+
+def test_few_records_pass_by_being_whole(tmp_path, capsys):
+    job = job_of(tmp_path, {"sex.csv": ("sex,count\nfemale,61\nmale,39\n", {})}, 7)
+    assert main(["run", str(job), "--out", str(tmp_path / "out")]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "each cell within one record of its target: sex (TVD " in said

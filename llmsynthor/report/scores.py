@@ -75,12 +75,18 @@ def _verdict(table: Table, held: np.ndarray, job: Job) -> dict[str, Any]:
     beyond = _beyond_moe(table, held)
     apart = np.abs(held - table.flat_share * held.sum()).max(initial=0.0)
     # a target that is no whole number of records cannot be met more nearly than to one record
-    by_tolerance = discrepancy(table.flat_share, held).tvd <= tolerance
-    near = by_tolerance or beyond == 0 or apart < 1 - _NOISE or _within_rounding(table, held)
+    reasons = {
+        "tolerance": discrepancy(table.flat_share, held).tvd <= tolerance,
+        "margin of error": beyond == 0,
+        "whole records": apart < 1 - _NOISE,
+        "rounding": _within_rounding(table, held),
+    }
+    passes_by = next((reason for reason, holds in reasons.items() if holds), None)
     return {
         "cells_beyond_moe": beyond,
         "tolerance": tolerance if control else None,
-        "pass": bool(near) if control else None,
+        "pass": passes_by is not None if control else None,
+        "passes_by": passes_by if control else None,
     }
 
 
