@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -62,13 +63,15 @@ def main() -> None:
     sys.stdout.write(json.dumps(result, indent=1) + "\n")
 
 
-def _call(*command: str, cwd: Path | None = None) -> float:
-    """Run a command; return its seconds."""
-    started = time.perf_counter()
+def _call(*command: str, cwd: Path | None = None) -> dict[str, float]:
+    """Run a command; return its wall and CPU seconds."""
+    started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 3):
         sys.exit(f"{' '.join(command[:4])}: exit {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")  # fmt: skip
-    return time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"seconds": round(time.perf_counter() - started, 1), "cpu_seconds": round(cpu, 1)}
 
 
 def _ours(job: Path, out: Path, *options: str) -> dict[str, Any]:
@@ -77,7 +80,7 @@ def _ours(job: Path, out: Path, *options: str) -> dict[str, Any]:
     )
     report = json.loads((out / "report.json").read_text())
     return {
-        "seconds": round(seconds, 1),
+        **seconds,
         "seconds_of_stages": report["seconds"],
         "households": report["records"]["made"],
         "persons": report["members"]["made"],
@@ -94,7 +97,7 @@ def _theirs(made: Made, folder: Path, python: Path) -> dict[str, Any]:
     held = pl.read_csv(folder / "output" / "final_expanded_household_ids.csv")
     key, geography = str(made.key), str(made.geography)
     return {
-        "seconds": round(seconds, 1),
+        **seconds,
         "households": held.height,
         "tae": _tae(
             made, held.select(pl.col(key).cast(pl.String), pl.col(geography).cast(pl.String))

@@ -14,8 +14,9 @@ from llmsynthor.errors import Problem, TableError
 from llmsynthor.jobgaps import ANYTHING
 from llmsynthor.labels import clean
 from llmsynthor.members import Members
+from llmsynthor.statisticbins import add_mean_bins, statistic_bins
 from llmsynthor.statisticfile import read_statistics
-from llmsynthor.statisticset import add_mean_bins, build_statistics, statistic_bins
+from llmsynthor.statisticset import build_statistics
 from llmsynthor.strangers import no_label_hint
 from llmsynthor.suppressed import fill_unknown
 from llmsynthor.tablefile import RawTable, read_raw_table

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 _MET = 1e-3
 """Records; weights that are nearer to a table have met it."""
 _STAGES = ("drawing", "calibrating", "integerizing")
+_MORE = "more `engine.candidates` or a larger `engine.background` may help"
 _WORST = 3
 
 
@@ -91,6 +92,7 @@ class Chooser:
         state: State,
         clock: Callable[[], float],
         tell: Callable[[str], None] = lambda _: None,
+        zone: str | None = None,
     ) -> None:
         """Prepare to choose.
 
@@ -100,8 +102,10 @@ class Chooser:
             state: What there is so far.
             clock: Seconds.
             tell: Hears of each stage as it begins.
+            zone: The zone variable, where candidates are of zones.
         """
         self.tell = tell
+        self._zone = None if zone is None else sampler.tables.wide.positions[zone]
         self.job = job
         self.sampler = sampler
         self.tables = sampler.tables
@@ -188,6 +192,7 @@ class Chooser:
             ),
             variety=self._variety(candidates, iteration),
             last_resort=self._last_resort(candidates, iteration),
+            zones=None if self._zone is None else candidates.codes[:, self._zone],
             importance=rounding_importance(followed),
             thorough=iteration == 0,
         )
@@ -310,7 +315,8 @@ class Chooser:
         if candidates is not None and members is not None:
             clash = find_clash(self.sampler, candidates.codes, self.job.records)
             if clash is not None:
-                return f"calibration did not converge: {clash.words(members)}"
+                help_ = "" if clash.is_clear(self.job.records) else f"; {_MORE}"
+                return f"calibration did not converge: {clash.words(members)}{help_}"
         targets = self.residual(records, self._binding)
         worst: list[tuple[float, str]] = []
         for table, target, fitted in zip(self._binding, targets, calibration.fitted, strict=True):
@@ -328,6 +334,6 @@ class Chooser:
         ]
         return (
             f"calibration did not converge: a cell is {calibration.error:.2g} of all records away "
-            "from where it should be; more `engine.candidates` or a larger `engine.background` may "
-            "help. " + "; ".join(words for _, words in sorted(worst)[:_WORST])
+            f"from where it should be; {_MORE}. "
+            + "; ".join(words for _, words in sorted(worst)[:_WORST])
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmsynthor.errors import RunDirectoryError
 from llmsynthor.packing import packed, unpacked
+from llmsynthor.runshapes import wrong_outcome, wrong_plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,7 @@ PLAN = f"{CHUNKS}/plan.json"
 LIBRARY = f"{CHUNKS}/library.jsonl"
 SAMPLE = f"{CHUNKS}/sample.npz"
 _MOST_ZONES_NAMED = 3
+_ANEW = "`llmsynthor run JOB --overwrite` starts the run anew"
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def _read(path: Path) -> Any:  # noqa: ANN401 - whatever was packed
     except (OSError, ValueError) as error:
         raise RunDirectoryError(
             f"{path}: cannot be read ({str(error)[:80]})",
-            hint="`llmsynthor run JOB --overwrite` starts the run anew",
+            hint=_ANEW,
         ) from None
 
 
@@ -137,10 +139,17 @@ def write_plan(run: RunDirectory, plan: Plan) -> None:
 
 
 def read_plan(run: RunDirectory) -> Plan | None:
-    """Return the plan of a run whose chunks are ready, else None."""
+    """Return the plan of a run whose chunks are ready, else None.
+
+    Raises:
+        RunDirectoryError: The plan is damaged.
+    """
     found = run.read_json(PLAN)
     if found is None:
         return None
+    wrong = wrong_plan(found)
+    if wrong is not None:
+        raise RunDirectoryError(f"{run.path / PLAN}: damaged: {wrong}", hint=_ANEW)
     chunks = tuple(Planned(**chunk) for chunk in found.pop("chunks"))
     return Plan(chunks=chunks, **found)
 
@@ -151,14 +160,14 @@ def write_outcome(run: RunDirectory, number: int, outcome: dict[str, Any]) -> No
 
 
 def read_outcome(run: RunDirectory, chunk: Planned) -> dict[str, Any] | None:
-    """Return what came of a chunk, or None where it is not done yet."""
-    found: dict[str, Any] | None = run.read_json(_outcome(chunk.number))
-    if found is None:
+    """Return what came of a chunk, or None where it is not done yet or nothing tells."""
+    found = run.read_json(_outcome(chunk.number))
+    if wrong_outcome(found) is not None:
         return None
     files = range(chunk.first_file, chunk.first_file + found["files"])
     paths = [run.batch_path, run.provenance_path, *([run.members_path] if found["members"] else [])]
     done = all(path(index).exists() for index in files for path in paths)
-    return found if done else None
+    return dict(found) if done else None
 
 
 def missing(run: RunDirectory, plan: Plan) -> list[Planned]:

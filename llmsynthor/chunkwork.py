@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from llmsynthor.tables import TableSet
 
 _LONGEST_REASON = 600
+_NEARLY = 1e-6
+"""Records; what arithmetic may leave."""
 
 
 def make_chunk(folder: Path, number: int) -> None:
@@ -77,7 +79,7 @@ class _Work:
         zones = self.tables.zones
         if self.job.seed_sample is None or zones is None:
             return None
-        return read_sample(self.run).with_open(self.tables.wide.positions[zones.variable])
+        return read_sample(self.run).with_zone(self.tables.wide.positions[zones.variable])
 
     def _sampler(self, known: np.ndarray | None = None) -> Sampler:
         return Sampler(self.tables, self.rules, self.job.seed, known, self.sample)
@@ -87,7 +89,7 @@ class _Work:
         chooser, chosen = self._choose(sampler)
         if self._is_odd(chosen):
             sampler, chooser, chosen = self._helped(sampler, chooser, chosen)
-        if not chosen.calibration.converged:
+        if not (chosen.calibration.converged or self._met(chosen)):
             words = chooser.unmet(chosen.calibration, self.chunk.records)
             self.failed = self.failed or words
         self.notes += chosen.notes
@@ -96,9 +98,21 @@ class _Work:
     def _choose(self, sampler: Sampler) -> tuple[Chooser, Chosen]:
         state = State(counts=[np.zeros(table.cells) for table in self.tables.control])
         state.library = self.library
-        chooser = Chooser(self.job, sampler, state, time.monotonic)
+        zones = self.tables.zones
+        zone = None if zones is None else zones.variable
+        chooser = Chooser(self.job, sampler, state, time.monotonic, zone=zone)
         size = chooser.candidate_count(self.chunk.records)
         return chooser, chooser.choose(self.chunk.records, size, 0)
+
+    def _met(self, chosen: Chosen) -> bool:
+        """Return whether the records meet every cell of the hard tables, as whole as they can be."""
+        codes = chosen.candidates.codes
+        for table in self.tables.hard:
+            held = table.tally(codes, self.tables.wide, chosen.counts)
+            wanted = table.wanted(self.chunk.records).ravel()
+            if (np.abs(held - wanted) >= 1.0 - _NEARLY).any():
+                return False
+        return True
 
     def _is_odd(self, chosen: Chosen) -> bool:
         return bool(chosen.notes) or not chosen.calibration.converged

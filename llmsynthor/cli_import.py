@@ -33,12 +33,14 @@ def populationsim(
     """
     from llmsynthor.console import out as write_out
     from llmsynthor.console import say
-    from llmsynthor.ownfiles import fill
+    from llmsynthor.ownfiles import check_folder, fill
     from llmsynthor.popsim.building import build
     from llmsynthor.popsim.setup import read_setup
     from llmsynthor.popsim.writing import account, job_files
 
     target = out or Path(f"my-{folder.resolve().name}")
+    check_folder(target, overwrite=overwrite)
+    say(f"reading {folder}")
     made = build(read_setup(folder))
     fill(target, job_files(made, target), overwrite=overwrite)
     for line in account(made):

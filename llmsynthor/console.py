@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import textwrap
 from itertools import groupby
@@ -28,8 +29,12 @@ _LONGEST_UNIT = 9
 
 
 def out(text: str) -> None:
-    """Write a line of the result to stdout."""
-    sys.stdout.write(text + "\n")
+    """Write a line of the result to stdout, until its reader has had enough."""
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # typer would end with exit code 1, which is a bug's
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say(text: str) -> None:
@@ -150,7 +155,8 @@ def _statistics(entries: list[dict[str, Any]]) -> None:
         found = "nobody" if worst["records"] is None else f"{worst['records']:.6g}"
         error = "-" if worst["error"] is None else f"{100 * worst['error']:.3f} %"
         held_out = " (held out)" if entry["role"] == "validate" else ""
-        name = _padded(f"{entry['name']}: {entry['measure']}, {worst['group']}{held_out}", 43)
+        of = f" of {entry['of']}" if entry["measure"] == "rate" else ""
+        name = _padded(f"{entry['name']}: {entry['measure']}{of}, {worst['group']}{held_out}", 43)
         say(f"  {name}{worst['target']:>12.6g}{found:>12}{error:>11}")
     if len(entries) > _MOST_TABLES:
         say(f"  and {len(entries) - _MOST_TABLES} more: see report.html")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from llmsynthor.decoding import read_text, unreadable
 from llmsynthor.errors import Problem, TableError
-from llmsynthor.labels import clean
+from llmsynthor.labels import clean, count_of
 from llmsynthor.workbook import read_sheet
 
 if TYPE_CHECKING:
@@ -133,6 +133,7 @@ def _check_widths(file: str, rows: Sequence[Row], width: int) -> None:
     is_ragged = [len(row.cells) != width for row in rows]
     if not any(is_ragged):
         return
+    _refuse_title(file, rows, width)
     ragged = [_ragged(file, row.line, row.cells, width) for row in rows if len(row.cells) != width]
     first = is_ragged.index(True)
     if first > 0 and all(is_ragged[first:]) and not all(len(r.cells) > width for r in rows[first:]):
@@ -142,6 +143,23 @@ def _check_widths(file: str, rows: Sequence[Row], width: int) -> None:
     if more > 0:
         ragged[_MOST_ROWS_SHOWN:] = [Problem(f"and {more} more rows like these", file)]
     raise TableError.of(ragged)
+
+
+def _refuse_title(file: str, rows: Sequence[Row], width: int) -> None:
+    """Refuse a file whose first line is no header but a title, as most rows below tell."""
+    widths = [len(row.cells) for row in rows]
+    usual = max(set(widths), key=lambda w: (widths.count(w), w))
+    if usual == width or 2 * widths.count(usual) <= len(widths) or usual == 1:
+        return
+    line = rows[widths.index(usual)].line
+    if line == rows[0].line:
+        return  # the header is one short: that is another slip
+    message = (
+        f"the first line has {count_of(width, 'field')}, and most rows have {usual}; line {line} "
+        "looks like the header"
+    )
+    hint = f"skip what stands above it: `skip_rows: {line - 1}` in the table's entry"
+    raise TableError.of([Problem(message, file, 1, hint=hint)])
 
 
 def _without_notes(spec: TableSpec, rows: Sequence[Row]) -> list[Row]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from llmsynthor.localprograms import LocalPrograms
 from llmsynthor.moves import ExactMoves
 from llmsynthor.mutations import Mutants, Mutations
 from llmsynthor.pivotal import round_pivotal
@@ -70,6 +71,7 @@ def integerize(
     balance: Balance | None = None,
     variety: Variety | None = None,
     last_resort: Variety | None = None,
+    zones: np.ndarray | None = None,
     importance: Sequence[float | np.ndarray] | None = None,
     thorough: bool = True,
     check: Callable[[], None] = lambda: None,
@@ -86,6 +88,8 @@ def integerize(
         variety: In what candidates may be changed; None where records must be candidates.
         last_resort: In what they may be changed where that leaves errors, from the start again;
             None: in nothing more.
+        zones: Zone of each candidate, shape `(candidates,)`, where they have zones and members:
+            wrong cells are then mended zone by zone.
         importance: How much an error in each table counts (`controls.rounding_importance`), or in
             each of its cells; what is below 1 is followed but need not be met to the record.
         thorough: Whether to try all that can be tried where errors stay; of no use for a batch
@@ -104,6 +108,7 @@ def integerize(
         found = _Rounding(
             taken, share, importance, None if allowed is None else allowed.take(live), random
         )
+        found.zones = None if zones is None or found.counts_once else zones[live]
         found.start(even, check)
         found.mend(_TURNS if thorough else 1, check)
         return found
@@ -111,6 +116,10 @@ def integerize(
     rounding = rounded(variety)
     for _ in range(0 if last_resort is None else _LAST_RESORTS):
         if rounding.done or rounding.badness[0] > _MOST_TO_MOVE:
+            break
+        if rounding.zones is not None:  # few cells are left: go on from there
+            rounding.vary(None if last_resort is None else last_resort.take(live))
+            rounding.mend(_TURNS, check)
             break
         rounding = min(rounding, rounded(last_resort), key=lambda found: found.badness)
     counts[live] = rounding.counts
@@ -172,16 +181,24 @@ class _Rounding:
             self._by_cell = np.append(self._by_cell, 0.0)
             self._square = _squares(self._cells, np.cumsum([0, *slots]), self._by_cell)
         self._strict = self._by_cell >= 1
+        self.zones: np.ndarray | None = None
         self._moves: ExactMoves | None = None
+        self._local: LocalPrograms | None = None
         self._sums: WholeSums | None = None
         self._hopeless = b""
         self.most = np.ceil(share).astype(np.int64) + _EXTRA_COPIES
         self.counts = np.zeros(len(share), dtype=np.int64)
         self.error = -self._target
 
+    def vary(self, variety: Variety | None) -> None:
+        """Let the same candidates change in other ways from now on."""
+        self._variety = variety
+
     def mend(self, turns: int, check: Callable[[], None]) -> None:
         """Mutate, exchange and move in turns; keep the best of what they lead to."""
-        if not self._once:  # mutations cannot mend how many members there are
+        if self.zones is not None:
+            self.mend_zones(check)
+        elif not self._once:  # mutations cannot mend how many members there are
             self.exchange_pools(check)
         best = self._state()
         idle = 0
@@ -192,7 +209,10 @@ class _Rounding:
             if turn % _EXCHANGE_EVERY == 0:
                 self.exchange_pools(check)
             self.move(check)
-            self.settle_sums(check)
+            if self.zones is None:
+                self.settle_sums(check)
+            else:
+                self.mend_zones(check)
             found = self._state()
             idle = 0 if found.badness < best.badness else idle + 1
             best = found if found.badness < best.badness else best
@@ -217,6 +237,11 @@ class _Rounding:
         self.error = np.sum(held, axis=0) - self._target
         if not self._once:
             self.error[-1] = 0.0
+
+    @property
+    def counts_once(self) -> bool:
+        """Return whether each record counts once in every table, for want of members."""
+        return self._once
 
     @property
     def done(self) -> bool:
@@ -289,6 +314,15 @@ class _Rounding:
             return np.asarray(np.where(cells != own, both, 0.0).sum(axis=1))
         shared = (self._by_cell * np.bincount(own, minlength=len(self._by_cell)))[cells].sum(axis=1)
         return np.asarray((self._square[pool] + self._square[out]) / 2 - shared)
+
+    def mend_zones(self, check: Callable[[], None]) -> None:
+        """Exchange records inside zones until all their cells are met, or no exchange helps."""
+        if self.zones is None or self.done:
+            return
+        self._local = self._local or LocalPrograms(
+            self._cells, self._by_cell, self.zones, self.random
+        )
+        self._local.mend(self.error, self.counts, self.most, check)
 
     def settle_sums(self, check: Callable[[], None]) -> None:
         """Mend all wrong cells at once where records count several times in a table."""

@@ -9,11 +9,13 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from llmsynthor.jobforms import FileSpec
+from llmsynthor.jobtables import WideColumns, WideSpec
 
 RATE, MEAN, SUM, SHARE = "rate", "mean", "sum", "share"
 TOLERANCE = 0.001
 """By how much of itself a statistic may be missed."""
 _QUANTILE = re.compile(r"q(\d{1,2}(?:\.\d+)?)")
+_OF_FILES = frozenset(FileSpec.model_fields) - {"file", "name", "role", "percent"}
 Figure = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -33,6 +35,18 @@ def quantile_level(column: str) -> float | None:
 def is_of_number(column: str) -> bool:
     """Return whether a column of this name holds means, sums or quantiles."""
     return column in (MEAN, SUM) or quantile_level(column) is not None
+
+
+class WideStatistics(WideColumns):
+    """A wide file of statistics: a variable's categories or bins are columns."""
+
+    measure: str | None = Field(
+        None,
+        min_length=1,
+        description="What the cells hold: `mean`, `sum`, `median` or a quantile such as `q10`; needed "
+        "with `of: VARIABLE` only.",
+        examples=["mean"],
+    )
 
 
 class StatisticSpec(FileSpec):
@@ -83,6 +97,9 @@ class StatisticSpec(FileSpec):
         description="By how much of itself a statistic may be missed: 0.001 lets a mean of 40 be "
         "39.96 to 40.04. A rate of 0.05 may be missed by 0.05 times that, or by one record.",
     )
+    wide: WideStatistics | None = Field(
+        None, description="Reads a file with categories as columns."
+    )
     columns: dict[str, str] = Field(
         default_factory=dict,
         description="Column of the file -> variable, `mean`, `sum`, `median`, `q10`, `rate` or `share`.",
@@ -100,6 +117,8 @@ class StatisticSpec(FileSpec):
             )
         if self.given and self.figures:
             raise ValueError("`given` needs a `file` with the shares")
+        if self.percent and isinstance(self.of, str):
+            raise ValueError("`percent` is for rates and shares, not for means, sums or quantiles")
         for column in self.figures:
             if isinstance(self.of, dict) and column != RATE:
                 raise ValueError(f"`figures` of categories are a `rate`, not a `{column}`")
@@ -108,6 +127,39 @@ class StatisticSpec(FileSpec):
                     f"`figures` has `{column}`, which is no `mean`, `sum`, `median` or quantile such as `q10`"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _for_files(self) -> StatisticSpec:
+        fields = type(self).model_fields
+        given = [
+            key
+            for key in sorted(_OF_FILES | {"columns", "wide"})
+            # a job that was written out has the defaults, too
+            if getattr(self, key) != fields[key].get_default(call_default_factory=True)
+        ]
+        if self.figures and given:
+            raise ValueError(f"`{given[0]}` says how a file is read, and `figures` need none")
+        wide = self.wide
+        if wide is None:
+            return self
+        if wide.measure is None and isinstance(self.of, str):
+            raise ValueError("`wide` needs its `measure`: `mean`, `sum`, `median` or such as `q10`")
+        if wide.measure is not None and not (
+            isinstance(self.of, str) and is_of_number(wide.measure)
+        ):
+            raise ValueError(
+                f"`wide.measure` is `{wide.measure}`; it is for `of: VARIABLE`, and is `mean`, `sum`, "
+                "`median` or a quantile such as `q10`"
+            )
+        return self
+
+    @property
+    def read_wide(self) -> WideSpec | None:
+        """Return how a wide file is made long, with the column that its cells go into."""
+        if self.wide is None:
+            return None
+        held = SHARE if self.given else RATE if isinstance(self.of, dict) else self.wide.measure
+        return WideSpec.model_construct(**dict(self.wide) | {"measure": held})
 
     @property
     def known_as(self) -> str:

@@ -17,8 +17,8 @@ _OWN_LAYOUT = ("separator", "skip_rows", "comment", "footer_rows")
 _SEPARATED_BY = {"acs": ",", "nomis": ",", "eurostat": "\t"}
 
 
-class WideSpec(JobModel):
-    """A wide table: a variable's categories or bins are columns."""
+class WideColumns(JobModel):
+    """A wide file: a variable's categories or bins are columns."""
 
     variable: str | list[str] = Field(
         description="The variable that runs over the columns; a list where headers name several.",
@@ -37,7 +37,6 @@ class WideSpec(JobModel):
         "not read.",
         examples=["{sex} {age}"],
     )
-    measure: Literal["count", "share"] = Field("count", description="What the cells hold.")
 
     @property
     def variables(self) -> list[str]:
@@ -50,7 +49,7 @@ class WideSpec(JobModel):
         return [given] if isinstance(given, str) else given
 
     @model_validator(mode="after")
-    def _fits(self) -> WideSpec:
+    def _fits(self) -> WideColumns:
         names = self.variables
         if not names or len(set(names)) < len(names):
             raise ValueError("`variable` must name one or more variables, each once")
@@ -68,6 +67,12 @@ class WideSpec(JobModel):
                     f"{len(names)} variables"
                 )
         return self
+
+
+class WideSpec(WideColumns):
+    """A wide table: a variable's categories or bins are columns."""
+
+    measure: Literal["count", "share"] = Field("count", description="What the cells hold.")
 
 
 class TableSpec(FileSpec):

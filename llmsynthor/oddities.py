@@ -11,6 +11,7 @@ from llmsynthor.controls import gives
 from llmsynthor.errors import Problem
 from llmsynthor.feasibility.lawful import tabulate
 from llmsynthor.labels import clean, count_of
+from llmsynthor.preflight import sizes_in_parts
 from llmsynthor.report.scenario import scenario_notes
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def odd_things(
         _never(tables),
         _in_one_table_only(tables),
         _implied(tables, job.records) if all_of_them else iter(()),
+        iter(sizes_in_parts(tables)),
         _idle_rules(tables, rules),
     ):
         some = list(kind)
@@ -156,7 +158,9 @@ def _implied(tables: TableSet, records: int) -> Iterator[Problem]:
         fine = next((o for o in kept if gives(o, table, records)), None)
         if fine is None:
             kept.append(table)
-        else:
+        elif (
+            not _is_zones(tables, table.scope[0]) or len(table.scope) > 1
+        ):  # zones' totals are usual
             implied.append((table, fine))
     pairs = [f"{clean(table.file)} (by {clean(fine.file)})" for table, fine in implied]
     if len(implied) == 1:

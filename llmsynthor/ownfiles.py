@@ -54,6 +54,21 @@ def fill(folder: Path, files: Mapping[str, str | bytes], *, overwrite: bool = Fa
         ) from None
 
 
+def check_folder(folder: Path, *, overwrite: bool = False) -> None:
+    """Refuse a folder that `fill` would refuse whatever the files, before these are made.
+
+    Raises:
+        FolderError: The folder holds what is not ours.
+    """
+    try:
+        _own_files(folder, set(), overwrite=overwrite)
+    except OSError as error:
+        raise FolderError(
+            f"{error.filename or folder}: cannot be read ({error.strerror or error})",
+            hint="name another folder",
+        ) from None
+
+
 def _own_files(folder: Path, wanted: set[str], *, overwrite: bool) -> set[str]:
     """Return the files that may be replaced.
 

@@ -14,7 +14,7 @@ from llmsynthor.labels import clean
 from llmsynthor.margins import margin_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from llmsynthor.domain import Domain
     from llmsynthor.jobreconcile import Reconcile
@@ -167,6 +167,62 @@ def members_of_sizes(table: Table, members: Members) -> tuple[float, float]:
     low = float(records @ [numbers.min() for numbers in inside])
     high = float(records @ [numbers.max() for numbers in inside])
     return low, high
+
+
+def sizes_in_parts(tables: TableSet) -> list[Problem]:
+    """Return where a part of the records (a zone, a tenure) has members that its sizes do not allow.
+
+    That the sums over all parts fit is not enough. Each part is named once, by the first pair of
+    hard tables with counts that tells.
+    """
+    members = tables.members
+    if members is None:
+        return []
+    counted = [t for t in tables.hard if t.measure == "count" and t.firm.all()]
+    of_records = [table for table in counted if table.members is None]
+    of_records.sort(key=lambda table: members.size not in table.scope)
+    found: dict[str, Problem] = {}
+    for own in (table for table in counted if table.members is not None):
+        for table in of_records:
+            for name, problem in _parts_apart(tables.domain, table, own, members):
+                found.setdefault(name, problem)
+    return list(found.values())
+
+
+def _parts_apart(
+    domain: Domain, table: Table, own: Table, members: Members
+) -> Iterator[tuple[str, Problem]]:
+    """Yield the parts that a table of records and one of members tell otherwise, with their names."""
+    shared = [name for name in table.scope if name in own.scope and name != members.size]
+    if not shared:
+        return
+    margin = margin_of(domain, table, own, shared)
+    least, most = _sizes_of_cells(table, members)
+    low, high = (margin.summed(table.figures * each, table) for each in (least, most))
+    held = margin.summed(own.figures, own)
+    room = margin.summed(np.full(own.figures.shape, own.rounding), own)
+    room += margin.summed(table.rounding * np.broadcast_to(most, table.figures.shape), table)
+    room += 1e-6 * np.maximum(held, 1.0)
+    for cell in np.argwhere((held < low - room) | (held > high + room)):
+        name, place = margin.cell_name(cell.tolist()), tuple(cell)
+        few, many = _figure(low[place]), _figure(high[place])
+        message = (
+            f"{name} has {_figure(held[place])} {members.name}s, and the {members.of}s that "
+            f"{table.file} has there hold {few if few == many else f'{few} to {many}'}: they "
+            "cannot both be met there"
+        )
+        yield name, Problem(message, own.file)
+
+
+def _sizes_of_cells(table: Table, members: Members) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least and the most members of a record in each cell, to multiply figures by."""
+    if members.size not in table.scope:
+        return np.array(members.number.min()), np.array(members.number.max())
+    axis = table.scope.index(members.size)
+    inside = [members.number[table.groups[axis] == g] for g in range(table.figures.shape[axis])]
+    line = [-1 if i == axis else 1 for i in range(table.figures.ndim)]
+    least = np.array([numbers.min() for numbers in inside]).reshape(line)
+    return least, np.array([numbers.max() for numbers in inside]).reshape(line)
 
 
 def same_total(first: Table, second: Table) -> bool:

@@ -213,7 +213,7 @@ def _found(
         "records_asked": job.records,
         "zones": None
         if prepared.zoned is None
-        else {**(plan := planned(prepared.zoned, job)), "words": plan_words(plan)},
+        else {**(chunks := planned(prepared.zoned, job)), "words": plan_words(chunks)},
         "tables": _tables(prepared),
         "statistics": [
             {

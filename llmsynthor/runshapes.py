@@ -68,6 +68,22 @@ _REPORT: Shape = {
     "llm": "map",
     "seconds": "map",
 }
+_PLAN: Shape = {
+    "chunks": "list",
+    "stop_reason": "text",
+    "groups": "list",
+    "notes": "list",
+    "coarse": "map?",
+}
+_CHUNK: Shape = {
+    "number": "whole",
+    "records": "whole",
+    "first_file": "whole",
+    "files": "whole",
+    "zones": "whole",
+    "named": "text",
+    "first_record?": "whole",
+}
 _ROUND: Shape = {
     "iteration": "whole",
     "calls": "whole",
@@ -105,10 +121,10 @@ _BULK: Shape = {
     "max_copies?": "whole?",
     "mutants?": "whole?",
     "notes?": "list",
-    "seconds_drawing?": "number?",
-    "seconds_calibrating?": "number?",
-    "seconds_integerizing?": "number?",
-    "seconds_writing?": "number?",
+    "seconds_drawing?": "number",
+    "seconds_calibrating?": "number",
+    "seconds_integerizing?": "number",
+    "seconds_writing?": "number",
     "stop_reason?": "text?",
     "chunks?": "map?",
     "coarse?": "map?",
@@ -169,6 +185,25 @@ def wrong_manifest(content: object) -> str | None:
         for number, attempt in enumerate(content["attempts"]):
             wrong = wrong or _wrong(attempt, _ATTEMPT, f"attempts.{number}")
     return wrong
+
+
+def wrong_plan(content: object) -> str | None:
+    """Return in words what is wrong with the content of `chunks/plan.json`, or None."""
+    wrong = _wrong(content, _PLAN)
+    if wrong is None and isinstance(content, dict):
+        for number, chunk in enumerate(content["chunks"]):
+            wrong = wrong or _wrong(chunk, _CHUNK, f"chunks.{number}")
+    return wrong
+
+
+def wrong_reconciled(content: object) -> str | None:
+    """Return in words what is wrong with the content of `tables_used/reconciled.json`, or None."""
+    return _wrong(content, {"notes?": "list", "tables?": "map", "filled?": "map"})
+
+
+def wrong_outcome(content: object) -> str | None:
+    """Return in words what is wrong with what a chunk's file says came of it, or None."""
+    return _wrong(content, {"files": "whole", "members": "truth"})
 
 
 def wrong_report(content: object) -> str | None:

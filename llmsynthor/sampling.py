@@ -18,6 +18,7 @@ from llmsynthor.memberbackground import MemberBackground
 from llmsynthor.mutations import Variety
 from llmsynthor.rules import Rule, broken_mask, category_series
 from llmsynthor.seeds import generator
+from llmsynthor.zonesample import InZones, draw_in_zones
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -282,18 +283,33 @@ class Sampler:
         sample = self.sample
         if sample is None or mass <= 0:
             return self._nothing()
-        drawn = sample.draws(round(size * mass))
         random = generator(self.seed, "sample", "iteration", iteration)
-        codes = sample.codes[drawn]
-        if not sample.is_whole:
+        zone = self._zones_of_sample(sample, round(size * mass), random)
+        drawn = sample.draws(round(size * mass)) if zone is None else zone.record
+        codes, known = sample.codes[drawn], sample.present.copy()
+        if zone is not None:
+            codes[:, zone.column], known[zone.column] = zone.zone, True
+        if not known.all():
             names = self.domain.names
-            given = {names[i]: codes[:, i] for i in np.flatnonzero(sample.present)}
+            given = {names[i]: codes[:, i] for i in np.flatnonzero(known)}
             codes = self.background.draw(len(drawn), random, given)
         low, high = sample.limits[drawn, 0], sample.limits[drawn, 1]
         position = self.draw_positions(codes, low, high, random)
         kept = self.lawful(codes, position)
         codes, position, drawn = codes[kept], position[kept], drawn[kept]
-        return codes, position, sample.masses(drawn, mass), sample.sources(drawn)
+        if zone is None:
+            own = sample.masses(drawn, mass)
+        else:
+            own = zone.share[kept] * (mass / max(float(zone.share[kept].sum()), 1e-300))
+        return codes, position, own, sample.sources(drawn)
+
+    def _zones_of_sample(
+        self, sample: SeedSample, rows: int, random: np.random.Generator
+    ) -> InZones | None:
+        """Return in which zones records of the sample are candidates; None where there are none."""
+        if sample.zone is None:
+            return None
+        return draw_in_zones(sample, self.tables, sample.zone, rows, random)
 
     def _draw_boxes(
         self,

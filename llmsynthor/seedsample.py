@@ -37,6 +37,7 @@ class SeedSample:
         weight: Above 0, shape `(records,)`.
         keys: What each record is called.
         share: As in the job; None is `auto`.
+        zone: Column of the zone, which the sample does not have; None where there are no zones.
     """
 
     codes: np.ndarray
@@ -45,16 +46,18 @@ class SeedSample:
     weight: np.ndarray
     keys: Sequence[str]
     share: float | None = None
+    zone: int | None = None
 
     def __len__(self) -> int:
         return len(self.codes)
 
-    def with_open(self, column: int) -> SeedSample:
-        """Return the sample over codes with one more column that it does not have, such as zones."""
+    def with_zone(self, column: int) -> SeedSample:
+        """Return the sample over codes with one more column, the zone, which it leaves open."""
         return replace(
             self,
             codes=np.insert(self.codes, column, 0, axis=1),
             present=np.insert(self.present, column, values=False),
+            zone=column,
         )
 
     @property

@@ -13,7 +13,7 @@ from llmsynthor.jobstatistics import RATE, SHARE, is_of_number
 from llmsynthor.jobtables import TableSpec
 from llmsynthor.labels import clean
 from llmsynthor.shaping import shape
-from llmsynthor.strangers import unknown_columns
+from llmsynthor.strangers import check_headers, unknown_columns
 from llmsynthor.tablefile import labels_of_rows, raise_all, read_columns
 
 if TYPE_CHECKING:
@@ -116,14 +116,13 @@ def read_statistics(
         TableError: With every problem of the file.
     """
     if path is None:
-        columns = [
-            Column(name, [value], rounding([repr(value)])) for name, value in spec.figures.items()
-        ]
-        return RawStatistics(spec, at, spec.known_as, (), [()], [], columns)
+        return _inline(spec, at)
     shared: dict[str, Any] = {name: getattr(spec, name) for name in FileSpec.model_fields}
     entry = TableSpec(**shared, columns=spec.columns)
+    entry = entry.model_copy(update={"wide": spec.read_wide})
     known = _Figures(spec, variables)
     text = shape(entry, read_columns(entry, path, dict(variables)), known)
+    check_headers(entry, text, variables)
     held = [name for name in text.columns if known.holds(name)]
     if not held:
         listed = ", ".join(map(clean, text.columns))
@@ -141,6 +140,20 @@ def read_statistics(
     return RawStatistics(spec, at, spec.file, scope, keys, text.lines, columns, spec.groups)
 
 
+def _inline(spec: StatisticSpec, at: tuple[str | int, ...]) -> RawStatistics:
+    """Return the statistics that stand in the job itself."""
+    found = RawStatistics(spec, at, spec.known_as, (), [()], [], [])
+    for name, given in spec.figures.items():
+        value = given / 100 if spec.percent else given
+        if name == RATE and not 0 <= value <= 1:
+            hint = "`percent: true` where it is 0 to 100"
+            raise TableError.of(
+                [found.problem(f"`{name}` is {given:g}; it must be 0 to 1", hint=hint)]
+            )
+        found.columns.append(Column(name, [value], rounding([repr(value)])))
+    return found
+
+
 def _column(
     entry: TableSpec, name: str, texts: list[str], lines: list[int], problems: list[Problem]
 ) -> Column:
@@ -153,17 +166,17 @@ def _column(
             value = float(written.replace("_", "?"))
         except ValueError:
             value = math.nan
-            if text.strip() and not SUPPRESSED.fullmatch(text.strip()):
-                message = f"`{name}` is `{clean(text.strip(), 40)}`, which is not a number"
-                problems.append(
-                    Problem(
-                        message,
-                        entry.file,
-                        line,
-                        hint="leave it empty where nothing is published; `thousands`, `decimal` and "
-                        "`percent` say how numbers are written",
-                    )
+        if math.isnan(value) and text.strip() and not SUPPRESSED.fullmatch(text.strip()):
+            message = f"`{name}` is `{clean(text.strip(), 40)}`, which is not a number"
+            problems.append(
+                Problem(
+                    message,
+                    entry.file,
+                    line,
+                    hint="leave it empty where nothing is published; `thousands`, `decimal` and "
+                    "`percent` say how numbers are written",
                 )
+            )
         if math.isinf(value):
             problems.append(Problem(f"`{name}` is {clean(text)}, no number", entry.file, line))
         if column != "count" and not (math.isnan(value) or 0 <= value <= 1):

@@ -94,7 +94,7 @@ def read_raw_table(
     text = shape(spec, read_columns(spec, path, variables), variables)
     check_headers(spec, text, variables)
     columns, lines = text.columns, text.lines
-    figure = _figure_column(spec.file, list(columns))
+    figure = _figure_column(spec, text, variables)
     scope = tuple(name for name in columns if name not in (figure, MOE))
     problems = unknown_columns(spec.file, scope, {*variables, *places}, unsure)
     problems += wrong_groups(spec, scope, variables)
@@ -258,9 +258,22 @@ def _without_totals(
     ), sums
 
 
-def _figure_column(file: str, columns: Sequence[str]) -> str:
+def _figure_column(spec: TableSpec, text: TextTable, variables: Mapping[str, VariableSpec]) -> str:
+    columns = list(text.columns)
     found = [name for name in columns if name in FIGURES]
     if len(found) != 1:
+        heads = {name.casefold() for name in columns}
+        over = [
+            name
+            for name, variable in variables.items()
+            if variable.type == "category"
+            and len(heads & {v.casefold() for v in variable.values}) > 1
+        ]
+        wide = (
+            f"; where columns are categories, `wide: {{variable: {clean(over[0])}}}`"
+            if over
+            else ""
+        )
         what = "both `count` and `share`" if found else "neither `count` nor `share`"
         message = (
             f"the file has {what}; one column must hold the figures "
@@ -269,9 +282,10 @@ def _figure_column(file: str, columns: Sequence[str]) -> str:
         hint = (
             "leave one out in the table's entry, for example `ignore: [share]`"
             if found
-            else "`columns: {NAME IN THE FILE: count}` in the table's entry renames a column"
+            else "`columns: {NAME IN THE FILE: count}` in the table's entry renames a column" + wide
         )
-        raise TableError.of([Problem(message, file, 1, hint=hint)])
+        header = max(text.lines[0] - 1, 1) if text.lines else 1
+        raise TableError.of([Problem(message, spec.file, header, hint=hint)])
     return found[0]
 
 

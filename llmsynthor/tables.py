@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from llmsynthor.domain import cell_label
-from llmsynthor.statisticset import start_of
+from llmsynthor.statisticbins import start_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -245,9 +245,12 @@ class TableSet:
 
     @property
     def population(self) -> float | None:
-        """Return how many records the tables are published for; None where they give shares only."""
+        """Return how many records the tables are published for; None where they give shares only.
+
+        Of a soft table that counts others only the shares are used where there is a hard one.
+        """
         counted = [t for t in self.control if t.measure == "count" and t.members is None]
-        return counted[0].total if counted else None
+        return min(counted, key=lambda table: table.is_soft).total if counted else None
 
     @cached_property
     def released(self) -> tuple[Table, ...]:

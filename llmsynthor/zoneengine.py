@@ -97,11 +97,11 @@ class ZoneEngine(Engine):
         tables = self.zoned.coarse
         sample = self.sampler.sample
         if sample is not None:
-            sample = sample.with_open(tables.wide.positions[_name(self.zoned)])
+            sample = sample.with_zone(tables.wide.positions[_name(self.zoned)])
         sampler = Sampler(tables, self.sampler.rules, self.job.seed, self.zoned.known, sample)
         state = State(counts=[np.zeros(table.cells) for table in tables.control])
         state.library = read_library(lines, tables)
-        chooser = Chooser(self.job, sampler, state, self.clock)
+        chooser = Chooser(self.job, sampler, state, self.clock, zone=_name(self.zoned))
         records = self.job.records
         chosen = chooser.choose(records, chooser.candidate_count(records), 0)
         for text in chosen.notes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +12,11 @@ from engine_world import JOB, load
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_workbook import write_workbook
+from small_job import job_content, write_job
 
 from llmsynthor.assembly import load_tables
 from llmsynthor.checks import prepare
+from llmsynthor.cli import main
 from llmsynthor.errors import InputError, TableError
 
 if TYPE_CHECKING:
@@ -235,3 +238,37 @@ def test_any_bytes_are_read_or_refused_without_a_traceback(tmp_path, content, ki
     path.write_text(JOB.replace("t.csv", f"t{kind}"))
     with pytest.raises(InputError):
         prepare(path, [], use="validate")
+
+
+def test_titles_above_the_header_and_categories_as_columns_are_recognized(tmp_path, capsys):
+    job = job_content(tables=[{"file": "wide.csv"}])
+    path = write_job(tmp_path)
+    lines = [
+        "Table 7: Persons by means, 2021",
+        '"Source: office"',
+        "age,car,bus",
+        "18-64,5,3",
+        "65+,2,4",
+    ]
+    (tmp_path / "wide.csv").write_text("\n".join(lines) + "\n")
+    for entry, message, hint in (
+        (
+            {},
+            "wide.csv:1: the first line has 2 fields, and most rows have 3; line 3 looks like the header",
+            "skip what stands above it: `skip_rows: 2` in the table's entry",
+        ),
+        (
+            {"skip_rows": 2},
+            "wide.csv:3: the file has neither `count` nor `share`; one column must hold the figures "
+            "(columns: age, car, bus)",
+            "`columns: {NAME IN THE FILE: count}` in the table's entry renames a column; where columns "
+            "are categories, `wide: {variable: mode}`",
+        ),
+    ):
+        job["tables"] = [{"file": "wide.csv", **entry}]
+        path.write_text(yaml.safe_dump(job, sort_keys=False))
+        capsys.readouterr()
+        assert main(["validate", str(path), "--json"]) == 2
+        (problem,) = json.loads(capsys.readouterr().out)["problems"]
+        assert f"{problem['file']}:{problem['line']}: {problem['message']}" == message
+        assert problem["hint"] == hint

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmsynthor import maxent
-from llmsynthor.calibration import PRECISION, calibrate
+from llmsynthor.calibration import calibrate
 from llmsynthor.controls import Controls, binding_tables, controls_for
 from llmsynthor.domain import Domain, Variable
+from llmsynthor.dual import PRECISION
 from llmsynthor.integerize import integerize
 from llmsynthor.maxent import MaximumEntropy, TooLargeError, eliminate, independent_share
 from llmsynthor.mutations import Variety

@@ -287,3 +287,12 @@ def test_works_from_another_folder_and_through_a_pipe(tmp_path):
         yaml.safe_load((tmp_path / "runs/job/job.resolved.yaml").read_text())["records"]
         == job_content()["records"]
     )
+
+
+def test_a_reader_that_has_had_enough_ends_a_command_in_peace(tmp_path):
+    job = write_job(tmp_path)
+    words = [sys.executable, "-m", "llmsynthor", "preview", str(job), "--json"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()  # before anything is written
+        assert process.stderr.read() == b""
+        assert process.wait() == 0

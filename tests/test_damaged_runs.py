@@ -11,7 +11,10 @@ import pytest
 from scripted_server import ScriptedServer
 from small_job import plan_for, provider, write_job
 
+from llmsynthor.chunkfiles import read_plan
 from llmsynthor.cli import main
+from llmsynthor.errors import RunDirectoryError
+from llmsynthor.rundir import RunDirectory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,6 +107,13 @@ def test_a_damaged_line_is_named_with_its_number(run, capsys, name, line, wrong,
     (run / name).write_text("\n".join([lines[0], line, *lines[1:]]) + "\n")
     assert told(["report", str(run)], run, capsys) == (
         f"error: {name}:2: this line is damaged: {wrong}\n\n{hint}"
+    )
+
+
+def test_a_damaged_record_of_reconciled_tables_is_named(run, capsys):
+    (run / "tables_used" / "reconciled.json").write_text("1\n")
+    assert told(["report", str(run)], run, capsys) == (
+        f"error: tables_used/reconciled.json: damaged: must be an object, and is 1\n\n{REPLAY}"
     )
 
 
@@ -203,3 +213,21 @@ def test_records_that_the_tables_were_counted_from_are_no_test(tmp_path, capsys)
     assert main(["evaluate", out, str(tmp_path / "others.csv")]) == 0
     assert "warning" not in capsys.readouterr().err
     assert "<b>Not a test:</b>" not in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "wrong"),
+    [
+        ("[]", "must be an object, and is []"),
+        ("{}", "`chunks` is missing"),
+        ('{"chunks": [3], "stop_reason": "", "groups": [], "notes": [], "coarse": null}', "`chunks.0` must be an object, and is 3"),
+    ],
+)  # fmt: skip
+def test_a_damaged_plan_of_chunks_is_named(tmp_path, content, wrong):
+    run = RunDirectory(tmp_path)
+    (tmp_path / "chunks").mkdir()
+    (tmp_path / "chunks" / "plan.json").write_text(content)
+    with pytest.raises(RunDirectoryError) as caught:
+        read_plan(run)
+    assert str(caught.value) == f"{tmp_path}/chunks/plan.json: damaged: {wrong}"
+    assert caught.value.hint == "`llmsynthor run JOB --overwrite` starts the run anew"

@@ -30,6 +30,7 @@ LAYERS = [
     "microtables.writing popsim.writing",
     "popsim.building",
     "popsim.variables",
+    "popsim.geographies",
     "popsim.reading",
     "popsim.setup popsim.expressions",
     "popsim.accepted popsim",
@@ -53,7 +54,7 @@ LAYERS = [
     "feasibility.check feasibility.drawn feasibility.shortfall feasibility.clashes feasibility.certificate feasibility.reach "
     "feasibility.columns feasibility.restricted feasibility.maxsum feasibility.lawful "
     "feasibility.conflict feasibility",
-    "reconcile scaleto rounded leastsquares drafts nearest preflight margins strangers hashsearch assembly tables statisticset statisticclashes statistictables statistic statisticfile moments aims elements ranks shifting valueswaps suppressed members memberrules memberbackground layouts linkage tablefile offices offices.acs offices.eurostat offices.nomis shaping totals binwords csvfile decoding workbook figures grouping controls countmatrix calibration integerize wholesums pivotal moves copies mutations swaps sampling covering seedsample candidates "
+    "localprograms zonesample reconcile scaleto rounded leastsquares drafts nearest preflight margins strangers hashsearch assembly tables statisticset statisticbins statisticclashes statistictables statistic statisticfile moments aims elements ranks shifting valueswaps suppressed members memberrules memberbackground layouts linkage tablefile offices offices.acs offices.eurostat offices.nomis shaping totals binwords csvfile decoding workbook figures grouping controls countmatrix dual calibration integerize wholesums pivotal moves copies mutations swaps sampling covering seedsample candidates "
     "background binvalues maxent plan planschema boxes library "
     "jobreconcile jobgaps verdicts discrepancy rules rulechecks jobfile jobwords jobkeys jobyaml fingerprint job jobvariables jobtables jobforms jobstatistics jobseed jobzones consistency options stopping crosswalk zones",
     "domain errors seeds labels",

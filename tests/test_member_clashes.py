@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from household_job import job_content, write_job
+from member_world import MemberWorld
 
 from llmsynthor.assembly import load_tables
-from llmsynthor.calibration import inverted
 from llmsynthor.cli import main
 from llmsynthor.controls import binding_tables
+from llmsynthor.dual import inverted
+from llmsynthor.feasibility.drawn import check_drawn
 from llmsynthor.feasibility.shortfall import Weighing
+from llmsynthor.job import RuleSpec
 from llmsynthor.jobfile import load_job
 from llmsynthor.rules import compile_rules
 from llmsynthor.sampling import Sampler
@@ -147,3 +150,12 @@ def test_a_matrix_that_rounding_has_spoilt_is_mended():
     assert spoilt @ found == pytest.approx([1.0, 1.0, 4.0], abs=1e-6)
     whole = np.array([[2.0, 1.0], [1.0, 3.0]])
     assert inverted(whole.copy())(np.array([3.0, 4.0])) == pytest.approx([1.0, 1.0], abs=1e-12)
+
+
+@pytest.mark.parametrize(("seed", "records"), [(0, 300), (3, 8000), (5, 300), (6, 100)])
+def test_tables_of_one_population_do_not_clash(seed, records):
+    """Rare households may be missing among those drawn: so few are no clash."""
+    world = MemberWorld(seed=seed, records=records, candidates=1000)
+    rule = RuleSpec(name="head", require="COUNT(role = 'role0') = 1")
+    rules = compile_rules([rule], world.tables.domain, world.members)
+    assert check_drawn(Sampler(world.tables, rules, seed), records) == []

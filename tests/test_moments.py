@@ -16,7 +16,7 @@ from llmsynthor.elements import Elements
 from llmsynthor.moments import Moments
 from llmsynthor.report.statistics import quantile_near
 from llmsynthor.shifting import round_values, shift_to
-from llmsynthor.statisticset import tilt_to
+from llmsynthor.statisticbins import tilt_to
 
 RECORDS = 1000.0
 

@@ -15,6 +15,7 @@ import pytest
 from scripted_server import ScriptedServer, reply
 from small_job import APPEND, job_content, plan, proposal, provider, write_job
 from stand_in_library import install
+from zone_world import write_region
 
 from llmsynthor.cli import main
 
@@ -340,3 +341,28 @@ def test_a_page_goes_nowhere_else_and_nothing_is_asked_then(tmp_path, capsys, na
         assert not server.requests
     assert f"--out {tmp_path / name}: {told}" in capsys.readouterr().err
     assert job.read_text() == before
+
+
+def test_a_job_with_zones_is_previewed_in_words_and_as_a_page(tmp_path, capsys):
+    job = write_region(tmp_path, zones=6)
+    words = text(job, capsys)
+    assert "6 zones" in words
+    assert "records from the background (no model)" in words
+    page = tmp_path / "page.html"
+    text(job, capsys, "--out", str(page))
+    assert "6 zones" in page.read_text()
+    assert "One plan" not in page.read_text()
+
+
+def test_statistics_are_previewed_with_what_they_are(tmp_path, capsys):
+    statistics = [
+        {"of": "age", "figures": {"mean": 45}},
+        {"of": {"work": "yes"}, "name": "busy", "role": "validate", "figures": {"rate": 0.6}},
+    ]
+    job = write_job(tmp_path, statistics=statistics)
+    words = text(job, capsys)
+    assert "  age   mean of age       1        met\n" in words
+    assert "  busy  rate of work=yes  1        held out\n" in words
+    page = tmp_path / "page.html"
+    text(job, capsys, "--out", str(page))
+    assert "rate of work=yes" in page.read_text()

@@ -335,9 +335,85 @@ def test_a_statistic_that_cannot_be_met_is_named_and_the_run_does_not_pass(tmp_p
     assert "Means, quantiles and rates" in (out / "report.html").read_text()
 
 
+def test_a_wide_file_of_rates_and_one_of_means_are_read_as_published(tmp_path):
+    files = {
+        "shop.csv": "shop,count\nfood,1000\nbooks,600\ntoys,400\n",
+        "split.csv": "member,food,books,toys\nyes,30 %,70 %,50 %\nno,70 %,30 %,50 %\n",
+        "price.csv": "year,food,books,toys,all shops\n2020,8.5,12,,9.9\n",
+    }
+    job = content(
+        2000,
+        tables=[{"file": "shop.csv"}],
+        statistics=[
+            {"file": "split.csv", "given": ["shop"], "percent": True, "wide": {"variable": "shop"}},
+            {
+                "file": "price.csv",
+                "of": "price",
+                "ignore": ["year", "all shops"],
+                "wide": {"variable": "shop", "measure": "mean"},
+            },
+            {"of": {"member": "yes"}, "name": "all", "percent": True, "figures": {"rate": 46}},
+        ],
+    )
+    out = run(written(tmp_path, job, files))
+    made = pl.read_parquet(out / "data" / "*.parquet")
+    for shop, rate, mean in (("food", 0.3, 8.5), ("books", 0.7, 12.0), ("toys", 0.5, None)):
+        own = made.filter(pl.col("shop") == shop)
+        assert (own["member"] == "yes").mean() == pytest.approx(rate, abs=1 / len(own))
+        assert mean is None or own["price"].mean() == pytest.approx(mean, rel=NEAR)
+    before = (out / "report.json").read_bytes()
+    assert main(["report", str(out)]) == 0
+    assert (out / "report.json").read_bytes() == before
+
+
+def test_a_sum_is_one_of_the_hard_tables_total(tmp_path):
+    files = {
+        "soft.csv": "member,count\nyes,200\nno,300\n",
+        "shop.csv": "shop,count\nfood,600\nbooks,400\n",
+    }
+    job = content(
+        2000,
+        tables=[{"file": "soft.csv", "weight": 1}, {"file": "shop.csv"}],
+        statistics=[{"of": "price", "figures": {"sum": 20_000}}],
+    )
+    out = run(written(tmp_path, job, files))
+    made = pl.read_parquet(out / "data" / "*.parquet")
+    assert made["price"].sum() == pytest.approx(40_000, rel=NEAR)
+
+
+def test_a_mean_out_of_reach_leaves_tables_and_other_statistics_met(tmp_path):
+    files = {
+        "shop.csv": "shop,count\nfood,900\nbooks,100\n",
+        "age.csv": "age,count\n18,200\n19,200\n20,200\n21,200\n22,100\n23,100\n",
+    }
+    job = content(
+        1000,
+        statistics=[
+            {"of": "age", "among": {"shop": "food"}, "figures": {"mean": 22.5}},
+            {"of": {"member": "yes"}, "figures": {"rate": 0.6}},
+        ],
+    )
+    path = written(tmp_path, job, files)
+    out = tmp_path / "out"
+    assert main(["run", str(path), "--out", str(out), "-q"]) == 3
+    found = report(out)
+    assert [table["tae"] for table in found["tables"]] == [0, 0]
+    mean, rate = (entry["groups"][0]["records"] for entry in found["statistics"])
+    # the oldest 900 have a mean of 20.33, and nobody has more
+    assert 20.3 < mean <= 20.3334
+    assert rate == 0.6
+
+
 MESSAGES = [
+    ({"of": {"shop": "food"}, "figures": {"rate": 74.5}}, "statistics.0: `rate` is 74.5; it must be 0 to 1"),
+    ({"of": {"shop": "food"}, "figures": {"rate": -0.2}}, "statistics.0: `rate` is -0.2; it must be 0 to 1"),
+    ({"of": "age", "percent": True, "figures": {"mean": 40}}, "statistics.0: `percent` is for rates and shares, not for means, sums or quantiles"),
+    ({"of": "age", "separator": ";", "figures": {"mean": 40}}, "statistics.0: `separator` says how a file is read, and `figures` need none"),
+    ({"of": "age", "file": "a.csv", "wide": {"variable": "shop"}}, "statistics.0: `wide` needs its `measure`: `mean`, `sum`, `median` or such as `q10`"),
     ({"of": "price", "figures": {"mean": 700}}, "statistics.0: `mean` is 700, which is not from 0 to 500, the limits of `price`"),
     ({"of": "price", "figures": {"q10": 0}}, "statistics.0: `q10` is 0, which is not between 0 and 500, the limits of `price`"),
+    ({"of": "price", "figures": {"sum": -3}}, "the sum of price of all records is -3, and shop.csv allows 0 to 1e+06"),
+    ({"of": "age", "figures": {"sum": 120_000}}, "the sum of age of all records is 120000, and age.csv allows 53900 to 98100"),
     ({"of": "prise", "figures": {"mean": 7}}, "`of` names `prise`, which is no variable; did you mean `price`?"),
     ({"of": "shop", "figures": {"mean": 7}}, "`of` is `shop`, a category variable, which has no mean; for a rate write `of: {shop: CATEGORY}`"),
     ({"of": {"shop": "fod"}, "figures": {"rate": 0.5}}, "`fod` is no category of `shop`; did you mean `food`?"),
@@ -345,6 +421,8 @@ MESSAGES = [
     ({"of": "age", "figures": {"mode": 30}}, "statistics.0: `figures` has `mode`, which is no `mean`, `sum`, `median` or quantile such as `q10`"),
     ({"of": "age"}, "statistics.0: give `file` or `figures`, one of the two"),
     ({"figures": {"mean": 3}}, "statistics.0: give `of`, the variable of means, sums and quantiles or the categories of a rate; or `given`, for shares within groups"),
+    ({"of": "age", "file": "g.csv"}, "g.csv:2: `mean` is `nan`, which is not a number"),
+    ({"of": "age", "among": {"shop": "toys", "age": "18-39"}, "figures": {"mean": 30}}, "the mean of age of shop=toys, age=18-39 is 30, and shop_age.csv has nobody there"),
     ({"of": "age", "file": "a.csv"}, "a.csv:1: there is no column `mean`, `sum`, `median` or a quantile such as `q10` (columns: shop, average)"),
     ({"of": "age", "file": "b.csv"}, "b.csv:2: `mean` is `old`, which is not a number"),
     ({"of": {"member": "yes"}, "file": "c.csv"}, "c.csv:3: `rate` is 45; it must be 0 to 1"),
@@ -368,6 +446,7 @@ def test_what_is_wrong_with_statistics_is_said_before_a_run(tmp_path, capsys, en
         "c.csv": "shop,rate\nfood,0.4\nbooks,45\n",
         "d.csv": "shop,member,share\nfood,yes,0.7\nfood,no,0.5\n",
         "e.csv": "shop,mean\nfood,40\nfood,41\n",
+        "g.csv": "shop,mean\nfood,nan\n",
         "f.csv": "shop,mean\nfood,88\nbooks,89\ntoys,89\n",
     }
     tables = [{"file": "shop.csv"}, {"file": "age.csv"}, {"file": "shop_age.csv"}]
@@ -379,6 +458,41 @@ def test_what_is_wrong_with_statistics_is_said_before_a_run(tmp_path, capsys, en
     problem = found[0]
     place = ":".join(str(p) for p in (problem["file"], problem["line"]) if p is not None)
     assert message in (problem["message"], f"{place}: {problem['message']}")
+
+
+def test_a_rate_that_a_table_of_shares_rules_out_is_refused(tmp_path, capsys):
+    files = {
+        "both.csv": "shop,member,share\nfood,yes,0.25\nfood,no,0.25\nbooks,yes,0.25\nbooks,no,0.25\n"
+    }
+    tables = [{"file": "both.csv"}]
+    statistics = [{"of": {"member": "yes"}, "name": "joined", "figures": {"rate": 0.2}}]
+    path = written(tmp_path, content(500, tables=tables, statistics=statistics), files)
+    assert main(["validate", str(path), "--json"]) == 2
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    assert problem["message"] == (
+        "the rate of member=yes of all records is 0.2, and both.csv allows 0.498 to 0.502"
+    )
+
+
+def test_a_rate_that_a_table_allows_within_its_rounding_is_taken(tmp_path):
+    files = {"both.csv": "shop,member,count\nfood,yes,3000\nfood,no,7000\n"}
+    tables = [{"file": "both.csv", "rounded_to": 1000}]
+    statistics = [{"of": {"member": "yes"}, "figures": {"rate": 0.32}}]
+    path = written(tmp_path, content(10_000, tables=tables, statistics=statistics), files)
+    assert main(["validate", str(path)]) == 0
+
+
+@pytest.mark.parametrize(("median", "code"), [(2.4, 0), (2.402, 0), (2.9, 2), (1.6, 2)])
+def test_a_median_between_whole_numbers_is_held_against_single_years(
+    tmp_path, capsys, median, code
+):
+    # 210 of 500 are below 2 and 100 are 2: the median is 2.4
+    files = {"age.csv": "age,count\n0,100\n1,110\n2,100\n3,100\n4,90\n"}
+    job = content(500, tables=[{"file": "age.csv"}])
+    job["variables"] = {"age": {"type": "integer", "min": 0, "max": 4}}
+    job["statistics"] = [{"of": "age", "figures": {"median": median}}]
+    assert main(["validate", str(written(tmp_path, job, files))]) == code
+    assert ("the median of age of all records is" in capsys.readouterr().err) == (code == 2)
 
 
 def test_statistics_beside_zones_are_refused(tmp_path, capsys):

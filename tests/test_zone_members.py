@@ -254,3 +254,65 @@ def test_names_of_zones_that_something_else_has_are_refused(tmp_path, capsys, zo
     job.write_text(yaml.safe_dump(yaml.safe_load(job.read_text()) | {"zones": zones}))
     assert main(["validate", str(job)]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+def told_with_persons_moved(folder: Path, zone: int, moved: int) -> list[str]:
+    """Return the warnings where persons of a zone's neighbour in its tract are said to be in it."""
+    job = write_homes(folder)
+    ages = pl.read_csv(folder / "taz_age.csv")
+    for place, change in ((zone, moved), (zone - 1, -moved)):
+        one = (pl.col("taz") == f"taz{place}") & (pl.col("age") == "18-64")
+        ages = ages.with_columns(
+            count=pl.when(one).then(pl.col("count") + change).otherwise("count")
+        )
+    ages.write_csv(folder / "taz_age.csv")
+    code, _, err = run("validate", job)
+    assert code == 0, err
+    return [line for line in err.splitlines() if "cannot both be met" in line]
+
+
+@pytest.mark.parametrize("zone", [2, EMPTY])
+def test_a_zone_whose_households_do_not_hold_its_persons_is_named(tmp_path, zone):
+    persons = homes(12)[1]["taz"].to_list()
+    held = [persons.count(f"taz{place}") for place in (zone - 1, zone)]
+    assert told_with_persons_moved(tmp_path, zone, 3) == [
+        f"warning: taz_age.csv: taz=taz{place} has {says} persons, and the households that "
+        f"taz_size.csv has there hold {holds}: they cannot both be met there"
+        for place, says, holds in (
+            (zone - 1, held[0] - 3, held[0]),
+            (zone, held[1] + 3, held[1]),
+        )
+    ]
+
+
+def test_zones_whose_households_hold_their_persons_are_not_named(tmp_path):
+    assert told_with_persons_moved(tmp_path, 2, 0) == []
+
+
+def test_open_sizes_leave_room_for_the_persons_of_a_zone(tmp_path):
+    job = write_homes(tmp_path)
+    sizes = pl.read_csv(tmp_path / "taz_size.csv").with_columns(pl.col("size").cast(pl.String))
+    open_class = pl.when(pl.col("size") >= "3").then(pl.lit("3+")).otherwise("size")
+    sizes = sizes.with_columns(size=open_class).group_by("taz", "size", maintain_order=True).sum()
+    sizes.write_csv(tmp_path / "taz_size.csv")
+    region = [
+        spec for spec in yaml.safe_load(job.read_text())["tables"] if "size_t" not in spec["file"]
+    ]
+    job.write_text(yaml.safe_dump(yaml.safe_load(job.read_text()) | {"tables": region}))
+    one, two, more = sizes.filter(pl.col("taz") == "taz2")["count"].to_list()
+    ages = pl.read_csv(tmp_path / "taz_age.csv")
+    persons = ages.filter(pl.col("taz") == "taz2")["count"].sum()
+    assert "cannot both be met" not in run("validate", job)[2]
+    assert one + 2 * two + 3 * more <= persons <= one + 2 * two + 4 * more
+    extra = one + 2 * two + 4 * more - persons + 1
+    for place, change in (("taz2", extra), ("taz1", -extra)):
+        cell = (pl.col("taz") == place) & (pl.col("age") == "18-64")
+        ages = ages.with_columns(
+            count=pl.when(cell).then(pl.col("count") + change).otherwise("count")
+        )
+    ages.write_csv(tmp_path / "taz_age.csv")
+    told = run("validate", job)[2]
+    assert (
+        f"taz_age.csv: taz=taz2 has {persons + extra} persons, and the households that taz_size.csv "
+        f"has there hold {one + 2 * two + 3 * more} to {persons + extra - 1}: they cannot both be met"
+    ) in told

@@ -30,12 +30,15 @@ if TYPE_CHECKING:
     from llmsynthor.tables import Table
 
 _DRAWS = 4000
+_MORE_DRAWS = 16_000
 _TRIED = 1000
 _ROUNDS = 10
 """Of trying to fill a cell under one rule."""
 _MOST_CELLS = 20
 """Cells of one table that are tried rule by rule, those that want most."""
 _MOST_SHOWN = 3
+_CLEAR = 0.01
+"""Share of the records; what is wrong by less may be for want of candidates."""
 _LEAST = 0.5
 """Records or members; a smaller distance from the tables is none."""
 _MAIN = 0.5
@@ -63,7 +66,11 @@ def check_drawn(sampler: Sampler, records: int) -> list[Problem]:
     if alone:
         raise InfeasibleError(_emptied_words(sampler, alone, records), hint=_HINT)
     found = [Problem(_unfilled(cell, members, records), cell.table.file) for cell in empty]
-    clash = find_clash(sampler, candidates.codes, records)
+    clash = find_clash(sampler, candidates.codes, records, _CLEAR * records)
+    if clash is not None:  # so few may just have missed what is needed
+        more = sampler.candidates([], 1.0, _MORE_DRAWS, 1)[0].codes
+        both = np.unique(np.concatenate([candidates.codes, more]), axis=0)
+        clash = find_clash(sampler, both, records, _CLEAR * records)
     return found if clash is None else [*found, Problem(clash.words(members), at=("tables",))]
 
 
@@ -169,6 +176,10 @@ class Clash:
     rules: tuple[tuple[Rule, float], ...]
     ruled: bool
 
+    def is_clear(self, records: int) -> bool:
+        """Return whether more candidates would hardly help."""
+        return self.least >= _CLEAR * records
+
     def words(self, members: Members | None) -> str:
         """Return the clash in one line."""
         who = "records" if members is None else many(members.of)
@@ -192,20 +203,23 @@ class Clash:
         )
 
 
-def find_clash(sampler: Sampler, codes: np.ndarray, records: int) -> Clash | None:
+def find_clash(
+    sampler: Sampler, codes: np.ndarray, records: int, least: float = 0.0
+) -> Clash | None:
     """Return what keeps candidates from meeting the hard tables; None where they can.
 
     Args:
         sampler: Of the job.
         codes: Of the candidates, which keep the rules.
         records: How many records there are to be.
+        least: How many must be in wrong cells for it to be told.
     """
     tables, domain = binding_tables(sampler.tables.hard, records), sampler.domain
     if not tables or not len(codes):
         return None
     weighing = Weighing(tables, codes, domain, records)
     whole = weighing.shortfall().least
-    if whole < _LEAST:
+    if whole < max(_LEAST, least):
         return None
     chosen = list(range(len(tables)))
     for number in range(len(tables)):

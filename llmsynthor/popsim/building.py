@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from llmsynthor.popsim.expressions import UnreadableError, read_expression
+from llmsynthor.popsim.geographies import Geographies, read_geographies
 from llmsynthor.popsim.reading import (
     ReadControl,
     Size,
@@ -74,8 +75,7 @@ class Made:
         weight: Column of the weights, or None.
         size: The number of persons of a household; None where there are no persons.
         size_name: Its variable.
-        geography: The zones' variable, or None where there is one zone only.
-        zones: Their names.
+        geographies: The zones, and what they lie within.
         variables: Seed table -> its variables, by name.
         tables: The tables.
         records: Households wanted.
@@ -88,13 +88,22 @@ class Made:
     weight: str | None = None
     size: Size | None = None
     size_name: str | None = None
-    geography: str | None = None
-    zones: list[str] = field(default_factory=list)
+    geographies: Geographies = field(default_factory=Geographies)
     variables: dict[str, dict[str, MadeVariable]] = field(default_factory=dict)
     tables: list[MadeTable] = field(default_factory=list)
     records: int = 0
     left_out: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def geography(self) -> str | None:
+        """Return the zones' variable, or None where there is one zone only."""
+        return self.geographies.finest
+
+    @property
+    def zones(self) -> list[str]:
+        """Return the names of the zones."""
+        return self.geographies.zones
 
     @property
     def has_members(self) -> bool:
@@ -108,7 +117,7 @@ class Made:
             return self.zones
         wanted = np.zeros(len(self.zones))
         for table in self.tables:
-            if table.geography is not None:
+            if table.geography is not None and table.geography == self.geography:
                 wanted += table.totals.sum(axis=1)
         return [zone for zone, total in zip(self.zones, wanted, strict=True) if total > 0]
 
@@ -136,7 +145,7 @@ def build(setup: Setup) -> Made:
         made.size = find_size(setup, made.key)
     controls, made.left_out = read_controls(setup, made.size)
     controls = _without_weights(made, controls)
-    controls = _one_geography(made, controls)
+    controls = _placed(made, controls)
     # totals first: what is left over is measured by them
     groups = sorted(in_groups(controls), key=lambda group: not group[0].is_total)
     _make_variables(made, groups)
@@ -178,27 +187,22 @@ _WEIGHT = re.compile(r"(?i)weight|wgt|wt")
 """In names of weights; `weight > 0` is how PopulationSim's examples write "all"."""
 
 
-def _one_geography(made: Made, controls: Sequence[ReadControl]) -> list[ReadControl]:
-    """Keep the controls of the geography that has most zones, and of the whole region."""
-    zones = {g: t.height for g, t in made.setup.totals.items()}
-    used = {c.control.geography for c in controls}
-    several = sorted((g for g in used if zones[g] > 1), key=lambda g: -zones[g])
-    if several:
-        made.geography = several[0]
-        frame = made.setup.totals[several[0]]
-        made.zones = [str(zone).removesuffix(".0") for zone in frame.get_column(several[0])]
-        if len(set(made.zones)) < len(made.zones):
-            raise SetupError(f"a zone of {several[0]} stands twice in its totals")
-    found = []
+def _placed(made: Made, controls: Sequence[ReadControl]) -> list[ReadControl]:
+    """Keep the controls of geographies that lie within each other, and of the whole region."""
+    found = read_geographies(made.setup, {c.control.geography for c in controls})
+    made.geographies = found
+    made.notes += found.notes
+    kept = []
     for control in controls:
         geography = control.control.geography
-        if geography in several[1:]:
-            made.left_out[control.control.target] = (
-                f"its geography {geography} is another than {made.geography}, and a job has one"
-            )
+        if geography in found.left_out:
+            why = f"its geography {geography}: {found.left_out[geography]}"
+            made.left_out[control.control.target] = why
+        elif geography in found.rows:
+            kept.append(replace(control, totals=control.totals[found.rows[geography]]))
         else:
-            found.append(control)
-    return found
+            kept.append(control)
+    return kept
 
 
 def _make_variables(made: Made, groups: Sequence[Sequence[ReadControl]]) -> None:
@@ -220,7 +224,7 @@ def _make_variables(made: Made, groups: Sequence[Sequence[ReadControl]]) -> None
 
 
 def _name(made: Made, level: str, column: str) -> str:
-    taken = {v.name for v in made.variables[HOUSEHOLDS].values()} | {made.geography or ""}
+    taken = {v.name for v in made.variables[HOUSEHOLDS].values()} | set(made.geographies.places)
     taken |= {"count", "share", "moe"}
     return f"{level.removesuffix('s')}_{column}" if column in taken else column
 
@@ -291,12 +295,14 @@ def _make_table(made: Made, group: Sequence[ReadControl]) -> None:
     first, targets = group[0], [c.control.target for c in group]
     level, columns = first.control.seed_table, list(first.box)
     variables = made.variables[level]
-    geography = first.control.geography if first.control.geography == made.geography else None
+    geography = (
+        first.control.geography if first.control.geography in made.geographies.places else None
+    )
     cells = [label_of(variables, control, columns) for control in group]
     totals = np.stack([c.totals for c in group], axis=1)
     scope = [variables[column].name for column in columns]
     name = "_".join(scope) or ("households" if level == HOUSEHOLDS else "persons")
-    if geography is None and made.geography is not None:
+    if geography != made.geography:
         name += f"_{first.control.geography}"
     taken = {table.name for table in made.tables}
     while name in taken:
@@ -330,10 +336,9 @@ def _whole(made: Made, level: str, geography: str | None) -> np.ndarray | None:
     """Return how many households or persons there are in each zone, if a total says it."""
     for table in made.tables:
         if table.level == level and not table.scope:
-            if table.geography == geography:
-                return np.asarray(table.totals[:, 0])
-            if geography is None:
-                return np.asarray([table.totals.sum()])
+            whole = made.geographies.summed(table.totals[:, 0], table.geography, geography)
+            if whole is not None:
+                return whole
     return None
 
 
@@ -355,11 +360,8 @@ def _compare(made: Made) -> None:
         own = [t for t in made.tables if t.level == level]
         own.sort(key=lambda t: (-t.importance, bool(t.scope)))
         for table in own:
-            whole = _reference(own, table)
-            sums = table.totals.sum(axis=1)
-            if whole is not None:
-                table.away = float(np.abs(sums - whole).sum())
-                table.soft = table.away > _AWAY
+            table.away = _away(made, own, table)
+            table.soft = table.away > _AWAY
     soft = [table for table in made.tables if table.soft]
     least = min((table.importance for table in soft), default=1.0)
     for table in soft:
@@ -370,26 +372,35 @@ def _compare(made: Made) -> None:
         made.records = round(float(best.totals.sum()))
 
 
-def _reference(own: Sequence[MadeTable], table: MadeTable) -> np.ndarray | None:
-    """Return the zones' totals of the most important table before this one."""
-    for other in own:
-        if other is table:
-            return None
-        if other.geography == table.geography:
-            return np.asarray(other.totals.sum(axis=1))
-        if table.geography is None:
-            return np.asarray([other.totals.sum()])
-    return None
+def _away(made: Made, own: Sequence[MadeTable], table: MadeTable) -> float:
+    """Return how far a table is from the most important one before it, place by place of the coarser.
+
+    Where the places of neither lie within those of the other, the whole region is compared.
+    """
+    other = own[0]
+    if other is table:
+        return 0.0
+    for geography in (table.geography, other.geography, None):
+        sums = [
+            made.geographies.summed(one.totals.sum(axis=1), one.geography, geography)
+            for one in (table, other)
+        ]
+        if sums[0] is not None and sums[1] is not None:
+            return float(np.abs(sums[0] - sums[1]).sum())
+    return 0.0
 
 
 def rows_of(made: Made, table: MadeTable) -> pl.DataFrame:
-    """Return a table in long form: zone, variables, count; without the cells that hold nobody."""
-    zones = made.zones if table.geography is not None else [""]
+    """Return a table in long form: zone, variables, count.
+
+    Cells that hold nobody are left out, but where the job has `zones`: there each must be listed.
+    """
+    zones = [""] if table.geography is None else made.geographies.places[table.geography]
     rows = [
         (*([zone] if table.geography is not None else []), *cell, _figure(table.totals[i, j]))
         for i, zone in enumerate(zones)
         for j, cell in enumerate(table.cells)
-        if table.totals[i, j] > 0
+        if table.totals[i, j] > 0 or made.geographies.in_chunks
     ]
     names = [*([table.geography] if table.geography is not None else []), *table.scope, "count"]
     return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")

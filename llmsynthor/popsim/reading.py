@@ -64,7 +64,8 @@ class Size:
 def values_of(seed: SeedFile, column: str) -> list[float | str | None]:
     """Return the distinct values of a column as pandas would read them: None is a missing one."""
     raw = seed.frame.get_column(column).fill_null("").unique().sort().to_list()
-    return [read_value(text, numeric=is_numeric(seed, column)) for text in raw]
+    numeric = is_numeric(seed, column)
+    return [read_value(text, numeric=numeric) for text in raw]
 
 
 def is_numeric(seed: SeedFile, column: str) -> bool:

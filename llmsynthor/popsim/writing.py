@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 import yaml
 
 from llmsynthor.domain import format_number
@@ -16,6 +17,7 @@ from llmsynthor.popsim.setup import HOUSEHOLDS, PERSONS
 
 if TYPE_CHECKING:
     from llmsynthor.popsim.building import Made, MadeTable
+    from llmsynthor.popsim.geographies import Geographies
     from llmsynthor.popsim.variables import MadeVariable
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
@@ -24,12 +26,27 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 def job_files(made: Made, out: Path) -> dict[str, str]:
     """Return every file of the job's folder, path inside it -> text."""
     tables = {_file(table): rows_of(made, table).write_csv() for table in made.tables}
+    if made.geographies.in_chunks:
+        tables[_CROSSWALK] = _crosswalk(made.geographies).write_csv()
     heading = "".join(f"# {printable(line)}".rstrip() + "\n" for line in account(made))
     job = yaml.safe_dump(
         job_content(made, out), sort_keys=False, allow_unicode=True, width=100,
         default_flow_style=None,
     )  # fmt: skip
     return {"job.yaml": heading + "\n" + job, **tables}
+
+
+_CROSSWALK = "zones.csv"
+
+
+def _crosswalk(geographies: Geographies) -> pl.DataFrame:
+    """Return the zones, each with what it lies within."""
+    return pl.DataFrame(
+        {
+            name: [places[code] for code in geographies.group[name]]
+            for name, places in geographies.places.items()
+        }
+    )
 
 
 def _file(table: MadeTable) -> str:
@@ -39,7 +56,7 @@ def _file(table: MadeTable) -> str:
 def job_content(made: Made, out: Path) -> dict[str, Any]:
     """Return the job as YAML has it."""
     variables: dict[str, Any] = {}
-    if made.geography is not None:
+    if made.geography is not None and not made.geographies.in_chunks:
         variables[made.geography] = {"type": "category", "values": made.inhabited}
     variables |= {v.name: _variable(v) for v in made.variables[HOUSEHOLDS].values()}
     name = _NOT_IN_NAMES.sub("-", made.setup.folder.resolve().name).strip("-.") or "population"
@@ -48,6 +65,7 @@ def job_content(made: Made, out: Path) -> dict[str, Any]:
         "name": name,
         "description": "Households of a synthetic population.",
         "records": made.records,
+        **({"zones": _zones(made.geographies)} if made.geographies.in_chunks else {}),
         "variables": variables,
     }
     if made.has_members:
@@ -61,6 +79,11 @@ def job_content(made: Made, out: Path) -> dict[str, Any]:
     job["seed_sample"] = _sample(made, out)
     job["provider"] = {"model": "none"}
     return job
+
+
+def _zones(geographies: Geographies) -> dict[str, Any]:
+    found: dict[str, Any] = {"variable": geographies.finest, "crosswalk": _CROSSWALK}
+    return {**found, "within": geographies.within} if geographies.within else found
 
 
 def _variable(made: MadeVariable) -> dict[str, Any]:
@@ -89,7 +112,8 @@ def _sample(made: Made, out: Path) -> dict[str, Any]:
     if made.has_members and made.key is not None:
         members = _seed_file(made, PERSONS, out)
         spec["members"] = {**members, "key": _original(made, PERSONS, made.key)}
-    if made.geography is not None and not made.zones_in_seed:
+    in_chunks = made.geographies.in_chunks  # there all zones share the sample
+    if made.geography is not None and not made.zones_in_seed and not in_chunks:
         spec["missing"] = "background"
     return spec
 
@@ -112,7 +136,8 @@ def _seed_file(made: Made, table: str, out: Path) -> dict[str, Any]:
             columns[column] = variable.name
         if variable.values:
             values[variable.name] = variable.values
-    if table == HOUSEHOLDS and made.geography is not None and made.zones_in_seed:
+    plain = made.geography is not None and not made.geographies.in_chunks
+    if table == HOUSEHOLDS and made.geography is not None and plain and made.zones_in_seed:
         column = _original(made, table, made.geography)
         if column != made.geography:
             columns[column] = made.geography
@@ -132,6 +157,9 @@ def account(made: Made) -> list[str]:
         f"{count_of(sum(len(t.targets) for t in made.tables), 'control')}",
         f"met to the record: {', '.join(table.name for table in hard)}",
     ]
+    if made.geographies.in_chunks:
+        levels = [f"{len(places):,} {n}" for n, places in made.geographies.places.items()]
+        lines.append(f"zones: {' in '.join(levels)}")
     for table in made.tables:
         if table.soft:
             what = "households" if table.level == HOUSEHOLDS else "persons"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from llmsynthor.errors import RunDirectoryError
 from llmsynthor.labels import clean
 from llmsynthor.report.used import TABLES_USED
+from llmsynthor.rundir import MENDING
+from llmsynthor.runshapes import wrong_reconciled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,12 +34,12 @@ def keep_reconciled(run: RunDirectory, reconciled: Reconciled) -> None:
 
 def reconciled_notes(run: RunDirectory) -> list[str]:
     """Return what a reader must know of how the tables were made to agree."""
-    return list((run.read_json(_KEPT) or {}).get("notes", []))
+    return list(_kept(run).get("notes", []))
 
 
 def with_changes(run: RunDirectory, scores: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the measures of each table with what was changed or filled in it, None where nothing was."""
-    kept = run.read_json(_KEPT) or {}
+    kept = _kept(run)
     changes, filled = kept.get("tables", {}), kept.get("filled", {})
     return [
         {
@@ -46,6 +49,19 @@ def with_changes(run: RunDirectory, scores: Sequence[dict[str, Any]]) -> list[di
         }
         for score in scores
     ]
+
+
+def _kept(run: RunDirectory) -> dict[str, Any]:
+    """Return what was kept, nothing where an older run kept none.
+
+    Raises:
+        RunDirectoryError: It is damaged.
+    """
+    found = run.read_json(_KEPT)
+    wrong = None if found is None else wrong_reconciled(found)
+    if wrong is not None:
+        raise RunDirectoryError(f"{run.path / _KEPT}: damaged: {wrong}", hint=MENDING)
+    return dict(found or {})
 
 
 def _filled(table: Table) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class HeldStatistics:
                     "target": target,
                     "records": found,
                     "error": _error(found, target),
-                    "pass": self._passes(statistic, held, found, target)
+                    "pass": self._passes(number, place, held, found, target)
                     if statistic.role == "control"
                     else None,
                 }
@@ -105,11 +105,15 @@ class HeldStatistics:
     def _variable(self, statistic: Statistic) -> Variable:
         return self._tables.domain[statistic.of]
 
-    def _passes(self, statistic: Statistic, held: int, found: float | None, target: float) -> bool:
+    def _passes(
+        self, number: int, place: int, held: int, found: float | None, target: float
+    ) -> bool:
         """Return whether a statistic is met within its tolerance, or as near as records can be.
 
-        One record more or less moves a rate, one unit of the last digit of one value a mean.
+        One record more or less moves a rate, and a median that is read between whole numbers; one
+        unit of the last digit of one value moves a mean, half a unit is the rounding of a sum.
         """
+        statistic = self._tables.statistics[number]
         if found is None:
             return False
         apart = abs(found - target)
@@ -119,9 +123,12 @@ class HeldStatistics:
             return apart * held <= 1 + _NOISE
         variable = self._variable(statistic)
         unit = 1.0 if variable.kind == "integer" else 10.0**-variable.decimals
+        if statistic.measure == "quantile" and variable.kind == "number":
+            return apart <= unit
         if statistic.measure == "quantile":
-            return variable.kind == "number" and apart <= unit
-        return apart * (held if statistic.measure == "mean" else 1) <= unit
+            values, counts = self._values[number][place]
+            return apart * float(counts[values == np.floor(found)].sum()) <= 1 + _NOISE
+        return apart * held <= unit if statistic.measure == "mean" else apart <= unit / 2
 
 
 def _together(

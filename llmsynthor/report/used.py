@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from llmsynthor.zones import Zones
 
 TABLES_USED = "tables_used"
-_OF_STATISTICS = ("of", "among", "given", "figures", "counts", "role", "tolerance", "groups")
+_OF_STATISTICS = ("of", "among", "given", "figures", "counts", "role", "tolerance")
 _ZONES = f"{TABLES_USED}/zones.csv"
 _SAMPLE_USED = f"{TABLES_USED}/seed_sample.csv"
 _ROUNDING = f"{TABLES_USED}/rounding.json"
@@ -99,7 +99,11 @@ def used_tables(run: RunDirectory) -> tuple[Job, TableSet]:
     changes["statistics"] = [
         StatisticSpec(
             **{key: getattr(spec, key) for key in _OF_STATISTICS},
-            file=_statistics_name(number) if spec.file else "",
+            **(
+                {"file": _statistics_name(number), "groups": spec.groups}
+                if spec.file
+                else {"percent": spec.percent}
+            ),
             name=spec.known_as,
         )
         for number, spec in enumerate(job.statistics)
