@@ -117,7 +117,12 @@ def prepare(
         loaded.job.reconcile, tables
     )
     clashes = (
-        [] if unsure else [*disagreements(tables), *statistic_clashes(tables, loaded.job.records)]
+        []
+        if unsure
+        else [
+            *disagreements(tables, loaded.job.reconcile),
+            *statistic_clashes(tables, loaded.job.records),
+        ]
     )
     found.add(clashes)
     rules = _rules(found, tables, gaps)

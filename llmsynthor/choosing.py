@@ -112,7 +112,7 @@ class Chooser:
         self.state = state
         self.clock = clock
         self._positions = {table.name: i for i, table in enumerate(self.tables.control)}
-        self._binding = binding_tables(self.tables.control)
+        self._binding = binding_tables(self.tables.control, job.records)
         self._rounded = rounding_tables(self.tables.control, job.records)
         self._statistics = [s for s in self.tables.statistics if s.role == "control"]
         self._population = self.tables.population or float(job.records)

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from unicodedata import combining, east_asian_width
 
 from llmsynthor.errors import InputError
-from llmsynthor.labels import count_of, printable
+from llmsynthor.labels import clean, count_of, printable
+from llmsynthor.verdicts import NEAR_BY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from llmsynthor.errors import LLMSynthorError, Problem
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 WIDTH = 80
 _MOST_TABLES = 10
+_MOST_WAIVED = 3
 _LONGEST_UNIT = 9
 
 
@@ -180,6 +182,7 @@ def _verdict(report: dict[str, Any]) -> list[str]:
     if members:
         asked += f" with {count_of(members['made'], members['name'])}"
     lines = [f"{verdict}: {records['made']:,} of {asked}{'; ' + '; '.join(why) if why else ''}"]
+    lines += _waived(report["tables"])
     if summary["validate_ratio"] is not None:
         lines.append(
             f"held out: mean TVD {summary['validate_tvd_mean']:.4f}, "
@@ -193,6 +196,21 @@ def _verdict(report: dict[str, Any]) -> list[str]:
         f"{report['seconds']['total']:.1f} s",
         f"asking ended: {report['stop_reason']}",
     ]
+
+
+def _waived(tables: Sequence[dict[str, Any]]) -> list[str]:
+    """Return in a sentence for each reason which tables pass though beyond their tolerance."""
+    found = []
+    for reason, words in NEAR_BY.items():
+        own = [t for t in tables if t.get("passes_by") == reason]
+        more = f" and {len(own) - _MOST_WAIVED} more" if len(own) > _MOST_WAIVED else ""
+        if own:
+            shown = ", ".join(
+                f"{clean(t['name'])} (TVD {t['tvd']:.4f}, tolerance {t['tolerance']:.4f})"
+                for t in own[:_MOST_WAIVED]
+            )
+            found.append(f"beyond the tolerance, but each cell within {words}: {shown}{more}")
+    return found
 
 
 def print_json(content: object) -> None:

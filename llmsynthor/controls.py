@@ -106,16 +106,20 @@ def cell_sums(index: np.ndarray, weights: np.ndarray, cells: int) -> np.ndarray:
     return held[:cells]
 
 
-def binding_tables(tables: Sequence[Table]) -> tuple[Table, ...]:
+def binding_tables(tables: Sequence[Table], records: float | None = None) -> tuple[Table, ...]:
     """Return the tables that no other table implies: meeting these meets all.
 
     A soft table implies none, since it may give way, and is implied by none, since it may hold
-    figures of its own. One whose counts were rounded implies none either.
+    figures of its own. One whose figures were rounded implies none either, nor does one imply
+    figures that are not its own sums.
+
+    Args:
+        tables: Tables.
+        records: How many records follow them; None: figures of shares are not compared.
     """
     kept: list[Table] = []
     for table in sorted(tables, key=lambda t: (t.is_soft, -t.cells, t.name)):
-        fine = [other for other in kept if not other.is_rounded]
-        if table.is_soft or not any(implies(other, table) for other in fine):
+        if table.is_soft or not any(gives(other, table, records) for other in kept):
             kept.append(table)
     return tuple(kept)
 
@@ -126,12 +130,44 @@ def rounding_tables(tables: Sequence[Table], records: int) -> tuple[Table, ...]:
     Those that bind are enough where each of their cells wants whole records. Else their roundings
     add up in the tables that they imply, which must be followed too.
     """
-    binding = binding_tables(tables)
+    binding = binding_tables(tables, records)
     hard = [table.wanted(records).ravel() for table in binding if not table.is_soft]
     wanted = np.concatenate([*hard, np.zeros(1)])
     if np.abs(wanted - np.round(wanted)).max() < _NEARLY_WHOLE:
         return binding
     return (*binding, *(table for table in tables if table not in binding))
+
+
+def gives(fine: Table, coarse: Table, records: float | None = None) -> bool:
+    """Return whether records that meet `fine` meet `coarse`, which must be met, to the record.
+
+    Args:
+        fine: A table.
+        coarse: Another.
+        records: How many records follow them; None: figures of shares are not compared.
+    """
+    if fine.is_soft or fine.is_rounded or not implies(fine, coarse):
+        return False
+    if records is None:
+        return True
+    unit = records * fine.per_record
+    if fine.rounding / fine.total * unit > _PART:
+        return False
+    return bool(np.abs(_summed(fine, coarse) - coarse.share).max() * unit < _PART)
+
+
+def _summed(fine: Table, coarse: Table) -> np.ndarray:
+    """Return the shares of a table summed to the cells of one that it implies, in its shape."""
+    kept = [fine.scope.index(name) for name in coarse.scope]
+    left_out = tuple(axis for axis in range(fine.share.ndim) if axis not in kept)
+    found = np.transpose(fine.share.sum(axis=left_out), np.argsort(np.argsort(kept)))
+    for axis, group in enumerate(coarse.groups):
+        lies_in = np.zeros(found.shape[axis], dtype=np.int64)
+        lies_in[fine.groups[kept[axis]]] = group
+        summed = np.zeros((coarse.share.shape[axis], *np.delete(found.shape, axis)))
+        np.add.at(summed, lies_in, np.moveaxis(found, axis, 0))
+        found = np.moveaxis(summed, 0, axis)
+    return found
 
 
 def implies(fine: Table, coarse: Table) -> bool:
@@ -207,7 +243,7 @@ def controls_of_all(
     tables: Sequence[Table], records: int, codes: np.ndarray, domain: Domain
 ) -> Controls:
     """Return the controls of candidates `codes` for `records` records that follow all the tables."""
-    binding = binding_tables(tables)
+    binding = binding_tables(tables, records)
     targets = [table.wanted(records).ravel() for table in binding]
     return controls_for(binding, targets, codes, domain, records)
 

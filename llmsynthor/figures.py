@@ -7,9 +7,11 @@ import math
 import re
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from llmsynthor.errors import Problem
+from llmsynthor.jobforms import FileSpec
 from llmsynthor.labels import clean
 
 if TYPE_CHECKING:
@@ -172,7 +174,11 @@ def _quoted(text: str) -> str:
 
 
 def check_sum(
-    spec: TableSpec, column: str, texts: Sequence[str], figures: Sequence[float]
+    spec: TableSpec,
+    column: str,
+    texts: Sequence[str],
+    figures: Sequence[float],
+    labels: Mapping[str, Sequence[str]],
 ) -> list[Problem]:
     """Return what is wrong with the sum of a table's figures.
 
@@ -184,6 +190,7 @@ def check_sum(
         column: `count` or `share`.
         texts: As the file has them.
         figures: Their numbers.
+        labels: Variable -> the label of each row.
     """
     unknown = any(math.isnan(value) for value in figures)
     total = math.fsum(value for value in figures if not math.isnan(value))
@@ -202,6 +209,9 @@ def check_sum(
     room = rounding_of_sum(texts)
     if spec.normalize or abs(total - 1.0) <= room + _FLOAT_NOISE:
         return []
+    given = _given(texts, figures, labels)
+    if given is not None:
+        return [_conditional(spec, total, labels, *given)]
     rescale = f"`- {{file: {spec.file}, normalize: true}}`"
     if abs(total - 100.0) <= 2.0:
         return [
@@ -218,6 +228,56 @@ def check_sum(
             hint=f"correct them, or write counts, or let the job rescale them: {rescale}",
         )
     ]
+
+
+def _given(
+    texts: Sequence[str], figures: Sequence[float], labels: Mapping[str, Sequence[str]]
+) -> tuple[tuple[str, ...], float] | None:
+    """Return within each combination of which variables shares add up to 1 or 100, and to which."""
+    for size in range(1, len(labels)):
+        for names in combinations(labels, size):
+            groups: dict[tuple[str, ...], list[int]] = {}
+            for row, key in enumerate(zip(*(labels[name] for name in names), strict=True)):
+                groups.setdefault(key, []).append(row)
+            sums = [math.fsum(figures[row] for row in rows) for rows in groups.values()]
+            rooms = [rounding_of_sum([texts[row] for row in rows]) for rows in groups.values()]
+            for whole in (1.0, 100.0):
+                pairs = zip(sums, rooms, strict=True)
+                if all(abs(own - whole) <= room + _FLOAT_NOISE * whole for own, room in pairs):
+                    return names, whole
+    return None
+
+
+def _conditional(
+    spec: TableSpec,
+    total: float,
+    labels: Mapping[str, Sequence[str]],
+    given: tuple[str, ...],
+    whole: float,
+) -> Problem:
+    """Return that the shares are not of all records, but of those of each combination."""
+    names = [clean(name) for name in given]
+    each = " and ".join(f"`{name}`" for name in names)
+    long = spec.wide is not None or spec.format is not None
+    file = "LONG.csv" if long else clean(spec.file)
+    percent = ", percent: true" if whole > 1 or (long and spec.percent) else ""
+    entry = f"`- {{file: {file}, given: [{', '.join(names)}]{percent}}}`"
+    form = set(spec.model_fields_set) & set(FileSpec.model_fields) - {"file"}
+    columns = ", ".join(clean(name) for name in labels)
+    more = (
+        f", with a file of columns {columns}, share: statistics are not read from wide files"
+        if long
+        else ", with what else this entry says of the file"
+        if form
+        else ""
+    )
+    return Problem(
+        f"the shares add up to {total:.6g}, and to {whole:g} within each {each}: they are shares of "
+        "each such group, not of all records",
+        spec.file,
+        hint=f"under `statistics` instead of `tables` they are met so: {entry}{more} "
+        "(docs/statistics.md)",
+    )
 
 
 def _too_large(spec: TableSpec, total: float) -> Problem:

@@ -47,6 +47,18 @@ def nearest_agreeing(drafts: Sequence[Draft], domain: Domain) -> list[Draft]:
     return [by_name[draft.table.name] for draft in drafts]
 
 
+def agreeing_with(draft: Draft, fixed: Sequence[Draft], domain: Domain) -> Draft | None:
+    """Return a table with its nearest figures that agree with others, which stay; None: there are none.
+
+    Args:
+        draft: The table.
+        fixed: Tables with the same total.
+        domain: Of all.
+    """
+    found = _solved([draft], fixed, domain)[0]
+    return None if found is draft else found
+
+
 def _within_rounding(drafts: Sequence[Draft], domain: Domain) -> list[Draft] | None:
     """Return tables that agree within the rounding of their counts, of their totals too, or None."""
     if not drafts or any(draft.table.measure != "count" for draft in drafts):

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _LARGEST = 4_000_000
 _SWEEPS = 200
 _PRECISION = 1e-9
+_NO_NEARER = 1e-12
+"""Rounded tables may differ from others: sweeps then end where they change nothing any more."""
 
 Factor = tuple[tuple[str, ...], np.ndarray]
 """Variables and an array over their codes."""
@@ -66,6 +68,7 @@ class MaximumEntropy:
         return _coarsen(fine / fine.sum(), table)
 
     def _fit(self, check: Callable[[], None]) -> None:
+        before = np.inf
         for _ in range(_SWEEPS):
             worst = 0.0
             for number, table in enumerate(self._tables):
@@ -75,8 +78,9 @@ class MaximumEntropy:
                 self._factors[number] *= np.divide(
                     table.share, held, out=np.zeros_like(held), where=held > 0
                 )
-            if worst < _PRECISION:
+            if worst < _PRECISION or abs(worst - before) < _NO_NEARER:
                 return
+            before = worst
 
     def _all_factors(self, scope: tuple[str, ...]) -> list[Factor]:
         """Return the factors of every component that the scope touches."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmsynthor.controls import implies
+from llmsynthor.controls import gives
 from llmsynthor.errors import Problem
 from llmsynthor.feasibility.lawful import tabulate
 from llmsynthor.labels import clean, count_of
@@ -42,7 +42,7 @@ def odd_things(
         _in_no_table(tables),
         _never(tables),
         _in_one_table_only(tables),
-        _implied(tables) if all_of_them else iter(()),
+        _implied(tables, job.records) if all_of_them else iter(()),
         iter(sizes_in_parts(tables)),
         _idle_rules(tables, rules),
     ):
@@ -150,12 +150,12 @@ def _in_one_table_only(tables: TableSet) -> Iterator[Problem]:
                 yield Problem(message, lacking.file)
 
 
-def _implied(tables: TableSet) -> Iterator[Problem]:
+def _implied(tables: TableSet, records: int) -> Iterator[Problem]:
     """Name tables that others imply, in one line: they are common, and cost nothing."""
     kept: list[Table] = []
     implied: list[tuple[Table, Table]] = []
     for table in sorted(tables.hard, key=lambda t: (-t.cells, t.name)):
-        fine = next((o for o in kept if implies(o, table) and not o.is_rounded), None)
+        fine = next((o for o in kept if gives(o, table, records)), None)
         if fine is None:
             kept.append(table)
         elif (

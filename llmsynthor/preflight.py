@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from llmsynthor.domain import parse_bin
 from llmsynthor.errors import Problem, TableError
+from llmsynthor.labels import clean
 from llmsynthor.margins import margin_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from llmsynthor.domain import Domain
+    from llmsynthor.jobreconcile import Reconcile
     from llmsynthor.margins import Margin
     from llmsynthor.members import Members
     from llmsynthor.tables import Table, TableSet
@@ -55,13 +58,30 @@ def check_agreement(tables: TableSet) -> None:
         raise TableError.of(problems)
 
 
-def disagreements(tables: TableSet) -> list[Problem]:
+def disagreements(tables: TableSet, policy: Reconcile = "error") -> list[Problem]:
     """Return where hard control tables differ in totals or in margins by more than rounding.
 
-    A table with cells that are not known is compared where its margins are. Totals are compared where both tables give counts; margins of the variables that two tables
-    share are compared as shares, on the finest bins that both can be summed to.
+    A table with cells that are not known is compared where its margins are. Totals are compared
+    where both tables give counts; margins of the variables that two tables share are compared as
+    shares, on the finest bins that both can be summed to.
+
+    Args:
+        tables: As they are used.
+        policy: The job's, which has been followed already.
     """
-    return [clash.problem for clash in clashes(tables)]
+    found = [clash.problem for clash in clashes(tables)]
+    if policy == "error":
+        return found
+    words, other = ("least_squares", "")
+    if not isinstance(policy, str):
+        words, other = policy.words.replace(" ", ": ", 1), ", or try `reconcile: least_squares`"
+        words = f"{{{words}}}"
+    hint = (
+        f"`reconcile: {words}` finds no figures with which these agree (shown are those that it "
+        "comes to, not the files'); correct a table, or give one a `weight` or `tolerance` (it then "
+        f"gives way), or `role: validate`{other}"
+    )
+    return [replace(p, hint=(p.hint or "").replace(_HINT, hint) or None) for p in found]
 
 
 def clashes(tables: TableSet) -> list[Clash]:
@@ -103,8 +123,40 @@ def _wrong_sizes(tables: TableSet, members: Members) -> list[Clash]:
             f"the counts add up to {_figure(own.total)}, and the sizes in {table.file} to "
             f"{says} {members.name}s"
         )
-        found.append(Clash((table, own), Problem(message, own.file, hint=_HINT)))
+        more = larger_sizes(table, members, own.total)
+        hint = f"{more}; or: {_HINT}" if more else _HINT
+        found.append(Clash((table, own), Problem(message, own.file, hint=hint)))
     return found
+
+
+def larger_sizes(table: Table, members: Members, total: float) -> str:
+    """Return which `max` of the size would allow so many members, "" where that is not the cause.
+
+    Args:
+        table: It counts records by their size.
+        members: What the members are.
+        total: How many of them there should be.
+    """
+    variable = members.record[members.size]
+    axis = table.scope.index(members.size)
+    last = int(table.groups[axis][-1])
+    label, (_, high) = table.labels[axis][last], members_of_sizes(table, members)
+    records = float(np.moveaxis(table.figures, axis, 0)[last].sum())
+    if not variable.is_numeric or total <= high or records <= 0:
+        return ""
+    ends, least = int(members.number.max()), float(members.number.min())
+    larger = ends + int(np.ceil((total - high) / records - _FLOAT_NOISE))
+    try:
+        is_open = parse_bin(label, "integer", least, larger).high > larger
+    except ValueError:
+        return ""
+    if not is_open:
+        return ""
+    return (
+        f"`{clean(members.size)}` has `max: {ends}`, so `{clean(label)}` of {table.file} is {ends} at "
+        f"most; `max: {larger}` would allow {_figure(high + (larger - ends) * records)} "
+        f"{members.name}s"
+    )
 
 
 def members_of_sizes(table: Table, members: Members) -> tuple[float, float]:

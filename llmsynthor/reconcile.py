@@ -13,7 +13,7 @@ from llmsynthor.errors import Problem
 from llmsynthor.jobreconcile import ScaleTo
 from llmsynthor.labels import clean, count_of
 from llmsynthor.leastsquares import nearest_agreeing
-from llmsynthor.preflight import different_margins, members_of_sizes, same_total
+from llmsynthor.preflight import different_margins, larger_sizes, members_of_sizes, same_total
 from llmsynthor.rounded import with_found_rounding
 from llmsynthor.scaleto import scaled_to
 
@@ -71,7 +71,7 @@ class Change:
         known: Whether cells that the table does give are among them.
         tvd: How far the shares moved.
         worst: The cell that changed most, or None.
-        before: What was published there, times `factor`.
+        before: What was published there.
         after: What it is to hold.
         donors: What the table says nothing of, and who does.
     """
@@ -104,10 +104,12 @@ class Change:
             )
             found.append(f"nobody is listed here where others have some, who are taken in: {shown}")
         if self.known:
+            by_factor = _figure(self.before * self.factor)
+            multiplied = "" if self.factor == 1.0 else f" ({by_factor} multiplied)"
             found.append(
                 f"{count_of(self.cells, 'cell')} changed ({self.by}), which moves "
                 f"{100 * self.tvd:.3g} % of all; most in {self.worst}: {_figure(self.before)} "
-                f"{'published' if self.factor == 1.0 else 'multiplied'}, {_figure(self.after)} used"
+                f"published{multiplied}, {_figure(self.after)} used"
             )
         return [Problem(message, file) for message in found]
 
@@ -144,8 +146,10 @@ def reconcile(tables: TableSet, policy: Reconcile, records: int) -> Reconciled:
         own = [t for t in tables.control if (t.members is not None) == counts_members]
         if not own:
             continue
+        if counts_members and not (isinstance(policy, ScaleTo) and _named(own, policy)):
+            notes += _members_note(own, found, tables)
         if isinstance(policy, ScaleTo):
-            drafts = scaled_to(own, _whole(own)[0], policy.scale_to, tables.domain)
+            drafts = _scaled_to(own, policy, found, tables)
         else:
             whole, slack = _whole(own) if not counts_members else _members(own, found, tables)
             drafts = [drafted(table, whole, slack) for table in own]
@@ -230,25 +234,82 @@ def _members(
 ) -> tuple[float, float]:
     """Return how many members there are: as published, if the sizes of the records allow it."""
     whole, slack = _whole(own)
+    members, sized = tables.members, _sized(own, records, tables)
+    if members is None or sized is None:
+        return whole, slack
+    low, high = members_of_sizes(sized, members)
+    return min(max(whole, low), high), slack
+
+
+def _sized(own: Sequence[Table], records: dict[str, Draft], tables: TableSet) -> Table | None:
+    """Return the table as used that says how many members records have; None where none does."""
     members = tables.members
-    sized = [
+    if members is None or not any(table.measure == "count" for table in own):
+        return None
+    sized = (
         draft.used()
         for draft in records.values()
-        if members is not None
-        and members.size in draft.table.scope
+        if members.size in draft.table.scope
         and draft.table.measure == "count"
         and not draft.table.is_soft
-    ]
-    if members is None or not sized or not any(table.measure == "count" for table in own):
-        return whole, slack
-    low, high = members_of_sizes(sized[0], members)
-    return min(max(whole, low), high), slack
+    )
+    return next(sized, None)
+
+
+def _members_note(
+    own: Sequence[Table], records: dict[str, Draft], tables: TableSet
+) -> list[Problem]:
+    """Return in words that members are left out or added since the sizes allow no other number."""
+    members, sized = tables.members, _sized(own, records, tables)
+    published, brought = _whole(own)[0], _members(own, records, tables)[0]
+    if members is None or sized is None or abs(published - brought) <= _SAME * published:
+        return []
+    low, high = members_of_sizes(sized, members)
+    says = _figure(low) if low == high else f"{_figure(low)} to {_figure(high)}"
+    why = larger_sizes(sized, members, published)
+    message = (
+        f"{_figure(published)} {clean(members.name)}s are published, and the sizes in {sized.file} "
+        f"allow {says}: {_figure(brought)} are made{f'; {why}' if why else ''}"
+    )
+    first = next(t for t in sorted(own, key=lambda t: t.is_soft) if t.measure == "count")
+    return [Problem(message, first.file)]
+
+
+def _named(own: Sequence[Table], policy: ScaleTo) -> Table | None:
+    return next((table for table in own if table.name == policy.scale_to), None)
+
+
+def _scaled_to(
+    own: Sequence[Table], policy: ScaleTo, found: dict[str, Draft], tables: TableSet
+) -> list[Draft]:
+    """Return the tables that count the same fitted to the named one, or to the first of them.
+
+    The named table may count records and these members, or the other way round: these then have
+    as many members as the sizes of the records allow.
+    """
+    named = _named(own, policy)
+    if named is not None:
+        return scaled_to(own, named, tables.domain)
+    ordered = sorted(own, key=lambda t: (t.is_soft, t.measure != "count"))
+    whole = _members(own, found, tables)[0] if own[0].members is not None else None
+    if whole == _whole(own)[0]:
+        whole = None
+    return scaled_to(own, ordered[0], tables.domain, whole)
 
 
 def _least_squares(drafts: Sequence[Draft], domain: Domain) -> list[Draft]:
     hard = [draft for draft in drafts if not draft.table.is_soft]
     soft = [draft for draft in drafts if draft.table.is_soft]
-    filled = [covered(draft, hard if draft in hard else [*hard, *soft], domain) for draft in drafts]
+    tables = [draft.table for draft in drafts]
+    filled = [
+        covered(
+            draft,
+            hard if draft in hard else [*hard, *soft],
+            domain,
+            [table for table in tables if table is not draft.table and not table.is_soft],
+        )
+        for draft in drafts
+    ]
     return nearest_agreeing(filled, domain)
 
 
@@ -266,7 +327,7 @@ def _change(draft: Draft, used: Table, by: str) -> Change:
         bool((draft.changed & ~draft.uncovered).any()),
         float(np.abs(used.share - table.share).sum() / 2),
         clean(table.cell_name(cell)) if apart.any() else None,
-        float(draft.published.flat[cell] / unit),
+        float(table.figures.flat[cell]),
         float(draft.figures.flat[cell] / unit),
         draft.donors,
     )

@@ -33,6 +33,8 @@ _TIGHTENINGS = 20
 _BISECTIONS = 100
 _DETERMINED = 1e-6
 """A cell whose range is narrower than this share of the table's total is known after all."""
+_MOST_PROBLEMS = 5
+_MOST_SUSPECTS = 50
 _HINT = (
     "write `total:` in the table's entry, keep the file's own row of the total, or give another "
     "table with counts"
@@ -120,8 +122,9 @@ def _fill(
         return [Problem(message, raw.file, hint=_HINT)]
     wrong = {limit: _impossible(raw, limit, low, high) for limit in limits}
     problems = [p for m, found in wrong.items() if not (may_differ and m.other) for p in found]
+    problems = problems or _together_impossible(raw, [m for m in limits if not m.other], low, high)
     if problems:
-        return problems[:5]
+        return problems[:_MOST_PROBLEMS]
     clash = any(wrong.values())
     limits = [
         replace(m, left=float(np.clip(m.left, low[m.cells].sum(), high[m.cells].sum())))
@@ -261,6 +264,23 @@ def _impossible(raw: RawTable, limit: _Limit, low: np.ndarray, high: np.ndarray)
         return []
     hint = "correct the figures, or the ranges in `missing`"
     return [Problem(message, raw.file, hint=hint)]
+
+
+def _together_impossible(
+    raw: RawTable, limits: Sequence[_Limit], low: np.ndarray, high: np.ndarray
+) -> list[Problem]:
+    """Return which sums of a table cannot be, given what its other sums leave for the cells."""
+
+    def wrong(of: Sequence[_Limit], given: Sequence[_Limit]) -> list[tuple[_Limit, Problem]]:
+        narrow = _tightened(given, low, high)
+        return [(limit, problem) for limit in of for problem in _impossible(raw, limit, *narrow)]
+
+    # all at once is quick, but one that is wrong makes others look so
+    for limit, _ in (suspects := wrong(limits, limits)[:_MOST_SUSPECTS]):
+        found = wrong([limit], [other for other in limits if other is not limit])
+        if found:
+            return [problem for _, problem in found]
+    return [problem for _, problem in suspects]
 
 
 def _tightened(

@@ -124,7 +124,8 @@ def read_raw_table(
         raise_all(spec.file, problems)
     rows, sums = _without_totals(spec, scope, rows, variables, figure, problems)
     if not problems:
-        problems += check_sum(spec, figure, rows.texts, rows.values)
+        labels = {name: [key[i] for key in rows.keys] for i, name in enumerate(scope)}
+        problems += check_sum(spec, figure, rows.texts, rows.values, labels)
     raise_all(spec.file, problems)
     return _raw(spec, scope, rows, sums, figure)
 

@@ -110,3 +110,25 @@ def test_known_cells_that_exclude_what_another_table_says_are_reconciled(tmp_pat
     assert changes["work_mode"]["worst"]["cell"] == "work=yes, mode=car"
     held = cells_made(tmp_path / "out")
     assert held["yes", "car"] + held.get(("no", "car"), 0) == 300
+
+
+def test_a_total_that_the_other_sums_exclude_is_an_error_with_both_numbers(tmp_path, capsys):
+    """Each sum alone can be met: what is not known of one is determined by the others."""
+    holes = (
+        "work,mode,count\nyes,car,260\nyes,bus,100\nyes,walk,<5\nno,car,40\nno,bus,80\nno,walk,*\n"
+        "Total,car,300\nTotal,bus,180\nno,Total,200\nTotal,Total,{}\n"
+    )
+    path = write_job(tmp_path)
+    entry = {"file": "work_mode.csv", "missing": {"*": "unknown", "<5": [0, 4]}}
+    content = yaml.safe_load(path.read_text()) | {"tables": [entry], "records": 600}
+    content["engine"] = {"tolerance": 0.5}
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    for total, says in ((600, "most 564"), (565, "most 564"), (559, "least 560"), (562, "")):
+        (tmp_path / "work_mode.csv").write_text(holes.format(total))
+        assert main(["validate", str(path)]) == (2 if says else 0)
+        err = capsys.readouterr().err
+        if says:
+            assert err == (
+                f"error: work_mode.csv: work=Total, mode=Total is {total} (its own totals), and its "
+                f"cells hold at {says}\n\nhint: correct the figures, or the ranges in `missing`\n"
+            )

@@ -56,7 +56,7 @@ LAYERS = [
     "feasibility.conflict feasibility",
     "localprograms zonesample reconcile scaleto rounded leastsquares drafts nearest preflight margins strangers hashsearch assembly tables statisticset statisticbins statisticclashes statistictables statistic statisticfile moments aims elements ranks shifting valueswaps suppressed members memberrules memberbackground layouts linkage tablefile offices offices.acs offices.eurostat offices.nomis shaping totals binwords csvfile decoding workbook figures grouping controls countmatrix dual calibration integerize wholesums pivotal moves copies mutations swaps sampling covering seedsample candidates "
     "background binvalues maxent plan planschema boxes library "
-    "jobreconcile jobgaps discrepancy rules rulechecks jobfile jobwords jobkeys jobyaml fingerprint job jobvariables jobtables jobforms jobstatistics jobseed jobzones consistency options stopping crosswalk zones",
+    "jobreconcile jobgaps verdicts discrepancy rules rulechecks jobfile jobwords jobkeys jobyaml fingerprint job jobvariables jobtables jobforms jobstatistics jobseed jobzones consistency options stopping crosswalk zones",
     "domain errors seeds labels",
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()} | {

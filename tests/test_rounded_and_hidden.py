@@ -180,3 +180,93 @@ def test_a_workbook_without_the_reader_says_what_to_install(tmp_path, capsys, mo
         "hint: install the reader: pip install 'llmsynthor[excel]' (in a clone: pip install "
         "'.[excel]')\n",
     )
+
+
+SEX_AND_MODE = {
+    "sex.csv": "sex,count\nfemale,48231\nmale,51893\n",
+    "mode.csv": "mode,count\ncar,47772\nbus,52352\n",
+}
+THOUSANDS = "sex,mode,count\nfemale,car,26000\nfemale,bus,22000\nmale,car,22000\nmale,bus,30000\n"
+TWO_DIGITS = "sex,mode,share\nfemale,car,.26\nfemale,bus,.22\nmale,car,.22\nmale,bus,.30\n"
+
+
+@pytest.mark.parametrize(
+    ("both", "more"), [(THOUSANDS, {"rounded_to": 1000}), (THOUSANDS, {}), (TWO_DIGITS, {})]
+)
+def test_exact_tables_are_met_and_a_rounded_one_gives_way_within_its_rounding(
+    tmp_path, capsys, both, more
+):
+    files = {name: (text, {}) for name, text in SEX_AND_MODE.items()} | {"both.csv": (both, more)}
+    job = job_of(tmp_path, files, 20_000)
+    code, err = validated(job, capsys)
+    assert (code, "nothing" in err) == (0, False)
+    assert main(["run", str(job), "--out", str(tmp_path / "out"), "-q"]) == 0
+    tables = json.loads((tmp_path / "out" / "report.json").read_text())["tables"]
+    wrong = {table["name"]: table["tae"] for table in tables}
+    assert max(wrong["sex"], wrong["mode"]) < 2
+    assert 2 < wrong["both"] < 4 * 100  # 500 of 100,124, or .005, are 100 of 20,000
+    assert all(table["pass"] for table in tables)
+
+
+WITHIN_SEX = (
+    "sex,mode,share\nfemale,car,{}\nfemale,bus,{}\nfemale,walk,{}\nmale,car,{}\nmale,bus,{}\n"
+    "male,walk,{}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("shares", "said", "entry"),
+    [
+        ((".33", ".33", ".33", ".5", ".25", ".25"), ("1.99", "1"), "given: [sex]"),
+        ((50, 30, 20, 10, 20, 70), ("200", "100"), "given: [sex], percent: true"),
+    ],
+)
+def test_shares_within_groups_are_told_with_the_entry_that_meets_them(
+    tmp_path, capsys, shares, said, entry
+):
+    sexes = {"sex.csv": ("sex,count\nfemale,300\nmale,700\n", {})}
+    files = {**sexes, "mode.csv": (WITHIN_SEX.format(*shares), {"name": "modes"})}
+    job = job_of(tmp_path, files, 1000)
+    assert validated(job, capsys) == (
+        2,
+        f"error: mode.csv: the shares add up to {said[0]}, and to {said[1]} within each `sex`: they "
+        "are shares of each such group, not of all records\n\nhint: under `statistics` instead of "
+        f"`tables` they are met so: `- {{file: mode.csv, {entry}}}`, with what else this entry says "
+        "of the file (docs/statistics.md)\n",
+    )
+    content = yaml.safe_load(job.read_text())
+    content["tables"] = content["tables"][:1]
+    content["statistics"] = [yaml.safe_load(f"{{file: mode.csv, {entry}, name: modes}}")]
+    job.write_text(yaml.safe_dump(content, sort_keys=False))
+    assert main(["run", str(job), "--out", str(tmp_path / "out"), "-q"]) == 0
+    found = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert found["tables"][0]["tae"] == 0
+    assert all(s["pass"] for s in found["statistics"])
+
+
+def test_a_table_that_passes_beyond_its_tolerance_is_named_with_the_reason(tmp_path, capsys):
+    files = {name: (text, {}) for name, text in SEX_AND_MODE.items()}
+    files["both.csv"] = (THOUSANDS, {"rounded_to": 1000})
+    job = job_of(tmp_path, files, 20_000)
+    assert main(["run", str(job), "--out", str(tmp_path / "out")]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert (
+        "beyond the tolerance, but each cell within the rounding of its published figure: both (TVD "
+        "0.0029, tolerance 0.0020) "
+    ) in said
+    tables = json.loads((tmp_path / "out" / "report.json").read_text())["tables"]
+    by = {table["name"]: table["passes_by"] for table in tables}
+    assert by == {"sex": "tolerance", "mode": "tolerance", "both": "rounding"}
+    page = " ".join((tmp_path / "out" / "report.html").read_text().split())
+    assert "All 3 control tables are within tolerance, or as near as can be." in page
+    assert (
+        "<li><b>both</b>: TVD 0.0029, tolerance 0.0020; it passes because each cell is within the "
+        "rounding of its published figure</li>"
+    ) in page
+
+
+def test_few_records_pass_by_being_whole(tmp_path, capsys):
+    job = job_of(tmp_path, {"sex.csv": ("sex,count\nfemale,61\nmale,39\n", {})}, 7)
+    assert main(["run", str(job), "--out", str(tmp_path / "out")]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "each cell within one record of its target: sex (TVD " in said

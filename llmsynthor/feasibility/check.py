@@ -99,7 +99,7 @@ def diagnose(
         return Diagnosis(tuple(impossible), nothing, exact=True)
     conflicts: list[Conflict] = []
     codes, exact = [nothing], lawful.is_complete
-    binding = set(binding_tables(tables.hard))
+    binding = set(binding_tables(tables.hard, records))
     for component in components([t for t in tables.hard if t in binding], lawful):
         search = Search(lawful, *component, records, start_codes)
         found, own = search.run()

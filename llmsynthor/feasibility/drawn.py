@@ -214,7 +214,7 @@ def find_clash(
         records: How many records there are to be.
         least: How many must be in wrong cells for it to be told.
     """
-    tables, domain = binding_tables(sampler.tables.hard), sampler.domain
+    tables, domain = binding_tables(sampler.tables.hard, records), sampler.domain
     if not tables or not len(codes):
         return None
     weighing = Weighing(tables, codes, domain, records)

@@ -15,6 +15,7 @@ from llmsynthor.report.curve import cumulative, curves
 from llmsynthor.report.formats import FILTERS, label, number, template, whole
 from llmsynthor.report.maps import association_matrix
 from llmsynthor.report.tableview import PICTURED, TableView, largest, table_blocks
+from llmsynthor.verdicts import NEAR_BY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,6 +72,8 @@ def _content(
         "report": report,
         "members": report.get("members"),
         "control": control,
+        "waived": [row for row in control if row.get("passes_by") in NEAR_BY],
+        "near_by": NEAR_BY,
         "validate": validate,
         "released": released,
         "anchors": {(block.view.role, block.view.name): block.anchor for block in blocks},

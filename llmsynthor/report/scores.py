@@ -75,11 +75,18 @@ def _verdict(table: Table, held: np.ndarray, job: Job) -> dict[str, Any]:
     beyond = _beyond_moe(table, held)
     apart = np.abs(held - table.flat_share * held.sum()).max(initial=0.0)
     # a target that is no whole number of records cannot be met more nearly than to one record
-    near = discrepancy(table.flat_share, held).tvd <= tolerance or beyond == 0 or apart < 1 - _NOISE
+    reasons = {
+        "tolerance": discrepancy(table.flat_share, held).tvd <= tolerance,
+        "margin of error": beyond == 0,
+        "whole records": apart < 1 - _NOISE,
+        "rounding": _within_rounding(table, held),
+    }
+    passes_by = next((reason for reason, holds in reasons.items() if holds), None)
     return {
         "cells_beyond_moe": beyond,
         "tolerance": tolerance if control else None,
-        "pass": bool(near) if control else None,
+        "pass": passes_by is not None if control else None,
+        "passes_by": passes_by if control else None,
     }
 
 
@@ -90,6 +97,15 @@ def _beyond_moe(table: Table, held: np.ndarray) -> int | None:
     scale = float(held.sum()) / table.total
     apart = np.abs(held - table.figures.ravel() * scale)
     return int((apart > table.moe.ravel() * scale + 1.0).sum())  # records are whole
+
+
+def _within_rounding(table: Table, held: np.ndarray) -> bool:
+    """Return whether each cell is as near to the published figure as its rounding lets the true one be."""
+    if table.rounding <= 0:
+        return False
+    room = table.rounding_room(table.flat_share) * held.sum()
+    apart = np.abs(held - table.flat_share * held.sum())
+    return bool((apart <= room + 1.0).all())  # records are whole
 
 
 def _or_zero(distance: float) -> float:

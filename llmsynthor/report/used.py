@@ -32,6 +32,7 @@ TABLES_USED = "tables_used"
 _OF_STATISTICS = ("of", "among", "given", "figures", "counts", "role", "tolerance")
 _ZONES = f"{TABLES_USED}/zones.csv"
 _SAMPLE_USED = f"{TABLES_USED}/seed_sample.csv"
+_ROUNDING = f"{TABLES_USED}/rounding.json"
 _MOST_NAMED = 5
 
 
@@ -110,10 +111,20 @@ def used_tables(run: RunDirectory) -> tuple[Job, TableSet]:
     if job.zones is not None:
         update: dict[str, Any] = {"crosswalk": _ZONES, "columns": {}, "separator": None}
         changes["zones"] = job.zones.model_copy(update=update)
-    tables = load_tables(LoadedJob(job.model_copy(update=changes), path))
+    tables = _with_rounding(run, load_tables(LoadedJob(job.model_copy(update=changes), path)))
     files = {spec.known_as: spec.file or spec.known_as for spec in job.statistics}
     statistics = tuple(replace(s, file=files[s.name]) for s in tables.statistics)
     return job, replace(tables, statistics=statistics)
+
+
+def _with_rounding(run: RunDirectory, tables: TableSet) -> TableSet:
+    """Return the tables with the rounding that their files do not show; older runs kept none."""
+    kept = run.read_json(_ROUNDING)
+    if not isinstance(kept, dict):
+        return tables
+    found = {name: value for name, value in kept.items() if isinstance(value, (int, float))}
+    rounded = (replace(t, rounding=float(found.get(t.name, 0.0))) for t in tables.tables)
+    return replace(tables, tables=tuple(rounded))
 
 
 def used_name(position: int) -> str:
@@ -177,6 +188,7 @@ def keep_tables(run: RunDirectory, tables: TableSet, changes: Sequence[Change] =
             text = _as_csv(published[table.name], tables.zones)
             run.write_text(f"{TABLES_USED}/{position:03d}.published.csv", text)
     _keep_statistics(run, tables)
+    run.write_json(_ROUNDING, {table.name: table.rounding for table in tables.tables})
     run.write_json(f"{TABLES_USED}/names.json", [table.name for table in tables.tables])
     if tables.zones is not None:
         zones = tables.zones
