@@ -258,17 +258,19 @@ def _conditional(
     """Return that the shares are not of all records, but of those of each combination."""
     names = [clean(name) for name in given]
     each = " and ".join(f"`{name}`" for name in names)
-    long = spec.wide is not None or spec.format is not None
-    file = "LONG.csv" if long else clean(spec.file)
-    percent = ", percent: true" if whole > 1 or (long and spec.percent) else ""
-    entry = f"`- {{file: {file}, given: [{', '.join(names)}]{percent}}}`"
+    own = spec.format is not None
+    file = "LONG.csv" if own else clean(spec.file)
+    percent = ", percent: true" if whole > 1 or (own and spec.percent) else ""
+    over = [clean(name) for name in spec.wide.variables] if spec.wide is not None else []
+    wide = f", wide: {{variable: {over[0] if len(over) == 1 else over}}}" if over else ""
+    entry = f"`- {{file: {file}, given: [{', '.join(names)}]{percent}{wide}}}`"
     form = set(spec.model_fields_set) & set(FileSpec.model_fields) - {"file"}
     columns = ", ".join(clean(name) for name in labels)
     more = (
-        f", with a file of columns {columns}, share: statistics are not read from wide files"
-        if long
+        f", with a file of columns {columns}, share: statistics are not read in a publisher's form"
+        if own
         else ", with what else this entry says of the file"
-        if form
+        if form or (spec.wide is not None and (spec.wide.columns or spec.wide.pattern))
         else ""
     )
     return Problem(

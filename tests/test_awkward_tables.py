@@ -272,3 +272,25 @@ def test_titles_above_the_header_and_categories_as_columns_are_recognized(tmp_pa
         (problem,) = json.loads(capsys.readouterr().out)["problems"]
         assert f"{problem['file']}:{problem['line']}: {problem['message']}" == message
         assert problem["hint"] == hint
+
+
+def test_shares_within_groups_in_a_wide_file_get_the_statistics_entry_that_reads_them(
+    tmp_path, capsys
+):
+    entry = {"file": "split.csv", "percent": True}
+    wide = {"variable": "mode"}
+    job = job_content(tables=[{"file": "age_work.csv"}])
+    table = {**entry, "wide": {**wide, "measure": "share"}}
+    path = write_job(tmp_path)
+    (tmp_path / "split.csv").write_text("work,car,bus,walk\nyes,65,25,10\nno,20,40,40\n")
+    path.write_text(yaml.safe_dump({**job, "tables": [*job["tables"], table]}))
+    assert main(["validate", str(path), "--json"]) == 2
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    assert problem["message"].startswith("the shares add up to 2, and to 1 within each `work`")
+    assert (
+        "`- {file: split.csv, given: [work], wide: {variable: mode}}`, with what else this entry "
+        "says of the file" in problem["hint"]
+    )
+    statistics = [{**entry, "given": ["work"], "wide": wide}]
+    path.write_text(yaml.safe_dump({**job, "statistics": statistics}))
+    assert main(["run", str(path), "-q", "--out", str(tmp_path / "out")]) == 0
