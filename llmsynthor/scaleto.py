@@ -38,12 +38,15 @@ def scaled_to(
         whole: What all are brought to, that one too; None: its own total.
     """
     whole = _whole(tables, named) if whole is None else whole
+    slack = named.rounding * named.cells if named.measure == "count" else 0.0
     own = drafted(named, whole)
     found = {named.name: own if own.is_scaled else drafted(named, named.total)}
     fixed = [own]
     for table in sorted((t for t in tables if t is not named), key=lambda t: t.is_soft):
         others = [t for t in tables if t is not table and not t.is_soft]
-        draft = _fitted(drafted(table, whole), fixed, domain, others)
+        # an exact table has the total of all, or is multiplied: two exact ones cannot both stay
+        start = drafted(table, whole, slack if table.rounding else 0.0)
+        draft = _fitted(start, fixed, domain, others)
         kept = not (draft.is_scaled or draft.changed_beyond_total)
         found[table.name] = drafted(table, table.total) if kept else draft
         fixed.append(draft)
