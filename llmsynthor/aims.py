@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmsynthor.statistic import Statistic, column_of
-
 if TYPE_CHECKING:
     import polars as pl
 
     from llmsynthor.domain import Domain
-    from llmsynthor.statistic import Group
+    from llmsynthor.statistic import Group, Statistic
     from llmsynthor.tables import TableSet
 
 
@@ -46,8 +44,7 @@ def aims_of(tables: TableSet) -> tuple[Aim, ...]:
 
 def values_of(frame: pl.DataFrame, statistic: Statistic, domain: Domain) -> np.ndarray:
     """Return the values of a statistic's variable, shape `(slots, rows)`; 0 where there is nobody."""
-    slots = range(1 if statistic.members is None else statistic.members.most)
-    names = [domain.names[column_of(statistic.of, s, domain, statistic.members)] for s in slots]
+    names = [domain.names[column] for column in statistic.columns(domain)]
     return np.stack([frame.get_column(name).fill_null(0).to_numpy() for name in names]).astype(
         float
     )

@@ -117,6 +117,7 @@ class Chooser:
         self._statistics = [s for s in self.tables.statistics if s.role == "control"]
         self._population = self.tables.population or float(job.records)
         self._by_statistic = statistic_tables(self.tables, job.records)
+        self._followed = (*self._rounded, *self._by_statistic)
         self._moments: Moments | None = None
 
     def background_share(self) -> float:
@@ -181,7 +182,6 @@ class Chooser:
         times.append(self.clock())
         self.tell("integerizing")
         random = generator(self.job.seed, "integers", iteration)
-        followed = (*self._rounded, *self._by_statistic)
         whole = integerize(
             calibration.weights,
             self._reachable(candidates, calibration, records),
@@ -193,7 +193,7 @@ class Chooser:
             variety=self._variety(candidates, iteration),
             last_resort=self._last_resort(candidates, iteration),
             zones=None if self._zone is None else candidates.codes[:, self._zone],
-            importance=rounding_importance(followed),
+            importance=rounding_importance(self._followed),
             thorough=iteration == 0,
         )
         sample = self.sampler.sample
@@ -239,12 +239,13 @@ class Chooser:
         if not self._statistics:
             return None
         codes = candidates.codes
-        columns = [i for i, v in enumerate(self.tables.wide.variables) if v.is_numeric]
-        values = [
-            curve.values(codes[:, column], candidates.position[:, place])
-            for place, (curve, column) in enumerate(zip(self.sampler.curves, columns, strict=True))
-        ]
         domain = self.tables.wide
+        values = [
+            curve.values(codes[:, column], position)
+            for curve, column, position in zip(
+                self.sampler.curves, domain.numeric, candidates.position.T, strict=True
+            )
+        ]
         return MomentMaker(
             self._statistics, codes, values, domain, records, self._population
         ).make()
@@ -255,7 +256,7 @@ class Chooser:
         return self.sampler.variety(
             candidates,
             self.state.library,
-            (*self._rounded, *self._by_statistic),
+            self._followed,
             iteration,
             changing_copies=changing_copies,
         )
@@ -288,11 +289,10 @@ class Chooser:
         that is decided for each zone of a table: one that cannot be met leaves the others as asked.
         """
         targets = self.residual(records, self._rounded)
-        followed = (*self._rounded, *self._by_statistic)
         weights = calibration.weights * (records / max(float(calibration.weights.sum()), 1e-300))
         domain = self.tables.wide
         asked = Controls(
-            tuple(t.cell_index(candidates.codes, domain).astype(np.int32) for t in followed),
+            tuple(t.cell_index(candidates.codes, domain).astype(np.int32) for t in self._followed),
             (*targets, *(np.zeros(table.cells) for table in self._by_statistic)),
         )
         sums = asked.sums(weights)

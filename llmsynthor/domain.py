@@ -137,6 +137,11 @@ class Domain:
         """Return the number of categories or bins of each variable."""
         return tuple(variable.size for variable in self.variables)
 
+    @cached_property
+    def numeric(self) -> tuple[int, ...]:
+        """Return the columns of the variables that are numbers, in order."""
+        return tuple(i for i, variable in enumerate(self.variables) if variable.is_numeric)
+
     def __getitem__(self, name: str) -> Variable:
         return self.variables[self.positions[name]]
 

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmsynthor.statistic import column_of
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -97,8 +95,7 @@ class MomentMaker:
         self._statistics = statistics
         self._codes = codes
         self._domain = domain
-        numeric = [i for i, v in enumerate(domain.variables) if v.is_numeric]
-        self._values = dict(zip(numeric, values, strict=True))
+        self._values = dict(zip(domain.numeric, values, strict=True))
         self._records = records
         self._population = population
         self._inside: dict[int, np.ndarray] = {}
@@ -150,7 +147,7 @@ class MomentMaker:
     ) -> None:
         below = self._below(statistic, figure)
         level = statistic.level
-        if self._domain.variables[self._column(statistic, 0)].kind != "integer":
+        if self._domain.variables[statistic.columns(self._domain)[0]].kind != "integer":
             # a little below it: the next records then get the very value
             self._equal((inside * (below - level)).sum(axis=0), -_MARGIN, 1.0, name)
             return
@@ -174,19 +171,13 @@ class MomentMaker:
             self._inside[key] = group.inside(self._codes, self._domain, statistic.members)
         return self._inside[key]
 
-    def _column(self, statistic: Statistic, slot: int) -> int:
-        return column_of(statistic.of, slot, self._domain, statistic.members)
-
-    def _slots(self, statistic: Statistic) -> range:
-        return range(1 if statistic.members is None else statistic.members.most)
-
     def _x(self, statistic: Statistic) -> np.ndarray:
         """Return the values that a mean is of, shape `(slots, candidates)`."""
-        columns = [self._column(statistic, slot) for slot in self._slots(statistic)]
+        columns = statistic.columns(self._domain)
         return np.stack([self._values[column] for column in columns]).astype(float)
 
     def _below(self, statistic: Statistic, cut: float) -> np.ndarray:
         """Return whose bins end at a cut or before, bool, shape `(slots, candidates)`."""
-        edges = np.asarray(self._domain.variables[self._column(statistic, 0)].edges)
-        codes = [self._codes[:, self._column(statistic, slot)] for slot in self._slots(statistic)]
-        return np.asarray(edges[1:][np.stack(codes)] <= cut)
+        columns = statistic.columns(self._domain)
+        edges = np.asarray(self._domain.variables[columns[0]].edges)
+        return np.asarray(edges[1:][self._codes[:, columns].T] <= cut)

@@ -180,20 +180,12 @@ def wrong_line(name: str, content: object) -> str | None:
 
 def wrong_manifest(content: object) -> str | None:
     """Return in words what is wrong with the content of `manifest.json`, or None."""
-    wrong = _wrong(content, _MANIFEST)
-    if wrong is None and isinstance(content, dict):
-        for number, attempt in enumerate(content["attempts"]):
-            wrong = wrong or _wrong(attempt, _ATTEMPT, f"attempts.{number}")
-    return wrong
+    return _wrong(content, _MANIFEST) or _wrong_inside(content, "attempts", _ATTEMPT)
 
 
 def wrong_plan(content: object) -> str | None:
     """Return in words what is wrong with the content of `chunks/plan.json`, or None."""
-    wrong = _wrong(content, _PLAN)
-    if wrong is None and isinstance(content, dict):
-        for number, chunk in enumerate(content["chunks"]):
-            wrong = wrong or _wrong(chunk, _CHUNK, f"chunks.{number}")
-    return wrong
+    return _wrong(content, _PLAN) or _wrong_inside(content, "chunks", _CHUNK)
 
 
 def wrong_reconciled(content: object) -> str | None:
@@ -221,6 +213,13 @@ def _shape_of(name: str, content: object) -> Shape:
     if name == "replies.jsonl":
         return _GIVEN_UP if "given_up" in said else _REPLY
     return _PROMPT if name == "prompts.jsonl" else "map"
+
+
+def _wrong_inside(content: object, key: str, shape: Shape) -> str | None:
+    """Return what is wrong with an element of a list of a mapping of the right shape, or None."""
+    elements = content[key] if isinstance(content, dict) else []
+    found = (_wrong(element, shape, f"{key}.{number}") for number, element in enumerate(elements))
+    return next((wrong for wrong in found if wrong is not None), None)
 
 
 def _wrong(content: object, shape: Shape, at: str = "") -> str | None:

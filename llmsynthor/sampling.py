@@ -85,7 +85,6 @@ class Sampler:
         self.curves = [
             BinCurve(v, self.marginals[v.name]) for v in self.domain.variables if v.is_numeric
         ]
-        self._numeric = [i for i, v in enumerate(self.domain.variables) if v.is_numeric]
         self._factors = [(t, _dependence_factor(t)) for t in binding_tables(tables.control)]
 
     def with_sample(self, sample: SeedSample) -> Sampler:
@@ -224,7 +223,7 @@ class Sampler:
     ) -> np.ndarray:
         """Return random positions, shape `(rows, numeric variables)`, inside limits of that shape."""
         position = np.empty((len(codes), len(self.curves)))
-        for k, (column, curve) in enumerate(zip(self._numeric, self.curves, strict=True)):
+        for k, (column, curve) in enumerate(zip(self.domain.numeric, self.curves, strict=True)):
             position[:, k] = curve.draw(codes[:, column], random, low[:, k], high[:, k])
         return position
 
@@ -232,7 +231,7 @@ class Sampler:
         """Return lower and upper limits by numeric variable, shape `(2, numeric variables)`."""
         out = np.array([[-np.inf], [np.inf]]).repeat(len(self.curves), axis=1)
         if proposal is not None:
-            for k, column in enumerate(self._numeric):
+            for k, column in enumerate(self.domain.numeric):
                 interval = proposal.boxes[column].limits
                 if interval is not None:
                     out[:, k] = interval.low, interval.high

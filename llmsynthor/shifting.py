@@ -15,7 +15,6 @@ import numpy as np
 from llmsynthor.aims import aims_of
 from llmsynthor.elements import Elements
 from llmsynthor.ranks import Ranks
-from llmsynthor.statistic import column_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,12 +111,10 @@ class Shifting:
         position: np.ndarray,
         limits: tuple[np.ndarray, np.ndarray],
     ) -> Elements:
-        domain, members = self._domain, statistic.members
-        slots = range(1 if members is None else members.most)
-        columns = [column_of(statistic.of, slot, domain, members) for slot in slots]
-        numeric = [i for i, variable in enumerate(domain.variables) if variable.is_numeric]
-        places = [numeric.index(column) for column in columns]
-        found = Elements(columns, places, *(np.empty((len(slots), len(codes))) for _ in range(3)))
+        domain = self._domain
+        columns = statistic.columns(domain)
+        places = [domain.numeric.index(column) for column in columns]
+        found = Elements(columns, places, *(np.empty((len(columns), len(codes))) for _ in range(3)))
         unit = self._unit(found)
         edges = np.asarray(domain.variables[columns[0]].edges)
         for slot, (column, place) in enumerate(zip(columns, places, strict=True)):

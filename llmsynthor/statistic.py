@@ -112,6 +112,11 @@ class Statistic:
         own = () if self.measure == "rate" else (self.of,)
         return tuple({**dict.fromkeys(own), **dict.fromkeys(self.outcome), **masked})
 
+    def columns(self, domain: Domain) -> list[int]:
+        """Return the columns of its number in codes: one, or one for each slot of members."""
+        slots = range(1 if self.members is None else self.members.most)
+        return [column_of(self.of, slot, domain, self.members) for slot in slots]
+
     def label(self, group: int) -> str:
         """Return a group in words: `purpose=Work`, or `all records`."""
         return self.groups[group].label or f"all {self.counted}"

@@ -13,7 +13,6 @@ import numpy as np
 
 from llmsynthor.candidates import row_keys
 from llmsynthor.mutations import Mutants
-from llmsynthor.statistic import column_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,12 +89,10 @@ class _Swaps:
         self._sampler = sampler
         self._random = random
         self._domain = domain = sampler.tables.wide
-        self._members = members = aims[0].statistic.members
+        self._members = aims[0].statistic.members
         self._of = aims[0].statistic.of
-        slots = range(1 if members is None else members.most)
-        self._columns = [column_of(self._of, slot, domain, members) for slot in slots]
-        numeric = [i for i, variable in enumerate(domain.variables) if variable.is_numeric]
-        self._places = [numeric.index(column) for column in self._columns]
+        self._columns = aims[0].statistic.columns(domain)
+        self._places = [domain.numeric.index(column) for column in self._columns]
         self._aims = aims
         self._tables = [table for table in tables if self._of in table.scope]
         self._excess = self._excesses()
