@@ -1,4 +1,4 @@
-"""Reading a seed sample: files of real records, and of their members, as codes of the job.
+"""A seed sample: real records linked with their members, without those that do not fit.
 
 What a single record has wrong leaves that record out, as long as it is the few: a warning then says
 how many and where the first is. Where it is more than a few, the job describes the file wrongly,
@@ -7,74 +7,39 @@ and that is an error.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 
 from llmsynthor.domain import format_number
 from llmsynthor.errors import MicrodataError, Problem
-from llmsynthor.evaluation.values import listed, read_categories, read_numbers, suggest
 from llmsynthor.labels import clean, count_of
-from llmsynthor.microdata import read_records
 from llmsynthor.rules import broken_mask
+from llmsynthor.seedlevel import (
+    Level,
+    first_of,
+    keys_of,
+    limits_of,
+    need,
+    read_level,
+    refuse_absent,
+    stacked,
+    weights_of,
+)
 from llmsynthor.seeds import generator
 from llmsynthor.seedsample import SeedSample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmsynthor.domain import Domain, Variable
+    from llmsynthor.domain import Domain
     from llmsynthor.jobfile import LoadedJob
-    from llmsynthor.jobseed import SeedColumns, SeedSampleSpec
+    from llmsynthor.jobseed import SeedSampleSpec
     from llmsynthor.members import Members
-    from llmsynthor.microdata import Records
     from llmsynthor.sampling import Sampler
 
 FEW = 0.01
 """Share of the records that may be left out for what is wrong in them."""
-
-
-@dataclass
-class _Level:
-    """One file as it was read.
-
-    Attributes:
-        file: As the job names it.
-        is_text: Whether it has lines; else it has rows.
-        frame: Its columns.
-        codes: Variable -> code of each row, below 0 where there is none.
-        limits: Numeric variable -> lower and upper limit of each row's value, `(2, rows)`.
-        sound: Rows in which nothing is wrong so far.
-        left_out: Why rows were left out, each with its number and its first row.
-    """
-
-    file: str
-    is_text: bool
-    frame: pl.DataFrame
-    codes: dict[str, np.ndarray] = field(default_factory=dict)
-    limits: dict[str, np.ndarray] = field(default_factory=dict)
-    sound: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=bool))
-    left_out: list[tuple[str, int, int]] = field(default_factory=list)
-
-    @property
-    def rows(self) -> int:
-        return self.frame.height
-
-    def leave_out(self, wrong: np.ndarray, why: str) -> None:
-        """Leave out rows, unless they are already."""
-        wrong = wrong & self.sound
-        if wrong.any():
-            self.left_out.append((why, int(wrong.sum()), int(wrong.argmax())))
-            self.sound = self.sound & ~wrong
-
-    def place(self, row: int) -> int:
-        """Return the line of a row, or where the file has no lines its number from 1."""
-        return row + 2 if self.is_text else row + 1
-
-    def text(self, column: str) -> pl.Series:
-        return self.frame.get_column(column).cast(pl.String).fill_null("").str.strip_chars()
 
 
 def read_seed(loaded: LoadedJob, sampler: Sampler) -> tuple[SeedSample, list[Problem]]:
@@ -91,13 +56,13 @@ def read_seed(loaded: LoadedJob, sampler: Sampler) -> tuple[SeedSample, list[Pro
     spec, members = loaded.job.seed_sample, sampler.members
     assert spec is not None  # noqa: S101 - the caller asks only where there is one
     fill = spec.missing == "background"
-    level = _level(loaded, spec, _record_of(sampler))
-    _refuse_absent(level, _record_of(sampler), members, fill=fill)
-    weight, keys = _weights(level, spec.weight), _keys(level, spec.key)
-    own: _Level | None = None
+    level = read_level(loaded, spec, _record_of(sampler))
+    refuse_absent(level, _record_of(sampler), members, fill=fill)
+    weight, keys = weights_of(level, spec.weight), keys_of(level, spec.key)
+    own: Level | None = None
     if members is None:
         domain = sampler.domain
-        codes, limits = _stacked(level, domain), _limits(level, domain)
+        codes, limits = stacked(level, domain), limits_of(level, domain)
         present = np.array([name in level.codes for name in domain.names])
     else:
         own = _members_level(loaded, spec, members, fill=fill)
@@ -123,11 +88,11 @@ def _record_of(sampler: Sampler) -> Domain:
 
 def _members_level(
     loaded: LoadedJob, spec: SeedSampleSpec, members: Members, *, fill: bool
-) -> _Level | None:
+) -> Level | None:
     """Return the file of the members, or None where they are drawn from the tables."""
     if spec.members is not None:
-        own = _level(loaded, spec.members, members.own)
-        _refuse_absent(own, members.own, members, fill=fill)
+        own = read_level(loaded, spec.members, members.own)
+        refuse_absent(own, members.own, members, fill=fill)
         return own
     if fill:
         return None
@@ -138,179 +103,18 @@ def _members_level(
     )
 
 
-def _level(loaded: LoadedJob, spec: SeedColumns, domain: Domain) -> _Level:
-    """Read a file's columns as codes."""
-    records = read_records(loaded.resolve(spec.file))
-    level = _Level(spec.file, not spec.file.lower().endswith(".parquet"), records.frame)
-    level.sound = np.ones(level.rows, dtype=bool)
-    for name, column in _columns(spec, records, domain).items():
-        variable = domain[name]
-        text = level.text(column)
-        mapped = spec.values.get(name, {})
-        if mapped:
-            text = text.replace(mapped)
-        _read_column(level, variable, column, text)
-    return level
-
-
-def _columns(spec: SeedColumns, records: Records, domain: Domain) -> dict[str, str]:
-    """Return variable -> column, in domain order."""
-    header = records.frame.columns
-    missing = [column for column in spec.columns if column not in header]
-    if missing:
-        raise MicrodataError(
-            f"{spec.file}: has no column `{clean(missing[0])}`{suggest(missing[0], header)}"
-        )
-    named: dict[str, str] = {}
-    for column, name in spec.columns.items():
-        if name in named:
-            raise MicrodataError(
-                f"{spec.file}: two columns stand for `{clean(name)}`: `{clean(named[name])}` and "
-                f"`{clean(column)}`"
-            )
-        named[name] = column
-    taken = set(named.values())
-    return {
-        name: named.get(name, name)
-        for name in domain.names
-        if name in named or (name in header and name not in taken)
-    }
-
-
-def _read_column(level: _Level, variable: Variable, column: str, text: pl.Series) -> None:
-    found = (read_numbers if variable.is_numeric else read_categories)(variable, text)
-    codes = found.codes.copy()
-    values = found.values
-    if values is not None and variable.kind == "integer":
-        codes[np.isfinite(values) & (values != np.floor(values))] = -1
-    for words in found.problems:
-        level.leave_out(_unreadable(text, codes), f"column `{clean(column)}`: {words}")
-    blank = (text == "").to_numpy() & (codes < 0)
-    level.leave_out(blank, f"column `{clean(column)}`: no value of `{variable.name}`")
-    shown = _first(text, codes < 0)
-    level.leave_out(
-        codes < 0, f"column `{clean(column)}`: `{clean(shown)}` is no value of `{variable.name}`"
-    )
-    level.codes[variable.name] = codes
-    if variable.is_numeric:
-        level.limits[variable.name] = _tight(variable, values, level.rows)
-
-
-def _unreadable(text: pl.Series, codes: np.ndarray) -> np.ndarray:
-    return np.asarray((codes < 0) & (text != "").to_numpy())
-
-
-def _first(text: pl.Series, wrong: np.ndarray) -> str:
-    return str(text[int(wrong.argmax())]) if wrong.any() else ""
-
-
-def _tight(variable: Variable, values: np.ndarray | None, rows: int) -> np.ndarray:
-    """Return limits between which only the value itself is, as records keep it, `(2, rows)`."""
-    limits = np.array([[-np.inf], [np.inf]]).repeat(rows, axis=1)
-    if values is None:  # given as bins
-        return limits
-    step = 1.0 if variable.kind == "integer" else 10.0**-variable.decimals
-    known = np.isfinite(values)
-    cut = np.floor(values[known] / step + 1e-6) * step
-    # the largest value closes the last bin: what is kept of it is a step less
-    cut = np.minimum(cut, variable.edges[-1] - step)
-    limits[0, known], limits[1, known] = cut, cut + step
-    return limits
-
-
-def _refuse_absent(level: _Level, domain: Domain, members: Members | None, *, fill: bool) -> None:
-    """Refuse a file without a column for each variable, unless they are drawn."""
-    file = level.file
-    counted = members.size if members is not None and domain is members.record else None
-    absent = [n for n in domain.names if n not in level.codes and n != counted]
-    if absent and not fill:
-        raise MicrodataError(
-            f"{file}: has no column for {listed(absent)} (columns: {listed(level.frame.columns)})",
-            hint="map them in `columns`, or have them drawn from the tables with `missing: "
-            "background`",
-        )
-    if not level.codes:
-        raise MicrodataError(f"{file}: has no column for any variable of the job")
-
-
-def _weights(level: _Level, column: str | None) -> np.ndarray:
-    """Return the weights; records that weigh nothing are left out.
-
-    Raises:
-        MicrodataError: One is missing, negative or no number.
-    """
-    if column is None:
-        return np.ones(level.rows)
-    _need(level, column)
-    text = level.text(column)
-    weights = text.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
-    wrong = ~(np.isfinite(weights) & (weights >= 0))
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise MicrodataError(
-            f"{level.file}:{level.place(row)}: the weight `{clean(column)}` is `{clean(text[row])}`, "
-            f"not a number above 0 ({count_of(int(wrong.sum()), 'such record')})"
-        )
-    level.leave_out(weights == 0, f"the weight `{clean(column)}` is 0")
-    return np.asarray(weights)
-
-
-def _keys(level: _Level, column: str | None) -> list[str]:
-    """Return what each record is called.
-
-    Raises:
-        MicrodataError: Two are called the same, or one is not called at all.
-    """
-    if column is None:
-        return [str(row + 1) for row in range(level.rows)]
-    _need(level, column)
-    keys = level.text(column)
-    wrong = ((keys == "") | (keys.is_duplicated() & ~keys.is_first_distinct())).to_numpy()
-    if wrong.any():
-        row = int(wrong.argmax())
-        why = f"`{clean(keys[row])}` stands on an earlier line, too" if keys[row] else "is empty"
-        raise MicrodataError(
-            f"{level.file}:{level.place(row)}: the key `{clean(column)}`: {why} "
-            f"({count_of(int(wrong.sum()), 'such record')})"
-        )
-    return keys.to_list()
-
-
-def _need(level: _Level, column: str) -> None:
-    if column not in level.frame.columns:
-        raise MicrodataError(
-            f"{level.file}: has no column `{clean(column)}`{suggest(column, level.frame.columns)}"
-        )
-
-
-def _stacked(level: _Level, domain: Domain) -> np.ndarray:
-    """Return codes of all variables, 0 where the file has none, `(rows, variables)`."""
-    nothing = np.zeros(level.rows, dtype=np.int32)
-    columns = [level.codes.get(name, nothing) for name in domain.names]
-    return np.stack(columns, axis=1).astype(np.int32)
-
-
-def _limits(level: _Level, domain: Domain) -> np.ndarray:
-    """Return limits of the numeric variables, `(rows, 2, numeric variables)`."""
-    anything = np.array([[-np.inf], [np.inf]]).repeat(level.rows, axis=1)
-    columns = [level.limits.get(v.name, anything) for v in domain.variables if v.is_numeric]
-    if not columns:
-        return np.empty((level.rows, 2, 0))
-    return np.stack(columns, axis=2).transpose(1, 0, 2)
-
-
 def _slots(
-    own: _Level, column: str, level: _Level, keys: Sequence[str], members: Members
+    own: Level, column: str, level: Level, keys: Sequence[str], members: Members
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the record and the slot (from 0) of each member; leave out what does not fit.
 
     The order within a record is that of the file.
     """
-    _need(own, column)
+    need(own, column)
     place = {key: row for row, key in enumerate(keys)}
     text = own.text(column)
     record = np.array([place.get(key, -1) for key in text.to_list()], dtype=np.int64)
-    shown = clean(_first(text, record < 0))
+    shown = clean(first_of(text, record < 0))
     own.leave_out(record < 0, f"no record of {level.file} has the key `{shown}`")
     order = np.argsort(record, kind="stable")
     sizes = np.bincount(record[record >= 0], minlength=level.rows)
@@ -325,7 +129,7 @@ def _slots(
     return record, slot
 
 
-def _check_sizes(level: _Level, sizes: np.ndarray, members: Members) -> None:
+def _check_sizes(level: Level, sizes: np.ndarray, members: Members) -> None:
     """Take the number of members as the record's size where the file does not tell it."""
     known = {int(number): code for code, number in enumerate(members.number)}
     code = np.array([known.get(int(n), -1) for n in sizes], dtype=np.int32)
@@ -352,14 +156,14 @@ def _check_sizes(level: _Level, sizes: np.ndarray, members: Members) -> None:
 
 
 def _with_members(
-    level: _Level,
-    own: _Level | None,
+    level: Level,
+    own: Level | None,
     slots: tuple[np.ndarray, np.ndarray] | None,
     members: Members,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return codes and limits of records with their members beside them."""
-    codes = _stacked(level, members.record)  # the size may have been counted since
-    limits = _limits(level, members.record)
+    codes = stacked(level, members.record)  # the size may have been counted since
+    limits = limits_of(level, members.record)
     width = len(members.own.names)
     numeric = sum(v.is_numeric for v in members.own.variables)
     wide = np.zeros((level.rows, members.most, width), dtype=np.int32)
@@ -368,14 +172,14 @@ def _with_members(
     if own is not None and slots is not None:
         record, slot = slots
         there = (record >= 0) & (slot >= 0) & (slot < members.most) & own.sound
-        wide[record[there], slot[there]] = _stacked(own, members.own)[there]
-        tight[record[there], slot[there]] = _limits(own, members.own)[there]
+        wide[record[there], slot[there]] = stacked(own, members.own)[there]
+        tight[record[there], slot[there]] = limits_of(own, members.own)[there]
     together = np.concatenate([codes, wide.reshape(level.rows, -1)], axis=1)
     flat = tight.transpose(0, 2, 1, 3).reshape(level.rows, 2, -1)
     return together, np.concatenate([limits, flat], axis=2)
 
 
-def _present(level: _Level, own: _Level | None, members: Members) -> np.ndarray:
+def _present(level: Level, own: Level | None, members: Members) -> np.ndarray:
     """Return which wide variables the sample has, `(variables,)`."""
     of_record = [name in level.codes for name in members.record.names]
     of_own = [own is not None and name in own.codes for name in members.own.names]
@@ -383,7 +187,7 @@ def _present(level: _Level, own: _Level | None, members: Members) -> np.ndarray:
 
 
 def _lawless(
-    level: _Level, sampler: Sampler, codes: np.ndarray, limits: np.ndarray, present: np.ndarray
+    level: Level, sampler: Sampler, codes: np.ndarray, limits: np.ndarray, present: np.ndarray
 ) -> None:
     """Leave out records that break a rule about what they tell; that may be many."""
     names = {n for n, there in zip(sampler.domain.names, present, strict=True) if there}
@@ -405,7 +209,7 @@ _ANY_NUMBER = (_BREAKS, "the weight ")
 """How reasons begin that say nothing against the job's description of the file."""
 
 
-def _accounted(levels: Sequence[_Level]) -> list[Problem]:
+def _accounted(levels: Sequence[Level]) -> list[Problem]:
     """Return a warning for each reason why records were left out.
 
     Raises:

@@ -37,7 +37,7 @@ LAYERS = [
     "microtables.account",
     "microtables.making",
     "microtables.published microtables.columns microtables.strength microtables.noise",
-    "microtables.bins microtables.options microtables seedfile",
+    "microtables.bins microtables.options microtables seedfile seedlevel",
     "microdata ownfiles",
     "explain likeness usage engine chunkfiles chunking packing zonetables choosing state append batches materialize asking gathering focus_asking report report.build report.page "
     "report.curve report.scenario report.spending report.counting report.scores report.baselines "
