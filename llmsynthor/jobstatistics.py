@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePath
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from llmsynthor.jobforms import FileSpec
 from llmsynthor.jobtables import WideColumns, WideSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 RATE, MEAN, SUM, SHARE = "rate", "mean", "sum", "share"
 TOLERANCE = 0.001
@@ -30,6 +33,11 @@ def quantile_level(column: str) -> float | None:
     found = _QUANTILE.fullmatch(column)
     level = float(found[1]) / 100 if found else 0.0
     return level if 0 < level < 1 else None
+
+
+def listed(labels: str | Sequence[str]) -> list[str]:
+    """Return one label or several as a list."""
+    return [labels] if isinstance(labels, str) else list(labels)
 
 
 def is_of_number(column: str) -> bool:

@@ -10,14 +10,15 @@ import numpy as np
 
 from llmsynthor.domain import Interval, Variable, format_number, parse_bin
 from llmsynthor.errors import Problem
-from llmsynthor.jobstatistics import MEAN, SUM, quantile_level
+from llmsynthor.jobstatistics import MEAN, SUM, listed, quantile_level
 from llmsynthor.labels import clean
 from llmsynthor.strangers import suggestion
 from llmsynthor.totals import is_total_word
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+    from llmsynthor.jobstatistics import StatisticSpec
     from llmsynthor.jobvariables import IntegerVariable, NumberVariable, VariableSpec
     from llmsynthor.statistic import Statistic
     from llmsynthor.statisticfile import RawStatistics
@@ -180,16 +181,12 @@ def _wrong_variables(raw: RawStatistics, variables: Mapping[str, VariableSpec]) 
             f"`of: {{{clean(spec.of)}: CATEGORY}}`"
         )
         problems.append(Problem(message, at=(*at, "of")))
-    for key, chosen in (("of", spec.of), ("among", spec.among)):
-        for name, labels in chosen.items() if isinstance(chosen, dict) else ():
-            variable = variables.get(name)
-            known = variable.values if variable and variable.type == "category" else None
-            for label in [labels] if isinstance(labels, str) else labels:
-                if known is not None and label not in known:
-                    message = f"`{clean(label)}` is no category of `{clean(name)}`"
-                    problems.append(
-                        Problem(message + suggestion(label, set(known)), at=(*at, key, name))
-                    )
+    for key, name, label in _chosen(spec):
+        variable = variables.get(name)
+        known = variable.values if variable and variable.type == "category" else None
+        if known is not None and label not in known:
+            message = f"`{clean(label)}` is no category of `{clean(name)}`"
+            problems.append(Problem(message + suggestion(label, set(known)), at=(*at, key, name)))
     problems += [
         Problem(f"`given` names `{clean(name)}`, which is no column of {raw.file}", at=(*at, "given"))
         for name in spec.given
@@ -201,6 +198,13 @@ def _wrong_variables(raw: RawStatistics, variables: Mapping[str, VariableSpec]) 
     return problems
 
 
+def _chosen(spec: StatisticSpec) -> Iterator[tuple[str, str, str]]:
+    """Yield the labels that an entry itself names: its key, the variable and the label."""
+    for key, chosen in (("of", spec.of), ("among", spec.among)):
+        for name, labels in chosen.items() if isinstance(chosen, dict) else ():
+            yield from ((key, name, label) for label in listed(labels))
+
+
 def _bins_of_labels(
     raw: RawStatistics, variables: Mapping[str, VariableSpec], problems: list[Problem]
 ) -> Bins:
@@ -210,11 +214,7 @@ def _bins_of_labels(
         (name, key[i], row) for i, name in enumerate(raw.scope) for row, key in enumerate(raw.keys)
     ]
     labels: list[tuple[str, str, int | None]] = [*rows]
-    for chosen in (spec.of, spec.among):
-        for name, given in chosen.items() if isinstance(chosen, dict) else ():
-            labels += [
-                (name, label, None) for label in ([given] if isinstance(given, str) else given)
-            ]
+    labels += [(name, label, None) for _, name, label in _chosen(spec)]
     bins: Bins = {}
     for name, label, row in labels:
         variable = variables.get(name)

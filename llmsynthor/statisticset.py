@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmsynthor.domain import cell_label, parse_bin
-from llmsynthor.jobstatistics import MEAN, RATE, SHARE, SUM, quantile_level
+from llmsynthor.jobstatistics import MEAN, RATE, SHARE, SUM, listed, quantile_level
 from llmsynthor.labels import clean
 from llmsynthor.statistic import Group, Statistic
 from llmsynthor.totals import is_total_word
@@ -58,7 +58,7 @@ class _Builder:
         """Return which codes of a variable have one of some labels, bool, shape `(size,)`."""
         variable = self.domain[name]
         mask = np.zeros(variable.size, dtype=bool)
-        for label in [labels] if isinstance(labels, str) else labels:
+        for label in listed(labels):
             if not variable.is_numeric:
                 inside = self.raw.groups.get(name, {}).get(label, [label])
                 mask[[variable.codes[c] for c in inside]] = True
@@ -78,11 +78,8 @@ class _Builder:
             masks[name] = own & masks[name] if name in masks else own
         words = cell_label([n for n, _ in shown], [label for _, label in shown])
         if self.among:
-            among = [
-                f"{n}={labels if isinstance(labels, str) else ' or '.join(labels)}"
-                for n, labels in self.spec.among.items()
-            ]
-            words = f"{words} among {', '.join(among)}" if words else ", ".join(among)
+            among = _words(self.spec.among)
+            words = f"{words} among {among}" if words else among
         return Group(words, masks)
 
     @staticmethod
@@ -196,7 +193,4 @@ class _Builder:
 
 
 def _words(chosen: Mapping[str, str | Sequence[str]]) -> str:
-    return ", ".join(
-        f"{name}={labels if isinstance(labels, str) else ' or '.join(labels)}"
-        for name, labels in chosen.items()
-    )
+    return ", ".join(f"{name}={' or '.join(listed(labels))}" for name, labels in chosen.items())
