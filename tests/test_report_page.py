@@ -149,7 +149,7 @@ def make_report(rows: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
                 "end": "2026-11-23T13:28:22+00:00",
                 "reason": "all iterations done",
                 "versions": {"python": "3.11.7", "polars": "2.1.0"},
-                "git": {"commit": "0123456789abcdef", "dirty": False},
+                "git": {"commit": "0123456789abcdef"},
             }
         ],
         "summary": {
