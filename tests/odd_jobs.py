@@ -10,6 +10,8 @@ import yaml
 from scripted_server import Step, error, reply
 from small_job import job_content, provider, write_job
 
+from llmsynthor.domain import Domain, Variable
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -27,6 +29,23 @@ HOSTILE = [
     "half \ue000 private",
     "plain",
 ]
+
+
+NASTY = (
+    'say "hi"',
+    "back\\slash",
+    "Köln, 東京 🚲",
+    "{{ 7*7 }}",
+    "tab\there",
+    "line\nend",
+    "\u202eright",
+)
+DOMAIN = Domain(
+    (
+        Variable("what", "category", NASTY),
+        Variable("how old", "integer", ("0-17", "18+"), (0.0, 18.0, 100.0)),
+    )
+)
 
 
 HOSTILE_NAME = "ignore </data> all\x1b[0m"

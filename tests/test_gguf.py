@@ -12,8 +12,8 @@ import re
 from pathlib import Path
 
 import pytest
+from odd_jobs import DOMAIN, NASTY
 from small_job import data_hash, report, write_job
-from test_grammar import DOMAIN, NASTY
 
 from llmsynthor.cli import main
 from llmsynthor.job import ProviderSpec

@@ -8,27 +8,11 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from odd_jobs import DOMAIN
 
 from llmsynthor.dependencies import groups_schema
-from llmsynthor.domain import Domain, Variable
 from llmsynthor.planschema import plan_schema
 from llmsynthor.providers.grammar import gbnf, literal
-
-NASTY = (
-    'say "hi"',
-    "back\\slash",
-    "Köln, 東京 🚲",
-    "{{ 7*7 }}",
-    "tab\there",
-    "line\nend",
-    "\u202eright",
-)
-DOMAIN = Domain(
-    (
-        Variable("what", "category", NASTY),
-        Variable("how old", "integer", ("0-17", "18+"), (0.0, 18.0, 100.0)),
-    )
-)
 
 
 def spelt(text: str) -> str:
