@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from llmsynthor.assembly import load_tables
@@ -335,6 +335,7 @@ numbers = st.lists(
 
 
 @given(numbers, st.sampled_from(["integer", "number"]), st.integers(0, 5), st.integers(1, 12))
+@example([1, -9_999_999], "number", 0, 1)  # a last value far below the step of the limits
 @settings(max_examples=150, deadline=None)
 def test_bins_cover_all_values_and_their_labels_say_which(values, kind, digits, count):
     decimals = digits + 1 if kind == "number" else 0

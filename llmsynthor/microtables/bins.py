@@ -59,13 +59,14 @@ def cut(name: str, values: np.ndarray, kind: NumberKind, decimals: int, how: str
     Raises:
         JobError: `how` cannot be read, or gives no or too many bins.
     """
-    step = 1.0 if kind == "integer" else 10.0**-decimals
+    step = unit = 1.0 if kind == "integer" else 10.0**-decimals
     # the least and the largest value are those of single records: limits are rounded outwards
     spread = float(values.max() - values.min())
     if kind == "number" and spread > 0:
         step = max(step, 10.0 ** (math.floor(math.log10(spread)) - 1))
-    low = math.floor(float(values.min()) / step + 1e-6) * step
-    high = math.ceil(float(values.max()) / step - 1e-6) * step
+    dust = max(1e-6 * unit / step, 1e-12)  # of binary fractions; less than a unit of the data
+    low = math.floor(float(values.min()) / step + dust) * step
+    high = math.ceil(float(values.max()) / step - dust) * step
     low, high = _tidy(low), _tidy(high)
     if kind == "number" and high <= low:
         high = _tidy(low + step)
