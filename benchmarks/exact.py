@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmsynthor.domain import Domain, Variable
-from llmsynthor.evaluation.baselines import Margin, table_over
-from llmsynthor.maxent import MaximumEntropy
-from llmsynthor.rules import allowed_share, compile_rules
-from llmsynthor.tables import TableSet
+from llmsynthor.candidates.rules import allowed_share, compile_rules
+from llmsynthor.fitting.maxent import MaximumEntropy
+from llmsynthor.results.evaluation.baselines import Margin, table_over
+from llmsynthor.targets.domain import Domain, Variable
+from llmsynthor.targets.table import TableSet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from peers.interface import TargetTable
 
-    from llmsynthor.job import RuleSpec
+    from llmsynthor.job.model import RuleSpec
 
 
 def make_domain(variables: Mapping[str, Sequence[str]]) -> Domain:

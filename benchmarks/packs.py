@@ -25,7 +25,7 @@ import yaml
 from peers.interface import TargetTable, read_table
 from replies import REPLIES, one_reply_an_iteration, write_replies
 
-from llmsynthor.evaluation.records import cell_counts
+from llmsynthor.results.evaluation.records import cell_counts
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 EXAMPLES = {"adult": "population.yaml", "nhts_trips": "trips.yaml"}

@@ -25,10 +25,10 @@ import numpy as np
 import polars as pl
 import yaml
 
-from llmsynthor.popsim.building import Made, build
-from llmsynthor.popsim.expressions import read_expression
-from llmsynthor.popsim.reading import is_numeric, read_value
-from llmsynthor.popsim.setup import HOUSEHOLDS, PERSONS, read_setup
+from llmsynthor.starting.from_populationsim.building import Made, build
+from llmsynthor.starting.from_populationsim.expressions import read_expression
+from llmsynthor.starting.from_populationsim.reading import is_numeric, read_value
+from llmsynthor.starting.from_populationsim.setup import HOUSEHOLDS, PERSONS, read_setup
 
 _LOW = "_low"
 """Ends the name of the zones below the seed's, which are the same."""

@@ -22,20 +22,20 @@ import numpy as np
 import polars as pl
 from made import Size, write_made_job
 
-from llmsynthor.assembly import load_tables
-from llmsynthor.jobfile import load_job
-from llmsynthor.maxent import independent_share
-from llmsynthor.report import scores
-from llmsynthor.report.build import build_report, read_run
-from llmsynthor.report.page import render_page
-from llmsynthor.report.used import keep_tables
-from llmsynthor.rules import compile_rules
-from llmsynthor.rundir import RunDirectory
-from llmsynthor.sampling import Sampler
+from llmsynthor.candidates.rules import compile_rules
+from llmsynthor.candidates.sampler import Sampler
+from llmsynthor.fitting.maxent import independent_share
+from llmsynthor.job.load import load_job
+from llmsynthor.results.report import scores
+from llmsynthor.results.report.build import build_report, read_run
+from llmsynthor.results.report.page import render_page
 from llmsynthor.seeds import generator
+from llmsynthor.store.directory import RunDirectory
+from llmsynthor.store.targets_used import keep_tables
+from llmsynthor.targets.build import load_tables
 
 if TYPE_CHECKING:
-    from llmsynthor.jobfile import LoadedJob
+    from llmsynthor.job.load import LoadedJob
 
 
 def main() -> None:

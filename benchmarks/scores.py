@@ -9,9 +9,9 @@ import numpy as np
 from exact import Margin, independent, make_domain, maximum_entropy
 from packs import Pack, decode
 
-from llmsynthor.discrepancy import noise_floor_tvd, tvd
-from llmsynthor.job import RuleSpec
-from llmsynthor.rules import broken_mask, compile_rules
+from llmsynthor.candidates.rules import broken_mask, compile_rules
+from llmsynthor.job.model import RuleSpec
+from llmsynthor.targets.measures import noise_floor_tvd, tvd
 
 if TYPE_CHECKING:
     from collections.abc import Callable

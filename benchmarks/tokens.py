@@ -17,7 +17,7 @@ from typing import Any
 
 from processes import measured
 
-from llmsynthor.providers.litellm_provider import load_litellm
+from llmsynthor.llm.providers.litellm import load_litellm
 
 ROOT = Path(__file__).parents[1]
 

@@ -1,5 +1,5 @@
 """Lets `python -m llmsynthor` be the command line."""
 
-from llmsynthor.cli import run_and_exit
+from llmsynthor.cli.main import run_and_exit
 
 run_and_exit()

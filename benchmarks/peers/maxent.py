@@ -7,7 +7,7 @@ from exact import make_domain, maximum_entropy
 from peers.interface import Result, Task, run_peer
 
 from llmsynthor import __version__
-from llmsynthor.evaluation.baselines import draw_from
+from llmsynthor.results.evaluation.baselines import draw_from
 
 
 def make(task: Task) -> Result:
@@ -16,7 +16,9 @@ def make(task: Task) -> Result:
     margin = maximum_entropy(domain, task.tables)
     scopes = [table.scope for table in task.tables]
     codes = draw_from(domain, scopes, margin, task.records, np.random.default_rng(task.seed))
-    return Result(codes, "draws from exact maximum entropy (llmsynthor.maxent)", __version__)
+    return Result(
+        codes, "draws from exact maximum entropy (llmsynthor.fitting.maxent)", __version__
+    )
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmsynthor.feasibility.columns import NEGLIGIBLE, System
-from llmsynthor.feasibility.conflict import Cells, summed_cells
-from llmsynthor.feasibility.restricted import WHOLE, Goal
+from llmsynthor.feasibility.program import WHOLE, Goal
+from llmsynthor.feasibility.words import Cells, summed_cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

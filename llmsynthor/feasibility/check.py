@@ -13,22 +13,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmsynthor.calibration import calibrate
-from llmsynthor.controls import binding_tables, controls_of_all
 from llmsynthor.errors import InfeasibleError
-from llmsynthor.feasibility.clashes import Search
-from llmsynthor.feasibility.conflict import Conflict, joined
 from llmsynthor.feasibility.lawful import tabulate
 from llmsynthor.feasibility.reach import components, impossible_rules
+from llmsynthor.feasibility.search import Search
+from llmsynthor.feasibility.words import Conflict, joined
+from llmsynthor.fitting.calibrate import calibrate
+from llmsynthor.fitting.controls import binding_tables, controls_of_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmsynthor.candidates import Candidates
-    from llmsynthor.covering import EmptyCell
-    from llmsynthor.rules import Rule
-    from llmsynthor.sampling import Sampler
-    from llmsynthor.tables import TableSet
+    from llmsynthor.candidates.covering import EmptyCell
+    from llmsynthor.candidates.drawn import Candidates
+    from llmsynthor.candidates.rules import Rule
+    from llmsynthor.candidates.sampler import Sampler
+    from llmsynthor.targets.table import TableSet
 
 _DRAWS = 20_000
 _CALIBRATION_ROUNDS = 120

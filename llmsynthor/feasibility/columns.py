@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmsynthor.feasibility.maxsum import LARGEST, max_out
-from llmsynthor.feasibility.restricted import WHOLE, Goal, RestrictedProgram
-from llmsynthor.maxent import elimination_order
+from llmsynthor.feasibility.program import WHOLE, Goal, RestrictedProgram
+from llmsynthor.fitting.maxent import elimination_order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmsynthor.feasibility.lawful import Lawful
-    from llmsynthor.maxent import Factor
-    from llmsynthor.tables import Table
+    from llmsynthor.fitting.maxent import Factor
+    from llmsynthor.targets.table import Table
 
 NEGLIGIBLE = 1e-6 * WHOLE
 """What is no conflict: a millionth of all records."""

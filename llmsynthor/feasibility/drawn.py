@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmsynthor.controls import binding_tables
-from llmsynthor.covering import cover_cells
+from llmsynthor.candidates.covering import cover_cells
+from llmsynthor.candidates.sampler import Sampler
 from llmsynthor.errors import InfeasibleError, Problem
-from llmsynthor.feasibility.conflict import figure
 from llmsynthor.feasibility.shortfall import Weighing
-from llmsynthor.labels import clean, many
-from llmsynthor.sampling import Sampler
+from llmsynthor.feasibility.words import figure
+from llmsynthor.fitting.controls import binding_tables
+from llmsynthor.text import clean, many
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmsynthor.covering import EmptyCell
-    from llmsynthor.members import Members
-    from llmsynthor.rules import Rule
-    from llmsynthor.tables import Table
+    from llmsynthor.candidates.covering import EmptyCell
+    from llmsynthor.candidates.rules import Rule
+    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.table import Table
 
 _DRAWS = 4000
 _MORE_DRAWS = 16_000

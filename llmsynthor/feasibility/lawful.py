@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from llmsynthor.rules import broken_mask, category_series
+from llmsynthor.candidates.rules import broken_mask, category_series
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmsynthor.domain import Domain, Variable
-    from llmsynthor.rules import Rule
+    from llmsynthor.candidates.rules import Rule
+    from llmsynthor.targets.domain import Domain, Variable
 
 _GRID_LIMIT = 400_000
 _MOST_WHOLE_NUMBERS = 200

@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from llmsynthor.maxent import Factor
+    from llmsynthor.fitting.maxent import Factor
 
 LARGEST = 200_000
 """Entries of the largest array: an elimination then takes some hundredths of a second, and there are

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmsynthor.feasibility.conflict import Conflict
 from llmsynthor.feasibility.maxsum import LARGEST, max_out
-from llmsynthor.maxent import TooLargeError, elimination_order
+from llmsynthor.feasibility.words import Conflict
+from llmsynthor.fitting.maxent import TooLargeError, elimination_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from llmsynthor.feasibility.lawful import Lawful
-    from llmsynthor.tables import Table
+    from llmsynthor.targets.table import Table
 
 
 def impossible_rules(lawful: Lawful, records: int) -> list[Conflict]:

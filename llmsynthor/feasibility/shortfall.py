@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmsynthor.countmatrix import CountMatrix
+from llmsynthor.fitting.incidence import CountMatrix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmsynthor.domain import Domain
-    from llmsynthor.tables import Table
+    from llmsynthor.targets.domain import Domain
+    from llmsynthor.targets.table import Table
 
 _START = 2000
 _FRESH = 2000

@@ -1,0 +1,130 @@
+"""Who asks a job's questions: its model, wrapped in logs and a budget, in its plan style."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from llmsynthor.errors import RunDirectoryError
+from llmsynthor.job.model import Budget
+from llmsynthor.job.without_effect import LOCAL_PREFIX, asks_in_focus, is_local
+from llmsynthor.llm.ask import Asker
+from llmsynthor.llm.ask_focus import FocusAsker
+from llmsynthor.llm.budget import BudgetKeeper
+from llmsynthor.llm.prompts.focus import FocusPrompt
+from llmsynthor.llm.prompts.plan import PlanPrompt
+from llmsynthor.llm.providers.local import LocalProvider
+from llmsynthor.llm.providers.prompt_log import PROMPT_LOG, PromptKeeper
+from llmsynthor.llm.providers.replay import REPLY_LOG, LoggedProvider, ReplayProvider, replies_in
+from llmsynthor.llm.providers.structured import simplest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llmsynthor.app.prepare import Prepared
+    from llmsynthor.candidates.sampler import Sampler
+    from llmsynthor.engine.loop import Listener
+    from llmsynthor.job.model import Job
+    from llmsynthor.llm.prompts.templates import Templates
+    from llmsynthor.llm.providers.base import Provider, Request
+    from llmsynthor.store.directory import RunDirectory
+
+_LONG_WAIT_S = 5.0
+
+
+def replaying_asker(prepared: Prepared, job: Job, run: RunDirectory, ended: str | None) -> Asker:
+    """Return who asks the run's own reply log alone: no model, no file of one, no limit.
+
+    Args:
+        prepared: The job, checked.
+        job: As the engine has it.
+        run: The run's directory.
+        ended: The limit that ended its asking; where the log ends, asking ends for this reason.
+    """
+    log = LoggedProvider(
+        None, run.lines(REPLY_LOG), lambda record: run.append(REPLY_LOG, record), ended
+    )
+    return asker_of(prepared.sampler, prepared.templates, job, log, _no_limits())
+
+
+def nobody_asked(sampler: Sampler, templates: Templates, job: Job) -> Asker:
+    """Return an asker that makes prompts, and has nobody to send them to."""
+    nobody = LoggedProvider(None, [], lambda _: None)
+    return asker_of(sampler, templates, job, nobody, _no_limits())
+
+
+def _no_limits() -> BudgetKeeper:
+    return BudgetKeeper(Budget(), _no_tokens, (0.0, 0.0))
+
+
+def make_asker(prepared: Prepared, job: Job, run: RunDirectory, listener: Listener) -> Asker:
+    """Return who asks the job's questions, with its replies and prompts logged in `run`.
+
+    Raises:
+        InputError: The provider cannot be used as the job stands.
+    """
+    records = run.lines(REPLY_LOG)
+    inner: Provider
+    price: tuple[float, float] | None = None
+    count_tokens: Callable[[Request], int] = _no_tokens
+    if job.provider.model == "replay" and job.provider.replies:
+        inner = ReplayProvider(prepared.loaded.resolve(job.provider.replies), job.provider.replies)
+        price = (0.0, 0.0)
+    elif is_local(job.provider.model):
+        path = prepared.loaded.resolve(job.provider.model.removeprefix(LOCAL_PREFIX))
+        local = LocalProvider(job.provider, path, job.seed)
+        inner, count_tokens, price = local, local.count_tokens, (0.0, 0.0)
+    else:
+        from llmsynthor.llm.providers.litellm import LitellmProvider
+
+        model = LitellmProvider(
+            job.provider,
+            on_retry=_told_of_waits(listener),
+            structured=simplest(reply.structured for reply in replies_in(records)),
+        )
+        model.check()
+        inner, count_tokens = model, model.count_tokens
+        price = model.price(job.provider.model) if job.budget.cost_usd is not None else None
+    budget = BudgetKeeper(job.budget, count_tokens, price)
+    budget.check_price()
+    keeper = _keeping_prompts(inner, run, job)
+    provider = LoggedProvider(keeper, records, lambda record: run.append(REPLY_LOG, record))
+    return asker_of(prepared.sampler, prepared.templates, job, provider, budget)
+
+
+def _told_of_waits(listener: Listener) -> Callable[[int, float, str], None]:
+    """Return what tells a person of long waits: a run that seems to hang is killed."""
+
+    def tell(tried: int, wait_s: float, reason: str) -> None:
+        if wait_s >= _LONG_WAIT_S:
+            listener.warn(f"call failed in try {tried} ({reason}); next in {wait_s:.0f} s")
+
+    return tell
+
+
+def _keeping_prompts(inner: Provider, run: RunDirectory, job: Job) -> PromptKeeper:
+    """Return `inner`, its prompts written into the run directory for `explain`."""
+    try:
+        kept = [line["key"] for line in run.lines(PROMPT_LOG)]
+    except (RunDirectoryError, KeyError, TypeError):
+        kept = []  # damage here costs an explanation, and must not cost the run
+    key_env = job.provider.api_key_env
+    return PromptKeeper(inner, kept, lambda line: run.append(PROMPT_LOG, line), key_env)
+
+
+def _no_tokens(_: Request) -> int:
+    """Return 0: a recording reads no tokens."""
+    return 0
+
+
+def asker_of(
+    sampler: Sampler, templates: Templates, job: Job, provider: Provider, budget: BudgetKeeper
+) -> Asker:
+    """Return an asker in the plan style of the job's model."""
+    focus = asks_in_focus(job)
+    prompts = (FocusPrompt if focus else PlanPrompt)(
+        job, sampler.tables, sampler.rules, sampler.marginals
+    )
+    return (FocusAsker if focus else Asker)(
+        job, sampler, templates, prompts, provider, budget, time.monotonic
+    )

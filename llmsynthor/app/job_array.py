@@ -1,0 +1,132 @@
+"""Job arrays: parts of a run's chunks made by commands of their own, and their end put together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llmsynthor.app.manifest import FINGERPRINT_VERSION, file_hash, time_now
+from llmsynthor.engine.zones.run import executor_for, make_chunks, part_of, put_together
+from llmsynthor.errors import ExitCode, RunDirectoryError
+from llmsynthor.job.fingerprint import fingerprinted
+from llmsynthor.job.load import load_job, read_resolved
+from llmsynthor.llm.providers.discovery import AUTO
+from llmsynthor.results.report.build import write_report
+from llmsynthor.store.chunks import missing, read_plan
+from llmsynthor.store.directory import RunDirectory
+from llmsynthor.text import clean, count_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from llmsynthor.engine.loop import Listener
+    from llmsynthor.store.chunks import Plan, Planned
+
+_MOST_NAMED = 5
+
+
+def make_part(
+    path: Path, overrides: list[str], folder: Path, part: int, parts: int, listener: Listener
+) -> dict[str, Any]:
+    """Make one part of the chunks of a run; its tables are not read again.
+
+    Args:
+        path: The job file.
+        overrides: `dotted.key=value` texts.
+        folder: The run directory, in which the chunks are ready.
+        part: Which part, from 1.
+        parts: How many there are.
+        listener: Hears how far it is.
+
+    Returns:
+        `chunks` and `records` of the part, and `failed`: chunks that could not be made, in words.
+
+    Raises:
+        InputError: The chunks are not ready, or the job has changed.
+        StopRequestedError: A signal stopped it; what is on disk is whole.
+    """
+    run = RunDirectory(folder)
+    plan = _ready(run, f"llmsynthor run {path} --out {folder} --until chunks")
+    loaded = load_job(path, overrides)
+    _refuse_changes(run, loaded.job, {f: loaded.resolve(f) for f in _files(loaded.job)})
+    own = part_of(plan, part, parts)
+    with run.locked(time_now(), f"{part}-of-{parts}"):
+        lost = make_chunks(run, plan, executor_for(loaded.job), listener, own)
+    return {
+        "part": f"{part}/{parts}",
+        "chunks": len(own),
+        "records": sum(chunk.records for chunk in own),
+        "failed": lost,
+    }
+
+
+def merge_run(folder: Path) -> tuple[ExitCode, dict[str, Any]]:
+    """Write the report of a run whose chunks are all made; return the exit code and the report.
+
+    Raises:
+        RunDirectoryError: Chunks are missing: some are named, with the command that makes them.
+    """
+    run = RunDirectory(folder)
+    plan = _ready(run, f"llmsynthor run JOB --out {folder} --until chunks")
+    with run.locked(time_now()):
+        left = missing(run, plan)
+        if left:
+            raise RunDirectoryError(
+                f"{folder}: {count_of(len(left), 'chunk')} of {len(plan.chunks):,} not made: "
+                f"{_named(left)}",
+                hint=f"`llmsynthor run JOB --out {folder} --resume` makes just these",
+            )
+        put_together(run, plan, [])
+        manifest = run.manifest()
+        manifest["attempts"][-1].update(end=manifest["attempts"][-1]["end"] or time_now())
+        manifest.update(status="complete", exit_code=0, stop_reason=plan.stop_reason)
+        run.write_json("manifest.json", manifest)
+        report = write_report(run)
+        code = ExitCode.DONE if report["pass"] else ExitCode.TOLERANCE_MISSED
+        if code:
+            run.write_json("manifest.json", {**manifest, "exit_code": int(code)})
+    return code, report
+
+
+def _ready(run: RunDirectory, command: str) -> Plan:
+    plan = read_plan(run) if run.path.is_dir() else None
+    if plan is None:
+        raise RunDirectoryError(
+            f"{run.path}: its chunks of zones are not ready", hint=f"`{command}` makes them ready"
+        )
+    return plan
+
+
+def _named(chunks: list[Planned]) -> str:
+    shown = "; ".join(clean(chunk.words, 80) for chunk in chunks[:_MOST_NAMED])
+    more = len(chunks) - _MOST_NAMED
+    return shown + (f"; and {more} more" if more > 0 else "")
+
+
+def _files(job: Any) -> list[str]:  # noqa: ANN401 - a job
+    sample = job.seed_sample.files if job.seed_sample is not None else ()
+    crosswalk = [job.zones.crosswalk] if job.zones is not None else []
+    return [*(spec.file for spec in job.tables), *sample, *crosswalk]
+
+
+def _refuse_changes(run: RunDirectory, job: Any, files: dict[str, Path]) -> None:  # noqa: ANN401
+    """Refuse a job that is not the run's: its chunks would not be this job's."""
+    manifest = run.manifest()
+    path = run.path / "job.resolved.yaml"
+    before = fingerprinted(read_resolved(path))
+    now = fingerprinted(job)
+    if job.provider.model == AUTO:  # the run found a model by itself
+        now |= {key: before.get(key) for key in now if key.startswith("provider.")}
+    changed = [k for k in sorted({*before, *now}) if before.get(k) != now.get(k)]
+    changed += [
+        f"{name} (content)"
+        for name, file in sorted(files.items())
+        if manifest["inputs"].get(name) != file_hash(file)
+    ]
+    if manifest["fingerprint_version"] != FINGERPRINT_VERSION:
+        changed.append("llmsynthor")
+    if changed:
+        raise RunDirectoryError(
+            f"{run.path}: the job has changed since its chunks were made ready: {', '.join(changed)}",
+            hint="give the job as it was (the same `--set`), or make the chunks ready anew with "
+            "`--until chunks --overwrite`",
+        )

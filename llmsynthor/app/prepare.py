@@ -1,0 +1,326 @@
+"""All that can be checked of a job before anything is spent: every problem at once, and what is odd.
+
+A stage goes as far as it can without the parts that failed before it, and says nothing of what may
+be wrong only because of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from llmsynthor.app.manifest import file_hash
+from llmsynthor.app.warnings import odd_things
+from llmsynthor.candidates.read_seed import read_seed
+from llmsynthor.candidates.rules import gather_rules
+from llmsynthor.candidates.sampler import Sampler
+from llmsynthor.engine.zones.plan import Zoned, zoned
+from llmsynthor.errors import InputError, Problem
+from llmsynthor.feasibility.check import check_feasible
+from llmsynthor.feasibility.drawn import check_drawn
+from llmsynthor.job.load import LoadedJob, gather_job, read_resolved
+from llmsynthor.job.without_effect import LOCAL_PREFIX, asks_in_focus, is_local
+from llmsynthor.llm.prompts.templates import Templates
+from llmsynthor.llm.providers.discovery import AUTO, NoModelError, discover
+from llmsynthor.llm.providers.local import check_local
+from llmsynthor.llm.providers.replay import ReplayProvider
+from llmsynthor.targets.agreement import disagreements
+from llmsynthor.targets.build import gather_tables
+from llmsynthor.targets.by_zone import whole
+from llmsynthor.targets.reconcile.reconcile import Reconciled, measures_with, reconcile
+from llmsynthor.targets.statistic_clashes import statistic_clashes
+from llmsynthor.text import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from llmsynthor.candidates.rules import Rule
+    from llmsynthor.job.model import Job
+    from llmsynthor.job.partial import Gaps
+    from llmsynthor.targets.table import TableSet
+
+_T = TypeVar("_T")
+Use = Literal["run", "replay", "validate", "preview"]
+"""What a job is prepared for: it decides what must be there."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A job with everything that can be checked before anything is spent."""
+
+    loaded: LoadedJob
+    sampler: Sampler
+    templates: Templates
+    inputs: dict[str, str]
+    reconciled: Reconciled
+    """How the tables were made to agree."""
+    model_found: str | None = None
+    """Where the model comes from, in words, when the job names none."""
+    warnings: tuple[Problem, ...] = ()
+    """What is legal but odd."""
+    refused: str | None = None
+    """Why a run would not start, in words, where what was asked for can be done all the same."""
+    absent: tuple[str, ...] = ()
+    """Files of the model that are not there, and are not needed for what was asked."""
+    zoned: Zoned | None = None
+    """The tables with zones, and the chunks; `sampler` knows no zones then."""
+
+    @property
+    def tables(self) -> TableSet:
+        """Return all tables of the job, with zones where it has some."""
+        return self.sampler.tables if self.zoned is None else self.zoned.tables
+
+    @property
+    def job(self) -> Job:
+        """Return the job."""
+        return self.loaded.job
+
+
+@dataclass(frozen=True)
+class _Model:
+    """The job with its model.
+
+    Attributes:
+        loaded: The job.
+        words: Where the model comes from, when the job names none.
+        refused: Why a run would not start with it; see `Prepared`.
+    """
+
+    loaded: LoadedJob
+    words: str | None = None
+    refused: str | None = None
+
+
+def prepare(
+    path: Path, overrides: list[str], begun: Path | None = None, *, use: Use = "run"
+) -> Prepared:
+    """Read and check a job, its tables, rules, templates and recording; spend nothing.
+
+    Args:
+        path: The job file.
+        overrides: `dotted.key=value` texts.
+        begun: A run directory to go on with; a job that names no model keeps that run's.
+        use: What for. A replay needs no file of a model or recording, a preview no model file, and
+            neither a preview nor a validation needs a model to be found.
+
+    Raises:
+        InputError: With everything that must change first.
+    """
+    loaded, problems, gaps = gather_job(path, overrides)
+    found = _Findings(loaded, list(problems))
+    tables, table_problems = gather_tables(loaded, gaps.unsure)
+    found.add([replace(p, at=gaps.in_file(p.at)) for p in table_problems])
+    agreed = reconcile(tables, loaded.job.reconcile, loaded.job.records)
+    tables = agreed.tables
+    unsure = gaps.lack("reconcile", "members", "zones") or not measures_with(
+        loaded.job.reconcile, tables
+    )
+    clashes = (
+        []
+        if unsure
+        else [
+            *disagreements(tables, loaded.job.reconcile),
+            *statistic_clashes(tables, loaded.job.records),
+        ]
+    )
+    found.add(clashes)
+    rules = _rules(found, tables, gaps)
+    ready, likely = None, list[Problem]()
+    usable = not (clashes or unsure) and bool(tables.control) and not gaps.lack("records")
+    if usable and rules is not None:
+        ready = found.attempt(lambda: _feasible(tables, rules, loaded.job, table_problems, likely))
+    sampler, zones = ready or (None, None)
+    sampler, left_out = _sampled(found, sampler)
+    templates = found.attempt(lambda: _templates(loaded)) if not gaps.lack("prompts") else None
+    model = None
+    if not gaps.lack("provider"):
+        named = found.attempt(lambda: _with_model(loaded, begun, use))
+        checked = found.attempt(lambda: _checked(named or _Model(loaded), use))
+        model = checked if named else None
+    if found.problems or sampler is None or templates is None or model is None:
+        raise InputError.of(found.problems)
+    loaded = model.loaded
+    hashes, absent = _hashes(loaded)
+    everything = use == "validate"
+    odd = odd_things(loaded.job, tables, sampler.rules, all_of_them=everything)
+    warnings = [*agreed.warnings, *odd, *left_out, *likely]
+    placed = tuple(loaded.placed(warning) for warning in warnings)
+    return Prepared(
+        loaded,
+        sampler,
+        templates,
+        hashes,
+        agreed,
+        model.words,
+        placed,
+        model.refused,
+        absent,
+        zones,
+    )
+
+
+@dataclass
+class _Findings:
+    """What is wrong so far."""
+
+    loaded: LoadedJob
+    problems: list[Problem]
+
+    def add(self, problems: list[Problem] | tuple[Problem, ...]) -> None:
+        """Take up problems, with the job's lines where they are about its keys."""
+        self.problems += [self.loaded.placed(problem) for problem in problems]
+
+    def attempt(self, step: Callable[[], _T]) -> _T | None:
+        """Return what a step gives; None where it fails, and its problems are taken up."""
+        try:
+            return step()
+        except InputError as error:
+            self.add(error.problems)
+            return None
+
+
+def _rules(found: _Findings, tables: TableSet, gaps: Gaps) -> tuple[Rule, ...] | None:
+    """Return the rules before the first that is wrong; None where not all variables are known.
+
+    Those after it would be named with the wrong number.
+    """
+    if gaps.lack("variables", "members", "zones"):
+        return None
+    specs = found.loaded.job.rules
+    positions = gaps.kept.get("rules", list(range(len(specs))))
+    rules, problems = gather_rules(specs, tables.domain, positions, tables.members)
+    problems += _about_zones(rules, tables)
+    found.add(problems)
+    usable = set(positions) - {problem.at[1] for problem in problems}
+    return rules[: next(n for n in range(len(specs) + 1) if n not in usable)]
+
+
+def _about_zones(rules: tuple[Rule, ...], tables: TableSet) -> list[Problem]:
+    """Return the rules that speak of zones: each chunk knows its own only."""
+    name = tables.zones.variable if tables.zones is not None else None
+    return [
+        Problem(
+            f"rules.{position} `{clean(rule.name)}`: it names the zone variable `{clean(name)}`; "
+            "rules are about the other variables, a table says what a zone has none of",
+            at=("rules", position),
+        )
+        for position, rule in enumerate(rules)
+        if name is not None and name in rule.scope
+    ]
+
+
+def _feasible(
+    tables: TableSet,
+    rules: tuple[Rule, ...],
+    job: Job,
+    table_problems: list[Problem],
+    warnings: list[Problem],
+) -> tuple[Sampler, Zoned | None] | None:
+    """Return a sampler that knows records which the tables need, if they can be met at all.
+
+    Where it is only likely that they cannot, `warnings` takes it up. With zones, that is asked of
+    the tables over chunks, and the sampler knows none.
+    """
+    if job.zones is not None:
+        if table_problems:
+            return None
+        zones = zoned(tables, job)
+        sampler = Sampler(zones.shared, rules, job.seed)
+        if tables.members is not None:
+            warnings += check_drawn(sampler, job.records)
+            return sampler, zones
+        asked = zones.coarse if len(zones.chunking) > 1 else whole(tables)
+        found = check_feasible(Sampler(asked, rules, job.seed), job.records)
+        return sampler, replace(zones, known=found)
+    sampler = Sampler(tables, rules, job.seed)
+    if tables.members is not None:  # the exact programs are over records without members
+        warnings += check_drawn(sampler, job.records)
+        return sampler, None
+    known = check_feasible(sampler, job.records)
+    return Sampler(tables, rules, job.seed, known) if len(known) else sampler, None
+
+
+def _sampled(found: _Findings, sampler: Sampler | None) -> tuple[Sampler | None, list[Problem]]:
+    """Return the sampler with the job's seed sample, and what was left out of that."""
+    loaded = found.loaded
+    if sampler is None or loaded.job.seed_sample is None:
+        return sampler, []
+    read = found.attempt(lambda: read_seed(loaded, sampler))
+    return (None, []) if read is None else (sampler.with_sample(read[0]), read[1])
+
+
+def _templates(loaded: LoadedJob) -> Templates:
+    return Templates(loaded.resolve(loaded.job.prompts) if loaded.job.prompts else None)
+
+
+def _with_model(loaded: LoadedJob, begun: Path | None, use: Use) -> _Model:
+    """Return the job with a model; where it names none, the one that is on offer."""
+    job = loaded.job
+    if job.provider.model != AUTO:
+        return _Model(loaded)
+    resolved = begun / "job.resolved.yaml" if begun is not None else None
+    if resolved is not None and resolved.exists():
+        spec = read_resolved(resolved).provider
+        words = f"the job names no `provider.model`: this run began with `{spec.model}`"
+        settings = {k: getattr(spec, k) for k in ("model", "api_base", "api_key_env")}
+    else:
+        try:
+            found = discover(job.provider)
+        except NoModelError as error:
+            if use not in ("validate", "preview"):
+                raise
+            return _Model(loaded, None, str(error) + (f"\n\n{error.hint}" if error.hint else ""))
+        words, settings = found.words, found.settings
+    provider = job.provider.model_copy(update=settings)
+    changed = job.model_copy(update={"provider": provider})
+    return _Model(LoadedJob(changed, loaded.path, loaded.nodes), words)
+
+
+def _file_of_model(job: Job) -> str | None:
+    """Return the file that replies come from, as written in the job: a recording or a model."""
+    if is_local(job.provider.model):
+        return job.provider.model.removeprefix(LOCAL_PREFIX)
+    return job.provider.replies if job.provider.model == "replay" else None
+
+
+def _checked(model: _Model, use: Use) -> _Model:
+    """Return the model, its file checked as far as is needed.
+
+    Raises:
+        InputError: The file is missing, is not what it should be, or does not fit the job.
+    """
+    loaded, file = model.loaded, _file_of_model(model.loaded.job)
+    if file is None or use == "replay":
+        return model
+    if not is_local(loaded.job.provider.model):
+        recording = ReplayProvider(loaded.resolve(file), file)
+        recording.check_style("focus" if asks_in_focus(loaded.job) else "plan")
+        return model
+    try:
+        check_local(loaded.resolve(file), file)
+    except InputError as error:
+        if use != "preview":
+            raise
+        return replace(model, refused=str(error))
+    return model
+
+
+def _hashes(loaded: LoadedJob) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the sha256 of each file that the job reads, by its name in the job.
+
+    A file of the model that cannot be read is not needed where one gets here: it is named instead.
+    """
+    sample = loaded.job.seed_sample
+    files = [spec.file for spec in loaded.job.tables]
+    files += [spec.file for spec in loaded.job.statistics if spec.file]
+    files += list(sample.files if sample else ())
+    files += [loaded.job.zones.crosswalk] if loaded.job.zones is not None else []
+    hashes = {file: file_hash(loaded.resolve(file)) for file in files}
+    file = _file_of_model(loaded.job)
+    if file is None:
+        return hashes, ()
+    try:
+        return {**hashes, file: file_hash(loaded.resolve(file))}, ()
+    except OSError:
+        return hashes, (file,)

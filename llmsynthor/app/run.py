@@ -1,0 +1,293 @@
+"""What `run` does with a job that is checked: open the run directory, let the engine work, report."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from llmsynthor.app.asker import make_asker, replaying_asker
+from llmsynthor.app.manifest import (
+    FINGERPRINT_VERSION,
+    begin_attempt,
+    end_attempt,
+    limit_that_ended,
+    new_manifest,
+    time_now,
+)
+from llmsynthor.engine.loop import Engine, Listener
+from llmsynthor.engine.paper_loop import AppendEngine, append_job
+from llmsynthor.engine.zone_loop import ZoneEngine
+from llmsynthor.engine.zones.run import executor_for, make_chunks, put_together
+from llmsynthor.errors import (
+    ExitCode,
+    JobError,
+    LLMSynthorError,
+    ReplayError,
+    RunDirectoryError,
+    StopRequestedError,
+)
+from llmsynthor.job.fingerprint import fingerprinted
+from llmsynthor.job.load import read_resolved
+from llmsynthor.job.without_effect import LOCAL_PREFIX
+from llmsynthor.llm.providers.fetch import MODEL_SHA256, WARNING
+from llmsynthor.llm.providers.replay import REPLY_LOG, replies_in
+from llmsynthor.results.exports.dictionary import DICTIONARY
+from llmsynthor.results.report.build import write_report
+from llmsynthor.store.chunks import read_plan
+from llmsynthor.store.directory import ITERATIONS, RunDirectory
+from llmsynthor.store.targets_used import check_whole
+from llmsynthor.text import clean
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from llmsynthor.app.prepare import Prepared
+    from llmsynthor.engine.executors.ending import Executor
+    from llmsynthor.engine.state import State
+
+_LONGEST_VALUE = 60
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How `run` treats a run directory that is there."""
+
+    out: Path
+    resume: bool = False
+    overwrite: bool = False
+    replay: bool = False
+    until_chunks: bool = False
+    """Whether to stop when the chunks of zones are ready."""
+
+
+def run_job(
+    prepared: Prepared, options: RunOptions, listener: Listener
+) -> tuple[ExitCode, dict[str, Any] | None]:
+    """Run a job into its directory; return the exit code and the report.
+
+    Raises:
+        LLMSynthorError: The run cannot start or go on; what is on disk is whole.
+        StopRequestedError: A signal stopped it; what is on disk is whole.
+    """
+    if options.until_chunks and prepared.zoned is None:
+        raise JobError("`--until chunks` is for jobs with `zones`; this one has none")
+    run = RunDirectory(options.out)
+    if not run.holds_run():
+        _refuse_strangers(run)
+    try:
+        run.create()
+        with run.locked(time_now()):
+            manifest = _open(prepared, options, run)
+            if manifest["status"] == "complete" and not options.replay:
+                return _no_op(run, manifest)
+            return _attempt(prepared, options, run, listener, manifest)
+    except StopRequestedError as stop:
+        stop.kept = run.holds_run()
+        raise
+
+
+def _attempt(
+    prepared: Prepared,
+    options: RunOptions,
+    run: RunDirectory,
+    listener: Listener,
+    manifest: dict[str, Any],
+) -> tuple[ExitCode, dict[str, Any] | None]:
+    """Make the records and the report; keep in the manifest how it went."""
+    started = time.monotonic()
+    attempt = begin_attempt(prepared, run, manifest)
+    listener.progress("beginning", 0, prepared.job.records)
+    if prepared.model_found is not None:
+        listener.warn(prepared.model_found)
+    for warning in prepared.warnings:
+        listener.warn(str(warning))
+    try:
+        engine = _engine(prepared, options, run, listener, manifest)
+        if engine.asker is not None:
+            engine.asker.started = started
+            engine.asker.budget.seconds_before = attempt["seconds_before"]
+        executor = _executor(prepared, options)  # gets ready while the engine works
+        state = _executed(engine)
+        lost = _made_chunks(run, executor, listener)
+    except (LLMSynthorError, StopRequestedError) as error:
+        reason = error.signal_name if isinstance(error, StopRequestedError) else str(error)
+        attempt["seconds"] = round(time.monotonic() - started, 3)
+        end_attempt(run, manifest, attempt, "partial", int(error.exit_code), reason)
+        raise
+    attempt["seconds"] = round(time.monotonic() - started, 3)
+    if options.until_chunks:
+        end_attempt(run, manifest, attempt, "partial", 0, "the chunks are ready")
+        return ExitCode.DONE, None
+    status = "partial" if lost else "complete"
+    end_attempt(run, manifest, attempt, status, 0, state.stop_reason)
+    listener.progress("reporting", prepared.job.records, prepared.job.records)
+    report = write_report(run)
+    code = ExitCode.DONE if report["pass"] else ExitCode.TOLERANCE_MISSED
+    if code:  # the end stays as it is: the report shows it
+        attempt["exit_code"] = manifest["exit_code"] = int(code)
+        run.write_json("manifest.json", manifest)
+    return code, report
+
+
+def _executor(prepared: Prepared, options: RunOptions) -> Executor | None:
+    """Return who makes the chunks of a job with zones, if they are to be made."""
+    if prepared.zoned is None or options.until_chunks:
+        return None
+    return executor_for(prepared.job)
+
+
+def _made_chunks(run: RunDirectory, executor: Executor | None, listener: Listener) -> list[str]:
+    """Make the chunks of a job with zones; return those that could not be made, in words."""
+    plan = read_plan(run) if executor is not None else None
+    if plan is None or executor is None:
+        return []
+    lost = make_chunks(run, plan, executor, listener)
+    put_together(run, plan, lost)
+    return lost
+
+
+def run_is_asked(run: RunDirectory) -> bool:
+    """Return whether the chunks of a run are ready, so that nothing is left to ask."""
+    return read_plan(run) is not None
+
+
+def _executed(engine: Engine) -> State:
+    """Run the engine to its end; a local model's process ends with it."""
+    try:
+        return engine.execute()
+    finally:
+        if engine.asker is not None:
+            engine.asker.provider.close()
+
+
+def _no_op(run: RunDirectory, manifest: dict[str, Any]) -> tuple[ExitCode, dict[str, Any]]:
+    """Return the outcome of a finished run; its report is written again, with the same bytes."""
+    check_whole(run)
+    report = run.report()
+    beside = ("report.html", DICTIONARY)
+    if report is None or not all((run.path / name).exists() for name in beside):
+        report = write_report(run)
+    else:
+        run.write_json("report.json", report)
+    code = ExitCode.DONE if report["pass"] else ExitCode.TOLERANCE_MISSED
+    if manifest["exit_code"] != int(code):
+        run.write_json("manifest.json", {**manifest, "exit_code": int(code)})
+    return code, report
+
+
+def _open(prepared: Prepared, options: RunOptions, run: RunDirectory) -> dict[str, Any]:
+    """Return the manifest to go on with: an old one that fits, or a new one."""
+    old = run.manifest() if run.holds_run() and not options.overwrite else None
+    if options.overwrite and run.holds_run():
+        run.clear()
+    if old is None:
+        if options.replay:
+            raise ReplayError(f"`--replay`: {run.path} holds no run to replay")
+        return new_manifest(prepared)
+    if not (options.resume or options.replay):
+        raise _taken(prepared, run, old)
+    _refuse_changes(prepared, run, old)
+    manifest = dict(old)
+    if options.replay:
+        manifest["asking_ended"] = limit_that_ended(old)
+        _forget_data(run)
+    return manifest
+
+
+def _taken(prepared: Prepared, run: RunDirectory, old: dict[str, Any]) -> RunDirectoryError:
+    """Return the refusal of a directory that holds a run, of this job or of another."""
+    name = prepared.job.name
+    if old["name"] == name:
+        return RunDirectoryError(
+            f"{run.path}: holds a run already ({old['status']})",
+            hint="`--resume` goes on with it, `--overwrite` starts anew, `--out DIR` goes elsewhere",
+        )
+    return RunDirectoryError(
+        f"{run.path}: holds a run of another job already, `{clean(old['name'])}` ({old['status']}); "
+        f"this one is `{name}`",
+        hint=f"`--out {run.path.parent / name}` keeps both; `--overwrite` throws that run away",
+    )
+
+
+def _refuse_strangers(run: RunDirectory) -> None:
+    strangers = run.strangers()
+    if strangers:
+        raise RunDirectoryError(
+            f"{run.path}: is not empty and holds no run (`{strangers[0]}` is there)",
+            hint="`--out DIR` names another place",
+        )
+
+
+def _refuse_changes(prepared: Prepared, run: RunDirectory, old: dict[str, Any]) -> None:
+    path = run.path / "job.resolved.yaml"
+    try:
+        before = fingerprinted(read_resolved(path))
+    except OSError as error:
+        raise RunDirectoryError(f"{path}: cannot be read ({error.strerror})") from None
+    now = fingerprinted(prepared.job)
+    changed = [
+        f"{k} ({_brief(before.get(k))} then, {_brief(now.get(k))} now)"
+        for k in sorted({*before, *now})
+        if before.get(k) != now.get(k)
+    ]
+    for what in ("inputs", "templates"):
+        then, here = old[what], prepared.inputs if what == "inputs" else prepared.templates.hashes()
+        changed += [
+            f"{name} (content)"
+            for name in sorted({*then, *here} - set(prepared.absent))
+            if then.get(name) != here.get(name)
+        ]
+    if old["fingerprint_version"] != FINGERPRINT_VERSION:
+        changed.append(
+            f"llmsynthor (fingerprint version {old['fingerprint_version']} to {FINGERPRINT_VERSION})"
+        )
+    if changed:
+        raise RunDirectoryError(
+            f"{run.path}: the job has changed since this run began: {', '.join(changed)}",
+            hint="to go on with it, give the job as it was (the same `--set`); `--overwrite` throws "
+            "the run away, `--out DIR` goes elsewhere",
+        )
+
+
+def _brief(value: Any) -> str:  # noqa: ANN401 - any value of a job
+    """Return a value of a job, cut to a few words."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
+
+
+def _forget_data(run: RunDirectory) -> None:
+    """Remove what can be made again from the reply log."""
+    for folder in ("data", "members", "provenance", "chunks"):
+        for file in (run.path / folder).glob("*"):
+            file.unlink()
+    (run.path / ITERATIONS).unlink(missing_ok=True)
+
+
+def _engine(
+    prepared: Prepared,
+    options: RunOptions,
+    run: RunDirectory,
+    listener: Listener,
+    manifest: dict[str, Any],
+) -> Engine:
+    job = append_job(prepared.job) if prepared.job.engine.method == "append" else prepared.job
+    kind = AppendEngine if job.engine.method == "append" else Engine
+    if job.provider.model == "none" or run_is_asked(run):
+        asker = None
+    elif options.replay:
+        asker = replaying_asker(prepared, job, run, manifest["asking_ended"])
+    else:
+        asker = make_asker(prepared, job, run, listener)
+    manifest["replies_before"] = len(replies_in(run.lines(REPLY_LOG)))
+    if prepared.zoned is None:
+        engine = kind(job, prepared.sampler, run, listener, time.monotonic, asker)
+    else:
+        engine = ZoneEngine(
+            job, prepared.sampler, run, listener, time.monotonic, asker, prepared.zoned
+        )
+    if manifest["inputs"].get(job.provider.model.removeprefix(LOCAL_PREFIX)) == MODEL_SHA256:
+        listener.warn(WARNING)
+        engine.state.notes.append(WARNING)
+    return engine

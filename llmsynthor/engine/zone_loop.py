@@ -1,0 +1,174 @@
+"""The engine of a job with zones: it asks without zones, then shares the regional tables out to chunks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llmsynthor.candidates.boxes import ANY
+from llmsynthor.candidates.library import proposal_line, read_library, rejection_line
+from llmsynthor.candidates.sampler import Sampler
+from llmsynthor.engine.choose import Chooser
+from llmsynthor.engine.loop import PILOT_CANDIDATES, Engine
+from llmsynthor.engine.state import State
+from llmsynthor.store.chunks import (
+    LIBRARY,
+    Plan,
+    Planned,
+    range_named,
+    read_plan,
+    write_plan,
+    write_sample,
+    write_task,
+)
+from llmsynthor.targets.by_zone import of_chunk, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llmsynthor.engine.choose import Chosen
+    from llmsynthor.engine.loop import Listener
+    from llmsynthor.engine.stopping import Effort
+    from llmsynthor.engine.zones.plan import Zoned
+    from llmsynthor.job.model import Job
+    from llmsynthor.llm.ask import Asker
+    from llmsynthor.store.directory import RunDirectory
+
+
+class ZoneEngine(Engine):
+    """Asks as the engine does, and makes the chunks ready in place of records."""
+
+    def __init__(
+        self,
+        job: Job,
+        sampler: Sampler,
+        run: RunDirectory,
+        listener: Listener,
+        clock: Callable[[], float],
+        asker: Asker | None,
+        zoned: Zoned,
+    ) -> None:
+        """Prepare to ask with `sampler`, which knows no zones, for the job whose zones are `zoned`."""
+        super().__init__(job, sampler, run, listener, clock, asker)
+        self.zoned = zoned
+
+    def execute(self) -> State:
+        """Make the chunks ready, unless they are; nothing is asked once they are."""
+        plan = read_plan(self.run)
+        if plan is None:
+            return super().execute()
+        self.state.stop_reason = plan.stop_reason
+        return self.state
+
+    def _pilot(self, iteration: int) -> Effort | None:
+        """Return what fitting the proposals to the regional tables takes; no batch is written."""
+        records = round(self.job.records * self.job.engine.pilot_share)
+        if records <= 0 or iteration in self.lines:
+            return None
+        size = int(np.clip(40 * records, *PILOT_CANDIDATES))
+        return self._choose(records, size, iteration).effort()
+
+    def _materialize(self) -> None:
+        """Write what each chunk must meet, and at last the plan."""
+        lines = [self._zoned_line(line) for line in map(_accepted, self.state.library)]
+        self.run.write_lines(LIBRARY, lines)
+        if self.sampler.sample is not None:
+            write_sample(self.run, self.sampler.sample)
+        chunks = self._only() if len(self.zoned.chunking) == 1 else None
+        coarse = None
+        if chunks is None:
+            chosen = self._coarse(lines)
+            chunks = self._share_out(chosen)
+            coarse = _taken(chosen)
+        state = self.state
+        write_plan(
+            self.run, Plan(chunks, state.stop_reason, state.groups, list(state.notes), coarse)
+        )
+
+    def _only(self) -> tuple[Planned, ...]:
+        tables = whole(self.zoned.tables)
+        write_task(self.run, 0, tables)
+        return self._planned([self.job.records])
+
+    def _coarse(self, lines: list[dict[str, Any]]) -> Chosen:
+        """Return records over chunks in place of zones, which meet every table summed to chunks."""
+        self._stage("sharing out")
+        tables = self.zoned.coarse
+        sample = self.sampler.sample
+        if sample is not None:
+            sample = sample.with_zone(tables.wide.positions[_name(self.zoned)])
+        sampler = Sampler(tables, self.sampler.rules, self.job.seed, self.zoned.known, sample)
+        state = State(counts=[np.zeros(table.cells) for table in tables.control])
+        state.library = read_library(lines, tables)
+        chooser = Chooser(self.job, sampler, state, self.clock, zone=_name(self.zoned))
+        records = self.job.records
+        chosen = chooser.choose(records, chooser.candidate_count(records), 0)
+        for text in chosen.notes:
+            self._note(f"sharing out to chunks: {text}")
+        if not chosen.calibration.converged:
+            self._note(f"sharing out to chunks: {chooser.unmet(chosen.calibration, records)}")
+        return chosen
+
+    def _share_out(self, chosen: Chosen) -> tuple[Planned, ...]:
+        chunking, tables = self.zoned.chunking, self.zoned.tables
+        held = np.flatnonzero(chosen.counts)
+        codes, counts = chosen.candidates.codes[held], chosen.counts[held]
+        column = self.zoned.coarse.wide.positions[_name(self.zoned)]
+        chunk = chunking.chunk_of_part[codes[:, column]]
+        order = np.argsort(chunk, kind="stable")
+        ends = np.searchsorted(chunk[order], np.arange(len(chunking) + 1))
+        records = []
+        for number in range(len(chunking)):
+            rows = order[ends[number] : ends[number + 1]]
+            own = np.repeat(codes[rows], counts[rows], axis=0)
+            records.append(len(own))
+            if len(own):
+                small = of_chunk(tables, chunking, number, self.job.records, own)
+                write_task(self.run, number, small)
+        return self._planned(records)
+
+    def _planned(self, records: list[int]) -> tuple[Planned, ...]:
+        zones, first, begin, found = self.zoned.tables.zones, 0, 0, []
+        for number, own in enumerate(records):
+            files = -(-own // self.job.output.row_group)
+            codes = self.zoned.chunking.zones[number]
+            labels = [zones.labels[code] for code in codes] if zones is not None else []
+            words = range_named(labels)
+            found.append(Planned(number, own, first, files, len(codes), words, begin))
+            first, begin = first + files, begin + own
+        return tuple(found)
+
+    def _write_proposals(self, *, with_records: bool) -> None:  # noqa: ARG002
+        """Write the proposals so far; how many records each made is known when all chunks are done."""
+        state = self.state
+        lines = [self._zoned_line(_accepted(proposal)) for proposal in state.library]
+        lines += [rejection_line(rejection) for rejection in state.rejections]
+        for line in lines:
+            line["request"] = state.requests[line["id"]]
+        self.run.write_lines("proposals.jsonl", sorted(lines, key=lambda line: line["id"]))
+
+    def _zoned_line(self, line: dict[str, Any]) -> dict[str, Any]:
+        """Return a proposal's line; it leaves the zone to the tables."""
+        return {**line, "values": {**line["values"], _name(self.zoned): ANY}}
+
+
+def _accepted(proposal: Any) -> dict[str, Any]:  # noqa: ANN401 - a proposal
+    return proposal_line(proposal, 0)
+
+
+def _name(zoned: Zoned) -> str:
+    return zoned.tables.zones.variable if zoned.tables.zones is not None else ""
+
+
+def _taken(chosen: Chosen) -> dict[str, Any]:
+    """Return what the coarse step took."""
+    found = chosen.calibration
+    return {
+        "candidates": chosen.drawn,
+        "mutants": chosen.mutants,
+        "converged": found.converged,
+        "error": found.error,
+        "kl": found.kl,
+        **chosen.seconds,
+    }

@@ -1,0 +1,1 @@
+"""Jobs with zones: how they are cut into chunks, and the making of one and of all."""

@@ -1,0 +1,128 @@
+"""Bins: what a label such as `20-24`, `65+` or `<5` stands for, and how bins are refined."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Kind = Literal["category", "integer", "number"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Half-open `[low, high)`, in the variable's unit."""
+
+    low: float
+    high: float
+
+
+_NUMBER = r"[+-]?\d+(?:\.\d+)?"
+_DASH = r"\s*(?:-|\u2013|\u2014|to|\.\.)\s*"
+_RANGE = re.compile(rf"({_NUMBER}){_DASH}({_NUMBER})")
+_BRACKETS = re.compile(rf"([\[(])\s*({_NUMBER})\s*[,;]\s*({_NUMBER})\s*([\])])")
+_OPEN_ABOVE = re.compile(rf"({_NUMBER})\s*\+|>=\s*({_NUMBER})")
+_ABOVE = re.compile(rf">\s*({_NUMBER})")
+_BELOW = re.compile(rf"<\s*({_NUMBER})")
+_AT_MOST = re.compile(rf"<=\s*({_NUMBER})")
+_SINGLE = re.compile(rf"({_NUMBER})")
+
+
+def parse_bin(label: str, kind: Kind, low: float, high: float) -> Interval:
+    """Return the interval that a published bin label stands for.
+
+    Integers include both ends (`20-24` is 20, 21, 22, 23, 24). For numbers the upper end belongs
+    to the next bin (`2.5-5` is 2.5 up to, not including, 5). Open bins end at the variable's limits.
+
+    Args:
+        label: For example `20-24`, `[20, 25)`, `65+`, `<5`, `2.5-5`, or `7` for an integer.
+        kind: `integer` or `number`.
+        low: The variable's `min`.
+        high: The variable's `max`, which is a legal value.
+
+    Raises:
+        ValueError: The label is no bin, is empty, or reaches beyond the limits.
+
+    Example:
+        >>> parse_bin("65+", "integer", 0, 90)
+        Interval(low=65.0, high=91.0)
+    """
+    step = 1.0 if kind == "integer" else 0.0
+    text = label.strip()
+    interval = _interval(text, kind, step, Interval(float(low), float(high) + step))
+    if not interval.low < interval.high:
+        raise ValueError(f"`{label}` is an empty bin: its low end is above its high end")
+    if interval.low < low or interval.high > high + step:
+        raise ValueError(
+            f"`{label}` reaches beyond the variable's limits, `min` {format_number(low)} and "
+            f"`max` {format_number(high)}"
+        )
+    return interval
+
+
+def _interval(text: str, kind: Kind, step: float, limits: Interval) -> Interval:
+    if match := _RANGE.fullmatch(text):
+        return Interval(float(match[1]), float(match[2]) + step)
+    if match := _BRACKETS.fullmatch(text):
+        low = float(match[2]) + (step if match[1] == "(" else 0.0)
+        return Interval(low, float(match[3]) + (step if match[4] == "]" else 0.0))
+    if match := _OPEN_ABOVE.fullmatch(text):
+        return Interval(float(match[1] or match[2]), limits.high)
+    if match := _ABOVE.fullmatch(text):
+        return Interval(float(match[1]) + step, limits.high)
+    if match := _BELOW.fullmatch(text):
+        return Interval(limits.low, float(match[1]))
+    if match := _AT_MOST.fullmatch(text):
+        return Interval(limits.low, float(match[1]) + step)
+    if kind == "integer" and (match := _SINGLE.fullmatch(text)):
+        return Interval(float(match[1]), float(match[1]) + 1)
+    raise ValueError(f"`{text}` is not a bin; write for example `20-24`, `[20, 25)`, `65+` or `<5`")
+
+
+def format_number(value: float) -> str:
+    """Return `value` without a needless decimal point."""
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
+
+
+def refine(
+    kind: Kind, low: float, high: float, published: Mapping[str, Interval]
+) -> tuple[tuple[float, ...], tuple[str, ...]]:
+    """Return edges and labels of the coarsest bins of which every published bin is a union.
+
+    A bin that was published as such keeps its published label.
+
+    Args:
+        kind: `integer` or `number`.
+        low: The variable's `min`.
+        high: The variable's `max`.
+        published: Label -> interval, over all tables.
+    """
+    top = high + (1.0 if kind == "integer" else 0.0)
+    edges = {float(low), float(top)}
+    for interval in published.values():
+        edges |= {interval.low, interval.high}
+    ordered = sorted(edges)
+    known = {interval: label for label, interval in sorted(published.items(), reverse=True)}
+    labels = tuple(
+        known.get(Interval(a, b)) or _bin_label(kind, a, b) for a, b in itertools.pairwise(ordered)
+    )
+    return tuple(ordered), labels
+
+
+def _bin_label(kind: Kind, low: float, high: float) -> str:
+    if kind == "integer":
+        return (
+            format_number(low)
+            if high - low == 1
+            else f"{format_number(low)}-{format_number(high - 1)}"
+        )
+    return f"{format_number(low)}-{format_number(high)}"
+
+
+def cell_label(names: Sequence[str], labels: Sequence[str]) -> str:
+    """Return a cell's name for people, for example `mode=Walked, purpose=Work`."""
+    return ", ".join(f"{name}={label}" for name, label in zip(names, labels, strict=True))

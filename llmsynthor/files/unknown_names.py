@@ -1,0 +1,125 @@
+"""What a table file names and the job does not know: columns, headers, labels, each with a way out."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from llmsynthor.errors import Problem, TableError
+from llmsynthor.files.totals import is_total_word
+from llmsynthor.job.schema_walk import written
+from llmsynthor.text import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Container, Mapping, Sequence
+
+    from llmsynthor.files.rows import TextTable
+    from llmsynthor.job.tables import TableSpec
+    from llmsynthor.job.variables import VariableSpec
+
+_SHOWN = 12
+_FEW = 1
+"""So many unknown columns are said one by one at most."""
+NO_LABEL = (
+    "in the table's entry, `values: {VARIABLE: {LABEL IN THE FILE: label}}` renames a label, and "
+    "`totals: [LABEL]` says that one stands for a total"
+)
+
+
+def suggestion(given: str, known: Collection[str]) -> str:
+    """Return the known name that is meant, or the known names, to end a message with."""
+    near = _near(given, known)
+    if near:
+        return f"; did you mean `{clean(near[0])}`?"
+    names = sorted(known)
+    shown = ", ".join(clean(name) for name in names[:_SHOWN])
+    return f" (known: {shown}{', ...' if len(names) > _SHOWN else ''})"
+
+
+def no_label_hint(label: str, known: Collection[str]) -> str | None:
+    """Return what a label that is like none may be, or None."""
+    return NO_LABEL if label and not _near(label, known) else None
+
+
+def unknown_columns(
+    file: str, scope: Sequence[str], known: Collection[str], unsure: Container[str]
+) -> list[Problem]:
+    """Return the columns that are no variable; many of them that are like none in one problem.
+
+    Args:
+        file: For messages.
+        scope: The columns.
+        known: The job's variables.
+        unsure: Names that may be variables.
+    """
+    if not scope:
+        return [Problem("there is no column with a variable, only figures", file, 1)]
+    unknown = [name for name in scope if name not in known and name not in unsure]
+    others = [name for name in unknown if not _near(name, known)]
+    together = others if len(others) > _FEW else []
+    found = [
+        Problem(
+            f"column `{clean(name)}` is no variable of the job{suggestion(name, known)}",
+            file,
+            1,
+            hint="in the table's entry, `columns: {NAME IN THE FILE: variable}` renames a column, and "
+            "`ignore: [NAME]` leaves one out",
+        )
+        for name in unknown
+        if name not in together
+    ]
+    if together:
+        message = f"columns {_listed(together)} are no variables of the job{suggestion('', known)}"
+        hint = (
+            "in the table's entry, `ignore: others` leaves out all columns that are no variable and "
+            "no figure, and `columns: {NAME IN THE FILE: variable}` renames one"
+        )
+        found.append(Problem(message, file, 1, hint=hint))
+    return found
+
+
+def check_headers(spec: TableSpec, text: TextTable, variables: Mapping[str, VariableSpec]) -> None:
+    """Refuse a wide file some of whose columns are taken for categories and are like none.
+
+    Args:
+        spec: The table's entry.
+        text: The file in long form.
+        variables: The job's variables.
+
+    Raises:
+        TableError: Names them all at once.
+    """
+    wide = spec.wide
+    if wide is None or wide.columns or wide.pattern is not None or text.headers is None:
+        return
+    name = wide.variables[0]
+    variable, renamed = variables.get(name), spec.values.get(name, {})
+    if variable is None or variable.type != "category":
+        return
+    known = {*variable.values, *spec.groups.get(name, ()), *renamed}
+    headers = list(dict.fromkeys(text.headers))
+    stray = [
+        header
+        for header in headers
+        if header not in known and not is_total_word(header, spec.totals)
+        if not _near(header, known)
+    ]
+    if stray and len(stray) < len(headers):
+        what = "columns" if len(stray) > 1 else "column"
+        message = (
+            f"`wide` takes the {what} {_listed(stray)} for a category of `{clean(name)}` each, as "
+            "all that are nothing else"
+        )
+        hint = f"leave them out: `ignore: {written(stray)}` in the table's entry"
+        raise TableError.of([Problem(message, spec.file, 1, hint=hint)])
+
+
+def _near(given: str, known: Collection[str]) -> list[str]:
+    return get_close_matches(given, list(known), n=1, cutoff=0.6)
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = [f"`{clean(name)}`" for name in names[:_SHOWN]]
+    if len(names) > _SHOWN:
+        return f"{', '.join(shown)} and {len(names) - _SHOWN} more"
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)

@@ -1,0 +1,1 @@
+"""Who proposes: asking a model, what it costs, prompts and providers."""

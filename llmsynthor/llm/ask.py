@@ -1,0 +1,271 @@
+"""Asking: requests of one iteration sent at once, replies read in the order of asking."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from llmsynthor.candidates.library import said
+from llmsynthor.candidates.proposals import Plan, Proposal, Rejection, parse_plan
+from llmsynthor.candidates.reply_schema import plan_schema
+from llmsynthor.errors import ProviderUnavailableError
+from llmsynthor.llm.concurrent import Outlook, gather
+from llmsynthor.llm.prompts.groups import groups_schema
+from llmsynthor.llm.providers.base import OutOfRepliesError, Purpose, Reply, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from llmsynthor.candidates.sampler import Sampler
+    from llmsynthor.job.model import Job
+    from llmsynthor.llm.budget import BudgetKeeper
+    from llmsynthor.llm.prompts.plan import PlanPrompt
+    from llmsynthor.llm.prompts.templates import Templates
+    from llmsynthor.llm.providers.base import Provider
+
+
+@dataclass
+class Round:
+    """What one iteration of asking brought.
+
+    Attributes:
+        plans: One per reply that came, but for what a repair left nothing of.
+        calls: Replies that came, repairs included.
+        repairs: Those of them that were asked for because a first reply held nothing usable.
+        failed_calls: Requests without a reply.
+        unread: Replies that held nothing readable, repairs included.
+        prompt_tokens: Tokens read.
+        completion_tokens: Tokens written.
+        cost_usd: US dollars; None where some of it is unknown.
+        stop: Why asking ends, or None.
+    """
+
+    plans: list[Plan] = field(default_factory=list)
+    calls: int = 0
+    repairs: int = 0
+    failed_calls: int = 0
+    unread: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float | None = 0.0
+    stop: str | None = None
+
+    def add(self, reply: Reply) -> None:
+        """Count one reply."""
+        self.calls += 1
+        self.prompt_tokens += reply.prompt_tokens
+        self.completion_tokens += reply.completion_tokens
+        known = self.cost_usd is not None and reply.cost_usd is not None
+        self.cost_usd = self.cost_usd + reply.cost_usd if known else None  # type: ignore[operator]
+
+    @property
+    def proposals(self) -> list[Proposal]:
+        """Return the accepted proposals."""
+        return [proposal for plan in self.plans for proposal in plan.proposals]
+
+    @property
+    def rejections(self) -> list[Rejection]:
+        """Return the refused proposals."""
+        return [rejection for plan in self.plans for rejection in plan.rejections]
+
+
+class Asker:
+    """Asks one job's questions: renders, sends, reads, repairs."""
+
+    def __init__(
+        self,
+        job: Job,
+        sampler: Sampler,
+        templates: Templates,
+        prompts: PlanPrompt,
+        provider: Provider,
+        budget: BudgetKeeper,
+        clock: Callable[[], float],
+    ) -> None:
+        self.job = job
+        self.sampler = sampler
+        self.templates = templates
+        self.prompts = prompts
+        self.provider = provider
+        self.budget = budget
+        self.clock = clock
+        self.started = clock()
+        self._outlook = Outlook()
+        self._system = templates.render("system.md.j2", {})
+        self._record = sampler.tables.of_records.domain
+        self._schema = plan_schema(self._record, sampler.members)
+
+    def seconds_used(self) -> float:
+        """Return the wall time of the run so far in seconds, earlier attempts included."""
+        return self.budget.seconds_before + self.clock() - self.started
+
+    def plan_requests(self, iteration: int, context: Mapping[str, Any]) -> list[Request]:
+        """Return the plan requests of one iteration, each with a focus of its own."""
+        calls = self.job.engine.calls_per_iteration
+        return [
+            self._request(
+                "plan",
+                (iteration - 1) * calls + call,
+                self.templates.render(
+                    self.prompts.template, self.prompts.call_context(context, call)
+                ),
+                self._schema,
+            )
+            for call in range(calls)
+        ]
+
+    def ask_plans(self, iteration: int, context: Mapping[str, Any], first_id: int) -> Round:
+        """Ask for the plans of one iteration.
+
+        Args:
+            iteration: From 1.
+            context: For the plan template.
+            first_id: Id of the first proposal.
+
+        Raises:
+            ProviderRefusedError: The provider refuses and would again.
+            ProviderUnavailableError: No reply came at all.
+        """
+        found = Round()
+        requests = self.plan_requests(iteration, context)
+        for request, reply in self._ask(requests, found):
+            plan = self._read(reply, iteration, first_id)
+            found.unread += plan.problem is not None
+            plan.request = request.key()
+            plans = [plan]
+            if not plan.proposals:
+                plans = self._repair(request, reply, plan, found, iteration, first_id)
+            found.plans += plans
+            first_id += sum(len(plan.proposals) + len(plan.rejections) for plan in plans)
+        return found
+
+    def ask_groups(self) -> tuple[str | None, Round]:
+        """Ask once which variables depend on each other; return the reply's words, or None."""
+        found = Round()
+        prompt = self.templates.render("dependencies.md.j2", self.prompts.dependency_context())
+        schema = groups_schema(self.sampler.tables.domain)
+        answers = self._ask([self._request("dependencies", 0, prompt, schema)], found)
+        return (answers[0][1].text if answers else None), found
+
+    def _request(
+        self, purpose: Purpose, sequence: int, prompt: str, schema: dict[str, Any] | None
+    ) -> Request:
+        provider = self.job.provider
+        return Request(
+            purpose=purpose,
+            sequence=sequence,
+            system=self._system,
+            prompt=prompt,
+            schema=schema,
+            model=provider.model,
+            temperature=provider.temperature,
+            max_output_tokens=provider.max_output_tokens,
+        )
+
+    def _ask(self, requests: list[Request], found: Round) -> list[tuple[Request, Reply]]:
+        """Send what the budget allows; count and return the replies that came."""
+        fits, limit = self._affordable(requests)
+        found.stop = limit
+        asked = requests[:fits]
+        outcomes = gather(self.provider, asked, self.job.provider.concurrency, self._outlook)
+        answers = []
+        missing: list[tuple[Request, ProviderUnavailableError]] = []
+        for request, outcome in zip(asked, outcomes, strict=True):
+            if isinstance(outcome, Reply):
+                answers.append((request, outcome))
+                found.add(outcome)
+                self.budget.add(request, outcome)
+            elif isinstance(outcome, OutOfRepliesError):
+                found.stop = found.stop or str(outcome)
+            elif isinstance(outcome, ProviderUnavailableError):
+                missing.append((request, outcome))
+            else:
+                raise outcome
+        found.failed_calls += len(missing)
+        if self._outlook.halt is not None:
+            raise self._outlook.halt
+        if missing and not answers and missing[0][0].purpose != "repair":
+            raise missing[0][1]
+        for request, error in missing:
+            self._give_up(request, str(error))
+        return answers
+
+    def _give_up(self, request: Request, reason: str) -> None:
+        """Go on without a reply; the log keeps that, as what follows depends on it."""
+        give_up = getattr(self.provider, "give_up", None)
+        if give_up:
+            give_up(request, reason)
+
+    def _affordable(self, requests: list[Request]) -> tuple[int, str | None]:
+        """Return how many requests fit the budget.
+
+        What the reply log knows costs nothing, but is taken at its most beside what is not known,
+        as it was when it was asked: a resumed run must decide as the unbroken one.
+        """
+        knows = getattr(self.provider, "knows", None)
+        known = [bool(knows and knows(request)) for request in requests]
+        if all(known):
+            return len(requests), None
+        fits, limit = self.budget.affordable(requests, self.clock() - self.started)
+        while fits < len(requests) and known[fits]:
+            fits += 1
+        return fits, limit if fits < len(requests) else None
+
+    def _read(self, reply: Reply, iteration: int, first_id: int) -> Plan:
+        plan = parse_plan(
+            reply.text,
+            self._record,
+            self.sampler.marginals,
+            iteration=iteration,
+            first_id=first_id,
+            most_count=self.job.records,
+            members=self.sampler.members,
+        )
+        lawful = []
+        for proposal in plan.proposals:
+            problem = self.sampler.unlawful(proposal)
+            if problem is None:
+                lawful.append(proposal)
+            else:
+                raw = {"count": proposal.count, **said(proposal)}
+                plan.rejections.append(
+                    Rejection(proposal.id, iteration, proposal.reason, problem, raw)
+                )
+        plan.proposals = lawful
+        return plan
+
+    def _repair(
+        self,
+        request: Request,
+        reply: Reply,
+        plan: Plan,
+        found: Round,
+        iteration: int,
+        first_id: int,
+    ) -> list[Plan]:
+        """Ask once more, with what was wrong; return what each of the two replies leaves."""
+        problems = [plan.problem] if plan.problem else [r.problem for r in plan.rejections]
+        if reply.truncated:
+            problems.insert(0, "the answer was cut at its longest length: write fewer proposals")
+        context = self.prompts.repair_context(request.prompt, reply.text, problems)
+        again = self._request(
+            "repair",
+            request.sequence,
+            self.templates.render("repair_plan.md.j2", context),
+            self._schema,
+        )
+        stop = found.stop
+        answers = self._ask([again], found)
+        limit = found.stop
+        if not answers and limit is not None and limit.startswith("budget."):
+            self._give_up(again, limit)  # a resume with a larger budget would shift proposal ids
+        found.stop = stop  # a recording without this repair may still have the next plan
+        if not answers:
+            return [plan]
+        found.repairs += 1
+        mended = self._read(answers[0][1], iteration, first_id + len(plan.rejections))
+        mended.request = again.key()
+        found.unread += mended.problem is not None
+        if not mended.proposals and plan.problem is None:
+            mended.problem = None  # the first reading says more
+        return [plan, mended] if plan.rejections else [mended]

@@ -1,0 +1,225 @@
+"""Recorded replies: by request hash where the recording has it, else in the order of asking."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from llmsynthor.candidates.proposals import read_json
+from llmsynthor.errors import ProviderUnavailableError, ReplayError
+from llmsynthor.llm.providers.base import OutOfRepliesError, Provider, Reply, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+REPLY_LOG = "replies.jsonl"
+_REPLY_FIELDS = {field.name for field in fields(Reply)}
+
+
+def reply_record(request: Request, reply: Reply) -> dict[str, Any]:
+    """Return the line of a reply log."""
+    return {
+        "key": request.key(),
+        "purpose": request.purpose,
+        "sequence": request.sequence,
+        "reply": asdict(reply),
+    }
+
+
+def given_up_record(request: Request, reason: str) -> dict[str, Any]:
+    """Return the line of a reply log for a request that the run went on without."""
+    return {
+        "key": request.key(),
+        "purpose": request.purpose,
+        "sequence": request.sequence,
+        "given_up": reason,
+    }
+
+
+def replies_in(records: Iterable[dict[str, Any]]) -> list[Reply]:
+    """Return the replies in a reply log."""
+    return [reply_of(record) for record in records if "reply" in record]
+
+
+def reply_of(record: dict[str, Any]) -> Reply:
+    """Return the reply in a line of a reply log."""
+    return Reply(**{k: v for k, v in record["reply"].items() if k in _REPLY_FIELDS})
+
+
+def style_of(records: Iterable[dict[str, Any]]) -> str | None:
+    """Return the plan style (`plan` or `focus`) that most recorded replies have; None where unclear.
+
+    A plan is a list `proposals`; what completes a focus is one object `values` without a count.
+    """
+    votes = {"plan": 0, "focus": 0}
+    for record in records:
+        if "reply" not in record or record["purpose"] != "plan":
+            continue
+        content = read_json(str(record["reply"]["text"]))
+        if isinstance(content, list) and content:
+            content = content[0]
+        if not isinstance(content, dict):
+            continue
+        if "proposals" in content or "count" in content:
+            votes["plan"] += 1
+        elif isinstance(content.get("values"), dict):
+            votes["focus"] += 1
+    if votes["plan"] == votes["focus"]:
+        return None
+    return max(votes, key=lambda style: votes[style])
+
+
+class GivenUpError(ProviderUnavailableError):
+    """The run went on without this reply before, so what was made since does not know of it."""
+
+
+class ReplayProvider:
+    """Answers from a recording: a run's `replies.jsonl`, or plans written down in order."""
+
+    def __init__(self, path: Path, shown: str) -> None:
+        """Read the recording.
+
+        Args:
+            path: The file.
+            shown: Its name as written in the job.
+
+        Raises:
+            ReplayError: It is missing or damaged.
+        """
+        self._by_key: dict[str, Reply] = {}
+        self._by_order: dict[tuple[str, int], Reply] = {}
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise ReplayError(f"{shown}: no such file (looked for {path})") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ReplayError(f"{shown}: cannot be read ({error})") from None
+        self._given_up: set[tuple[str, int]] = set()
+        self._shown = shown
+        self._lines: list[dict[str, Any]] = []
+        for number, line in enumerate(text.split("\n"), start=1):
+            if line.strip():
+                self._add(shown, number, line)
+        if not self._by_order:
+            raise ReplayError(f"{shown}: the recording holds no replies")
+
+    def _add(self, shown: str, number: int, line: str) -> None:
+        try:
+            record = json.loads(line)
+            if "given_up" in record:
+                self._given_up.add((str(record["purpose"]), int(record["sequence"])))
+                return
+            reply = replace(reply_of(record), cost_usd=0.0)  # reading a recording costs nothing
+            place = (str(record["purpose"]), int(record["sequence"]))
+            key = record.get("key")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise ReplayError(
+                f"{shown}:{number}: not a recorded reply; a line is an object with `purpose`, "
+                "`sequence` and `reply`"
+            ) from None
+        self._lines.append(record)
+        self._by_order.setdefault(place, reply)
+        if isinstance(key, str):
+            self._by_key[key] = reply
+
+    def check_style(self, wanted: str) -> None:
+        """Check that the recording was made in the plan style that the job asks in.
+
+        Args:
+            wanted: `plan` or `focus`.
+
+        Raises:
+            ReplayError: It was made in the other one, so no reply would be of use.
+        """
+        style = style_of(self._lines)
+        if style is not None and style != wanted:
+            holds = {"plan": "lists of proposals", "focus": "what completes one cell each"}
+            raise ReplayError(
+                f"provider.replies: {self._shown}: its replies are {holds[style]} (plan style "
+                f"`{style}`), and the job asks for {holds[wanted]} (plan style `{wanted}`)",
+                hint=f"write `engine: {{plan_style: {style}}}`, or `--set engine.plan_style={style}`",
+            )
+
+    def complete(self, request: Request) -> Reply:
+        """Return the recorded reply to `request`; see `Provider.complete`."""
+        place = (request.purpose, request.sequence)
+        reply = self._by_key.get(request.key()) or self._by_order.get(place)
+        if reply is None and place in self._given_up:
+            raise GivenUpError("the recorded run went on without this reply")
+        if reply is None:
+            raise OutOfRepliesError
+        return reply
+
+    def close(self) -> None:
+        """Do nothing: the recording was read whole."""
+
+
+class LoggedProvider:
+    """Answers from the run's own reply log; what is not there is asked for and logged at once.
+
+    The log is written by the thread that received the reply, before anybody uses it, so that no
+    paid reply is lost whenever the process is killed.
+    """
+
+    def __init__(
+        self,
+        inner: Provider | None,
+        records: Sequence[dict[str, Any]],
+        append: Callable[[dict[str, Any]], None],
+        ended: str | None = None,
+    ) -> None:
+        """Wrap a provider.
+
+        Args:
+            inner: Who is asked; None where only the log may answer (`--replay`).
+            records: Lines of the log so far.
+            append: Writes a line.
+            ended: Why the run that is replayed asked no further, where a limit ended its asking.
+        """
+        self._ended = ended
+        self._has_plans = any(record["purpose"] == "plan" for record in records)
+        self._inner = inner
+        self._append = append
+        self._known = {r["key"]: reply_of(r) for r in records if "reply" in r}
+        self._given_up = {r["key"] for r in records if "given_up" in r} - self._known.keys()
+
+    def knows(self, request: Request) -> bool:
+        """Return whether the log answers this, be it by saying that there was no reply."""
+        return request.key() in self._known or request.key() in self._given_up
+
+    def give_up(self, request: Request, reason: str) -> None:
+        """Note that the run goes on without a reply, so that a resumed run does so too.
+
+        A reply that came later would change the proposals that records already point to.
+        """
+        if request.key() not in self._given_up:
+            self._append(given_up_record(request, reason))
+            self._given_up.add(request.key())
+
+    def close(self) -> None:
+        """Close the wrapped provider."""
+        if self._inner is not None:
+            self._inner.close()
+
+    def complete(self, request: Request) -> Reply:
+        """Return the reply to `request`; see `Provider.complete`."""
+        known = self._known.get(request.key())
+        if known is not None:
+            return known
+        if request.key() in self._given_up:
+            raise GivenUpError("the run went on without this reply before")
+        unasked = self._ended is not None and not self._has_plans  # the limit was 0 calls
+        first = request.purpose == "plan" and request.sequence == 0
+        if self._inner is None and first and not unasked:
+            raise ReplayError(
+                "`--replay`: the reply log has no reply to the first request of this job",
+                hint="run without `--replay` to ask for it",
+            )
+        if self._inner is None:
+            raise OutOfRepliesError(self._ended) if self._ended else OutOfRepliesError
+        reply = self._inner.complete(request)
+        self._append(reply_record(request, reply))
+        self._known[request.key()] = reply
+        return reply

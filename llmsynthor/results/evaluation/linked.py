@@ -1,0 +1,226 @@
+"""Records and their members, real or made: rows of each, members knowing their record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from llmsynthor.errors import RunDirectoryError
+from llmsynthor.results.evaluation.records import Counted, Records, code_type
+from llmsynthor.store.batches import read_wide
+from llmsynthor.store.directory import MENDING
+from llmsynthor.store.materialize import encode_frame
+from llmsynthor.targets.domain import Domain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import polars as pl
+
+    from llmsynthor.candidates.sampler import Sampler
+    from llmsynthor.store.directory import RunDirectory
+    from llmsynthor.targets.levels import Members
+
+
+@dataclass(frozen=True, eq=False)
+class Clustered(Records):
+    """Rows that come in clusters: members of one record, or pairs of them, are alike.
+
+    Attributes:
+        owner: Number of the record that each row is of, from 0, int64, shape `(rows,)`.
+    """
+
+    owner: np.ndarray = field(kw_only=True)
+
+    def counts(self, scope: Sequence[str]) -> Counted:
+        """Return the rows in each cell over `scope`; those with a missing value are left out.
+
+        `effective` is by the design effect of the clusters, averaged over the cells (Kish 1965).
+        """
+        counted = super().counts(scope)
+        mask = self.known(scope)
+        rows = slice(None) if mask is None else mask
+        index = np.zeros(counted.rows, dtype=np.int64)
+        for name in scope:
+            index = index * self.domain[name].size + self.codes[name][rows]
+        weights = None if self.weights is None else self.weights[rows]
+        effective = effective_clusters(index, self.owner[rows], counted.cells.ravel(), weights)
+        return replace(counted, effective=effective)
+
+    def only(self, names: Sequence[str]) -> Records:
+        """Return the rows with some of the variables, as if each stood alone."""
+        return Records(
+            self.domain,
+            self.rows,
+            {name: codes for name, codes in self.codes.items() if name in names},
+            {name: values for name, values in self.values.items() if name in names},
+            self.weights,
+        )
+
+
+def effective_clusters(
+    index: np.ndarray, owner: np.ndarray, cells: np.ndarray, weights: np.ndarray | None
+) -> float:
+    """Return how many independent rows would know as much about the cells' shares.
+
+    It is sum p (1 - p) over the sum of the variances of the shares p, which are ratios of sums over
+    clusters: var = sum over clusters of (w (n_c - p m))^2 / (sum of w m)^2 by linearization, with m
+    rows in a cluster, n_c of them in the cell, each of weight w.
+
+    Args:
+        index: Cell of each row, shape `(rows,)`.
+        owner: Cluster of each row; all rows of one have one weight.
+        cells: Rows, or their weight, in each cell, shape `(cells,)`.
+        weights: What each row counts; None is 1.
+    """
+    total = float(cells.sum())
+    if total <= 0:
+        return 0.0
+    share = cells / total
+    clusters = int(owner.max()) + 1
+    weight = np.ones(clusters)
+    if weights is not None:
+        weight[owner] = weights
+    size = np.bincount(owner, minlength=clusters)
+    alike = np.unique(owner * np.int64(len(cells)) + index, return_counts=True)
+    own = np.bincount(alike[0] // len(cells), alike[1].astype(float) ** 2, clusters)
+    expected = np.bincount(owner, share[index], clusters)
+    apart = own - 2 * size * expected + size.astype(float) ** 2 * float((share**2).sum())
+    variance = float((weight**2 * apart).sum()) / total**2
+    spread = float((share * (1 - share)).sum())
+    return spread / variance if variance > 0 else float(len(index))
+
+
+@dataclass(frozen=True, eq=False)
+class Linked:
+    """Records and their members.
+
+    Attributes:
+        records: The records, over their own variables.
+        members: Their members, over the records' variables and their own.
+    """
+
+    records: Records
+    members: Clustered
+
+
+def other(name: str) -> str:
+    """Return what a variable of the second member of a pair is called."""
+    return f"{name} of another"
+
+
+def linked(records: Records, own: Records, owner: np.ndarray, domain: Domain) -> Linked:
+    """Return records with their members, who get their record's values and weight.
+
+    Args:
+        records: The records.
+        own: The members with their own variables.
+        owner: Row of each member's record.
+        domain: Of both levels.
+    """
+    codes = {name: codes[owner] for name, codes in records.codes.items()} | dict(own.codes)
+    values = {name: values[owner] for name, values in records.values.items()} | dict(own.values)
+    weights = None if records.weights is None else records.weights[owner]
+    return Linked(records, Clustered(domain, own.rows, codes, values, weights, owner=owner))
+
+
+def pairs_within(members: Clustered, names: Sequence[str]) -> Clustered:
+    """Return all ordered pairs of different members of one record, over some of their variables.
+
+    The second member's variables are named by `other`.
+    """
+    order = np.argsort(members.owner, kind="stable")
+    owner = members.owner[order]
+    first = []
+    offset = 1
+    while offset < len(owner):
+        there = np.flatnonzero(owner[offset:] == owner[:-offset])
+        if not len(there):
+            break
+        first.append(np.stack([order[there], order[there + offset]]))
+        offset += 1
+    some = np.concatenate(first, axis=1) if first else np.empty((2, 0), dtype=np.int64)
+    one, two = np.concatenate([some, some[::-1]], axis=1)
+    variables = [members.domain[name] for name in names]
+    domain = Domain((*variables, *(replace(v, name=other(v.name)) for v in variables)))
+    codes = {name: members.codes[name][one] for name in names}
+    codes |= {other(name): members.codes[name][two] for name in names}
+    weights = None if members.weights is None else members.weights[one]
+    return Clustered(domain, len(one), codes, {}, weights, owner=members.owner[one])
+
+
+def read_linked(run: RunDirectory, sampler: Sampler, members: Members) -> Linked:
+    """Return the records of a run with their members.
+
+    Raises:
+        RunDirectoryError: A batch is missing or damaged, or there are no records.
+    """
+    parts = []
+    start = 0
+    for index, path in enumerate(run.batch_files()):
+        batch = read_wide(run, sampler, index)
+        if batch is None:
+            raise RunDirectoryError(
+                f"{run.batch_path(index)}: is missing, though {path.name} is there",
+                hint=MENDING,
+            )
+        if not batch[2].is_whole:
+            raise RunDirectoryError(
+                f"{run.members_path(index)}: does not fit its records",
+                hint=MENDING,
+            )
+        parts.append(_levels(batch[0], encode_frame(batch[0], sampler), members, start))
+        start += batch[0].height
+    if not start:
+        raise RunDirectoryError(f"{run.path}: holds no records")
+    owner = np.concatenate([part[2] for part in parts])
+    records = _joined(members.record, [part[0] for part in parts])
+    own = _joined(members.own, [part[1] for part in parts])
+    return linked(records, own, owner, sampler.tables.domain)
+
+
+_Columns = dict[str, np.ndarray]
+
+
+def _levels(
+    frame: pl.DataFrame, codes: np.ndarray, members: Members, start: int
+) -> tuple[tuple[_Columns, _Columns], tuple[_Columns, _Columns], np.ndarray]:
+    """Return codes and values of a batch's records, those of its members, and members' records."""
+    present = members.present(codes)
+    rows = np.concatenate([np.flatnonzero(there) for there in present])
+    each = members.each(codes)[:, len(members.record.names) :]
+    own_values = {
+        v.name: np.concatenate(
+            [
+                frame.get_column(members.column(v.name, slot)).to_numpy()[there]
+                for slot, there in enumerate(present)
+            ]
+        ).astype(float)
+        for v in members.own.variables
+        if v.is_numeric
+    }
+    values = {
+        v.name: frame.get_column(v.name).to_numpy().astype(float)
+        for v in members.record.variables
+        if v.is_numeric
+    }
+    return (
+        (_narrow(codes, members.record), values),
+        (_narrow(each, members.own), own_values),
+        rows + start,
+    )
+
+
+def _narrow(codes: np.ndarray, domain: Domain) -> _Columns:
+    return {v.name: codes[:, i].astype(code_type(v)) for i, v in enumerate(domain.variables)}
+
+
+def _joined(domain: Domain, parts: Sequence[tuple[_Columns, _Columns]]) -> Records:
+    def whole(of: Sequence[Mapping[str, np.ndarray]]) -> _Columns:
+        return {name: np.concatenate([part[name] for part in of]) for name in of[0]}
+
+    codes = whole([part[0] for part in parts])
+    rows = len(codes[domain.names[0]])
+    return Records(domain, rows, codes, whole([part[1] for part in parts]))

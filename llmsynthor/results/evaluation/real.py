@@ -1,0 +1,233 @@
+"""Real records: reading a CSV or parquet file as codes of the job's variables, problems named."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from llmsynthor.errors import MicrodataError
+from llmsynthor.results.evaluation.records import Records, code_type
+from llmsynthor.targets.encode import (
+    alike,
+    listed,
+    read_categories,
+    read_numbers,
+    read_weights,
+    suggest,
+)
+from llmsynthor.text import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import numpy as np
+
+    from llmsynthor.targets.domain import Domain
+
+_FEWEST = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Microdata:
+    """Real records, with what can be said of the file without showing one of them.
+
+    Attributes:
+        file: The file's name, without folders.
+        sha256: Of the file.
+        records: The records, over the variables that the file has.
+        columns: Variable -> column of the file.
+        absent: Variable that the file does not have -> the column most like it, or None.
+        weight: Column of the weights, or None.
+        keys: Key of each record, as text, where the file has one that links it to another.
+    """
+
+    file: str
+    sha256: str
+    records: Records
+    columns: Mapping[str, str]
+    absent: Mapping[str, str | None]
+    weight: str | None
+    keys: pl.Series | None = None
+
+    @property
+    def in_bins(self) -> list[str]:
+        """Return the numeric variables that are given as labels of bins."""
+        records = self.records
+        return [
+            n for n in records.names if records.domain[n].is_numeric and n not in records.values
+        ]
+
+
+def read_microdata(
+    path: Path,
+    domain: Domain,
+    mapped: Sequence[str] = (),
+    weight: str | None = None,
+    key: str | None = None,
+) -> Microdata:
+    """Read real records.
+
+    Args:
+        path: A CSV or parquet file, one record a row.
+        domain: The job's variables with their categories and bins.
+        mapped: `COLUMN=variable` for each column that is not named as its variable.
+        weight: Column with what each record counts.
+        key: Column that links the records to those of another file.
+
+    Raises:
+        MicrodataError: With every problem of the file.
+    """
+    header = _header(path)
+    columns = _columns(path, header, domain, mapped)
+    if weight is not None:
+        _check_weight_column(path, header, columns, weight)
+    if key is not None:
+        _check_key_column(path, header, columns, key)
+    wanted = sorted({*columns.values(), *(name for name in (weight, key) if name is not None)})
+    frame = _read(path, [header[name] for name in wanted]).rename(
+        {header[name]: name for name in wanted}
+    )
+    if frame.height < _FEWEST:
+        raise MicrodataError(
+            f"{path}: {frame.height} records below the header; there must be at least {_FEWEST}"
+        )
+    problems: list[str] = []
+    codes: dict[str, np.ndarray] = {}
+    values: dict[str, np.ndarray] = {}
+    for name, column in columns.items():
+        variable, text = domain[name], frame[column].str.strip_chars()
+        found = (read_numbers if variable.is_numeric else read_categories)(variable, text)
+        codes[name] = found.codes.astype(code_type(variable))
+        problems += [f"{path}: column `{clean(column)}`: {words}" for words in found.problems]
+        if found.values is not None:
+            values[name] = found.values
+    weights = None if weight is None else read_weights(path, weight, frame[weight], problems)
+    keys = None if key is None else _keys(path, key, frame[key], problems)
+    if problems:
+        raise MicrodataError(
+            "\n".join(problems),
+            hint="values must be spelled and cut as in the job: change them in the file, take out "
+            "records that the job is not about, or leave the column out of the file",
+        )
+    records = Records(domain, frame.height, codes, values, weights)
+    absent = {
+        name: alike(name, [c for c in header if c not in wanted])
+        for name in domain.names
+        if name not in columns
+    }
+    return Microdata(path.name, _sha256(path), records, columns, absent, weight, keys)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _header(path: Path) -> dict[str, str]:
+    """Return the columns of the file: name without blanks -> name as written."""
+    try:
+        if path.suffix.lower() == ".csv":
+            written = pl.read_csv(path, n_rows=0, infer_schema=False, glob=False).columns
+        elif path.suffix.lower() == ".parquet":
+            written = list(pl.read_parquet_schema(path))
+        else:
+            raise MicrodataError(f"{path}: the file name must end in .csv or .parquet")
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise _unreadable(path, error) from None
+    return {name.strip().removeprefix("\ufeff"): name for name in written}
+
+
+def _read(path: Path, columns: list[str]) -> pl.DataFrame:
+    """Return these columns as text."""
+    try:
+        if path.suffix.lower() == ".csv":
+            return pl.read_csv(path, columns=columns, infer_schema=False, glob=False)
+        return pl.read_parquet(path, columns=columns).with_columns(pl.all().cast(pl.String))
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> MicrodataError:
+    if isinstance(error, FileNotFoundError):
+        return MicrodataError(f"{path}: no such file")
+    if isinstance(error, pl.exceptions.NoDataError):
+        return MicrodataError(f"{path}: the file is empty")
+    if isinstance(error, OSError) and error.strerror:
+        return MicrodataError(f"{path}: cannot be read ({error.strerror})")
+    reason = str(error).splitlines()[0][:160]
+    return MicrodataError(f"{path}: not a readable {path.suffix[1:]} file ({reason})")
+
+
+def _columns(
+    path: Path, header: Mapping[str, str], domain: Domain, mapped: Sequence[str]
+) -> dict[str, str]:
+    """Return variable -> column, in domain order."""
+    renamed: dict[str, str] = {}
+    for text in mapped:
+        column, equals, name = (part.strip() for part in text.rpartition("="))
+        if not equals or not column or not name:
+            raise MicrodataError(f"--columns `{text}`: write COLUMN=variable, as in AGEP=age")
+        if column not in header:
+            raise MicrodataError(
+                f"--columns `{text}`: {path} has no column `{column}`{suggest(column, header)}"
+            )
+        if name not in domain.positions:
+            raise MicrodataError(
+                f"--columns `{text}`: the job has no variable `{name}`{suggest(name, domain.names)}"
+            )
+        if name in renamed or column in renamed.values():
+            raise MicrodataError(f"--columns `{text}`: `{name}` or `{column}` is mapped twice")
+        renamed[name] = column
+    found = {}
+    for name in domain.names:
+        if name in renamed:
+            found[name] = renamed[name]
+        elif name in header and name not in renamed.values():
+            found[name] = name
+    if not found:
+        raise MicrodataError(
+            f"{path}: no column is named as a variable of the job; the file has "
+            f"{listed(header)}; the job has {listed(domain.names)}",
+            hint="`--columns COLUMN=variable` names the variable of a column; repeatable",
+        )
+    return found
+
+
+def _check_weight_column(
+    path: Path, header: Mapping[str, str], columns: Mapping[str, str], weight: str
+) -> None:
+    if weight not in header:
+        raise MicrodataError(
+            f"--weight `{weight}`: {path} has no such column{suggest(weight, header)}"
+        )
+    if weight in columns.values():
+        raise MicrodataError(f"--weight `{weight}`: the column is a variable of the job already")
+
+
+def _check_key_column(
+    path: Path, header: Mapping[str, str], columns: Mapping[str, str], key: str
+) -> None:
+    if key not in header:
+        raise MicrodataError(
+            f"{path}: has no column `{clean(key)}`, which links records and members"
+            f"{suggest(key, header)}",
+            hint="`--key COLUMN` names the column that both files have",
+        )
+    if key in columns.values():
+        raise MicrodataError(f"--key `{clean(key)}`: the column is a variable of the job already")
+
+
+def _keys(path: Path, column: str, text: pl.Series, problems: list[str]) -> pl.Series:
+    """Return the keys, whole numbers alike however they are written; a missing one is a problem."""
+    keys = text.str.strip_chars().str.replace(r"^(-?\d+)\.0+$", "$1")
+    missing = (keys.is_null() | (keys == "")).to_numpy()
+    if missing.any():
+        problems.append(
+            f"{path}: column `{clean(column)}`: {int(missing.sum()):,} of {len(missing):,} rows have "
+            f"no key (first in row {int(missing.argmax()) + 1})"
+        )
+    return keys

@@ -1,0 +1,210 @@
+"""Explaining one record: where in the run it stands, what proposed it, and what that answered."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from llmsynthor.candidates.seed_sample import SEED_RECORD
+from llmsynthor.errors import RunDirectoryError
+from llmsynthor.llm.prompts.answered import read_guidance
+from llmsynthor.llm.providers.prompt_log import PROMPT_LOG
+from llmsynthor.llm.providers.replay import REPLY_LOG, reply_of
+from llmsynthor.results.explain.compare import inside, members_beside, shares, table_shares
+from llmsynthor.store.directory import ITERATIONS, PROPOSALS, DamagedBatchError
+from llmsynthor.store.targets_used import load_used, weight_of
+from llmsynthor.text import count_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llmsynthor.candidates.sampler import Sampler
+    from llmsynthor.store.directory import RunDirectory
+
+BACKGROUND_MEANS = (
+    "no proposal: drawn from the tables alone, which needs no model; the record stands here because "
+    "the tables want it"
+)
+
+
+def explain(run: RunDirectory, number: int) -> dict[str, Any]:
+    """Return what is known of one record.
+
+    Args:
+        run: The run's directory.
+        number: Of the record, from 0, through `data/*.parquet` in the order of their names.
+
+    Raises:
+        RunDirectoryError: There is no run, no such record, or nothing that says where it came from.
+    """
+    manifest = run.manifest()
+    index, row = _place(run, number)
+    record, iteration, source, copied = _read(run, index, row)
+    _, sampler = load_used(run)
+    members, variables = sampler.members, sampler.tables.of_records.domain.variables
+    line = None if source is None else _proposal_line(run, source)
+    more: dict[str, Any] = {}
+    if members is not None:
+        key = record.pop(members.key)
+        own = run.read_members(index).filter(pl.col(members.key) == key).sort(members.ordinal)
+        more = {
+            "key": {members.key: key},
+            "member": members.name,
+            "members": members_beside(sampler, members, own, line),
+        }
+    # without what a zone lies within
+    record = {variable.name: record[variable.name] for variable in variables}
+    return {
+        "record": number,
+        "file": f"data/{index:05d}.parquet",
+        "row": row,
+        "values": record,
+        "iteration": iteration,
+        "made_in": _made_in(run, iteration),
+        "source": "proposal" if source is not None else "seed_sample" if copied else "background",
+        "meaning": BACKGROUND_MEANS if source is None and copied is None else None,
+        "siblings": _records_of(run, source, copied),
+        "seed_record": None if copied is None else _seed_record(run, copied),
+        "model": manifest["model"],
+        "table_share": table_shares(sampler, variables, record),
+        "proposal": None if line is None else _proposal(run, sampler, line, record),
+        **more,
+    }
+
+
+def _place(run: RunDirectory, number: int) -> tuple[int, int]:
+    """Return the batch and the row in it of a record."""
+    row = number
+    for path in run.batch_files():
+        held = run.batch_rows(int(path.stem))
+        if row < held:
+            return int(path.stem), row
+        row -= held
+    there = number - row
+    last = f", so the last is {there - 1}" if there else ""
+    raise RunDirectoryError(
+        f"{run.path}: there is no record {number}: it holds {there:,} records, counted from 0{last}"
+    )
+
+
+def _read(
+    run: RunDirectory, index: int, row: int
+) -> tuple[dict[str, Any], int, int | None, str | None]:
+    """Return a record's values, its batch's iteration, its proposal and what it is a copy of."""
+    path = run.provenance_path(index)
+    if not path.exists():
+        raise RunDirectoryError(
+            f"{path}: is missing, and nothing else says where the records of {run.batch_path(index)} "
+            "came from",
+            hint="`llmsynthor run JOB --out DIR --replay` makes records and provenance again from "
+            "the recorded replies, without a call",
+        )
+    batch = run.read_batch(index)
+    if batch is None:
+        raise RunDirectoryError(f"{run.batch_path(index)}: has just been removed")
+    records, provenance = batch
+    entry = provenance.row(row, named=True)
+    copied = entry.get(SEED_RECORD)
+    return records.row(row, named=True), int(entry["iteration"]), entry["proposal"], copied
+
+
+def _seed_record(run: RunDirectory, key: str) -> dict[str, Any]:
+    """Return the record of the seed sample that a record is a copy of."""
+    return {"key": key, "weight": weight_of(run, key)}
+
+
+def _made_in(run: RunDirectory, iteration: int) -> str:
+    """Return in words when the record was made."""
+    if iteration:
+        return f"the batch of iteration {iteration}"
+    asked = sum(line["iteration"] > 0 for line in run.lines(ITERATIONS))
+    return f"the bulk, after {count_of(asked, 'iteration')} of asking" if asked else "the bulk"
+
+
+def _records_of(run: RunDirectory, source: int | None, copied: str | None) -> int:
+    """Return how many records came from a proposal, a seed record, or the background."""
+    wanted = pl.col("proposal").is_null() if source is None else pl.col("proposal") == source
+    total = 0
+    for path in run.batch_files():
+        there = run.provenance_path(int(path.stem))
+        try:
+            lines = pl.scan_parquet(there)
+            if SEED_RECORD in lines.collect_schema().names():
+                wanted = wanted & pl.col(SEED_RECORD).eq_missing(pl.lit(copied))
+            total += int(lines.filter(wanted).select(pl.len()).collect().item())
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise DamagedBatchError(there, str(error).splitlines()[0][:120]) from None
+    return total
+
+
+def _proposal_line(run: RunDirectory, source: int) -> dict[str, Any]:
+    line = next((line for line in run.lines(PROPOSALS) if line["id"] == source), None)
+    if line is None:
+        raise RunDirectoryError(f"{run.path / PROPOSALS}: does not have proposal {source}")
+    return line
+
+
+def _proposal(
+    run: RunDirectory, sampler: Sampler, line: Mapping[str, Any], record: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return a proposal with the record's values beside its own, and what it answered."""
+    variables = sampler.tables.of_records.domain.variables
+    key = line.get("request")
+    guidance, problem = _guidance(run, key)
+    reply, reply_problem = _reply(run, key)
+    return {
+        "id": line["id"],
+        "iteration": line["iteration"],
+        "reason": line["reason"],
+        "count": line["count"],
+        "values": line["values"],
+        "inside": inside(sampler, variables, line["values"], record),
+        "share": shares(sampler, variables, line["values"], record),
+        "reply": reply,
+        "reply_problem": reply_problem,
+        "guidance": guidance,
+        "guidance_problem": problem,
+    }
+
+
+def _line_of(run: RunDirectory, name: str, key: str | None) -> tuple[dict[str, Any] | None, int]:
+    """Return the line of a log that has this key, and how many lines of the log are damaged."""
+    lines, damaged = run.readable_lines(name)
+    found = (line for line in lines if key is not None and line.get("key") == key)
+    return next((line for line in found if "given_up" not in line), None), damaged
+
+
+def _why_missing(name: str, damaged: int) -> str:
+    if damaged:
+        return f"{name}: {count_of(damaged, 'line')} cannot be read, and this one may be there"
+    return f"not kept (there is no such request in {name})"
+
+
+def _reply(run: RunDirectory, key: str | None) -> tuple[dict[str, Any] | None, str | None]:
+    """Return the logged reply that a proposal stands in, or why it cannot be shown."""
+    line, damaged = _line_of(run, REPLY_LOG, key)
+    try:
+        reply = None if line is None else reply_of(line)
+    except (KeyError, TypeError, AttributeError):
+        reply, damaged = None, damaged + 1
+    if line is None or reply is None:
+        return None, _why_missing(REPLY_LOG, damaged)
+    where = {"purpose": line.get("purpose"), "sequence": line.get("sequence")}
+    return {"key": key, **where, **asdict(reply)}, None
+
+
+def _guidance(run: RunDirectory, key: str | None) -> tuple[dict[str, Any] | None, str | None]:
+    """Return what the model was told and asked, as it was sent, or why that cannot be shown."""
+    line, damaged = _line_of(run, PROMPT_LOG, key)
+    if line is None or not isinstance(line.get("prompt"), str):
+        return None, _why_missing(PROMPT_LOG, damaged)
+    guided = read_guidance(line["prompt"])
+    return {
+        "purpose": line.get("purpose"),
+        "system": line.get("system"),
+        "prompt": line["prompt"],
+        "focus": guided.focus,
+        "gaps": list(guided.gaps),
+    }, None

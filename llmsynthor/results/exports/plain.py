@@ -1,0 +1,148 @@
+"""One table with every variable, or one of records and one of their members, as CSV or parquet."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from contextlib import ExitStack
+from threading import Event
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from llmsynthor.errors import RunDirectoryError
+from llmsynthor.results.exports.filling import Filling
+from llmsynthor.results.exports.layout import key_columns, provenance_columns
+from llmsynthor.results.exports.mapping import by_level
+from llmsynthor.results.exports.steady import made_aside, pieces_made_aside
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from llmsynthor.results.exports.layout import Filled
+    from llmsynthor.results.exports.mapping import Mapped
+    from llmsynthor.results.exports.records import Records
+    from llmsynthor.targets.levels import Members
+
+_ROWS = 50_000
+"""Records that are made into text at once."""
+
+
+def plain_columns(records: Records, mapped: Mapping[str, Mapped]) -> list[Filled]:
+    """Return a column for every variable, under its own name or the one that it is mapped to.
+
+    Raises:
+        ExportError: Two columns would have one name, or the map is wrong.
+    """
+    filling = Filling(records.variables, mapped)
+    last = provenance_columns() if records.provenance else []
+    columns = [*filling.others(column.name for column in last), *last]
+    filling.checked("the table")
+    return columns
+
+
+def linked_columns(
+    records: Records, members: Members, mapped: Mapping[str, Mapped]
+) -> tuple[list[Filled], list[Filled]]:
+    """Return the columns of two linked tables: the records' with provenance, and their members'.
+
+    Raises:
+        ExportError: Two columns of one table would have one name, or the map is wrong.
+    """
+    of_records, of_members = by_level(mapped, members)
+    first = Filling(records.variables, of_records)
+    second = Filling(
+        records.of_members(members).variables, of_members, first=len(records.variables)
+    )
+    last = provenance_columns() if records.provenance else []
+    key, own = key_columns(members, own=False), key_columns(members, own=True)
+    tables = (
+        [*key, *first.others(c.name for c in [*key, *last]), *last],
+        [*own, *second.others(c.name for c in own)],
+    )
+    first.checked("the table", second)
+    return tables
+
+
+def write_csv(
+    records: Records,
+    tables: Sequence[Sequence[Filled]],
+    files: Sequence[BinaryIO],
+    *,
+    zipped: bool = False,
+) -> None:
+    """Write tables as CSV (UTF-8, comma, a heading), some rows at a time.
+
+    Args:
+        records: Of the run.
+        tables: Columns of each table.
+        files: Where each table goes.
+        zipped: Whether the files are compressed with gzip.
+    """
+    with ExitStack() as stack:
+        places = [stack.enter_context(gzipped(file)) if zipped else file for file in files]
+        for texts in pieces_made_aside(_csv_pieces(records, tables)):
+            for place, text in zip(places, texts, strict=True):
+                place.write(text)
+
+
+def _csv_pieces(
+    records: Records, tables: Sequence[Sequence[Filled]]
+) -> Iterator[tuple[bytes, ...]]:
+    """Yield the next rows of each table as text; the heading is before the first."""
+    heading = True
+    for batch in records.batches():
+        for rows in batch.iter_slices(_ROWS):
+            yield tuple(
+                csv_text(rows.select(c.expression() for c in columns), include_header=heading)
+                for columns in tables
+            )
+            heading = False
+
+
+def csv_text(frame: pl.DataFrame, **options: Any) -> bytes:  # noqa: ANN401 - of write_csv
+    """Return a table as CSV."""
+    text = io.BytesIO()
+    frame.write_csv(text, **options)
+    return text.getvalue()
+
+
+def gzipped(file: BinaryIO) -> gzip.GzipFile:
+    """Return a file that compresses into another; equal content gives equal bytes."""
+    # no name and no time inside
+    return gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=6, mtime=0)
+
+
+def write_parquet(records: Records, columns: Sequence[Filled], file: BinaryIO) -> None:
+    """Write one table as one parquet file, batch by batch.
+
+    Raises:
+        DamagedBatchError: A file of the run cannot be read.
+        OSError: The disk refused a write.
+    """
+    expressions = [column.expression() for column in columns]
+    stopped = Event()
+    damaged: list[RunDirectoryError] = []
+
+    def batches(*_wanted: object) -> Iterator[pl.DataFrame]:
+        # what polars may want of a source (columns, rows) is all of it here
+        try:
+            for batch in records.batches():
+                if stopped.is_set():
+                    return
+                yield batch.select(expressions)
+        except RunDirectoryError as error:  # polars would wrap it
+            damaged.append(error)
+            raise
+
+    schema = next(records.batches()).clear().select(expressions).schema
+    source = register_io_source(batches, schema=schema)
+    try:
+        made_aside(lambda: source.sink_parquet(file), stopped.set)
+    except pl.exceptions.PolarsError as error:
+        if damaged:
+            raise damaged[0] from None
+        if "os error" in str(error):
+            raise OSError(str(error)) from None
+        raise

@@ -1,0 +1,232 @@
+"""Building `report.json`: every figure of the records is recounted from the parquet files."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import UndefinedError
+
+from llmsynthor import __version__
+from llmsynthor.candidates.library import read_library
+from llmsynthor.errors import RunDirectoryError
+from llmsynthor.llm.prompts.groups import cover
+from llmsynthor.results.exports.dictionary import write_dictionary
+from llmsynthor.results.report.association import association_part
+from llmsynthor.results.report.counting import count_records
+from llmsynthor.results.report.ordered import ordered_part
+from llmsynthor.results.report.page import render_page
+from llmsynthor.results.report.scenario import scenario_notes, scenario_part
+from llmsynthor.results.report.scores import gave_way, summary, table_scores
+from llmsynthor.results.report.spending import (
+    attempts_part,
+    calibration_part,
+    convergence,
+    model_part,
+    seconds_part,
+)
+from llmsynthor.results.report.statistics import missed_statistics
+from llmsynthor.results.report.tables import TableView
+from llmsynthor.results.report.zones import zones_part
+from llmsynthor.store.directory import EVALUATION
+from llmsynthor.store.reconciled_used import reconciled_notes, with_changes
+from llmsynthor.store.targets_used import load_used
+
+if TYPE_CHECKING:
+    from llmsynthor.candidates.sampler import Sampler
+    from llmsynthor.job.model import Job
+    from llmsynthor.results.report.counting import Counted
+    from llmsynthor.store.directory import RunDirectory
+
+VERSION = 1
+"""Of the format of `report.json`; goes up when a key changes its meaning or goes away."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a report is made from."""
+
+    run: RunDirectory
+    manifest: dict[str, Any]
+    job: Job
+    sampler: Sampler
+    counted: Counted
+    iterations: list[dict[str, Any]]
+    last: dict[str, Any]
+    proposals: list[dict[str, Any]]
+
+
+def write_report(run: RunDirectory) -> dict[str, Any]:
+    """Write `data_dictionary.json`, `report.html` and last `report.json`; return the latter's content.
+
+    Raises:
+        RunDirectoryError: The directory holds no run, or a file of it is damaged.
+    """
+    sources = read_run(run)
+    report, views = build_report(sources)
+    write_dictionary(run, sources.job, sources.sampler.tables)
+    evaluation = run.read_json(EVALUATION)
+    try:
+        page = render_page(report, views, sources.iterations, sources.proposals, evaluation)
+    except (TypeError, KeyError, ValueError, AttributeError, UndefinedError):
+        if evaluation is None:
+            raise
+        render_page(
+            report, views, sources.iterations, sources.proposals, None
+        )  # else it is a bug of ours
+        raise RunDirectoryError(
+            f"{run.path / EVALUATION}: damaged: not what `llmsynthor evaluate` writes",
+            hint="remove it, or make it anew: `llmsynthor evaluate DIR MICRODATA`",
+        ) from None
+    run.write_text("report.html", page)
+    run.write_json("report.json", report)
+    return report
+
+
+def build_report(sources: Sources) -> tuple[dict[str, Any], list[TableView]]:
+    """Return the report of a run, and the tables' cells."""
+    counted, tables = sources.counted, sources.sampler.tables
+    held = {
+        table.name: counts.reshape(table.share.shape)
+        for table, counts in zip(tables.tables, counted.tables, strict=True)
+    }
+    views = [
+        TableView(
+            table.name,
+            table.role,
+            table.scope,
+            table.labels,
+            table.wanted(max(counted.records, 1)),
+            held[table.name],
+            table.counted,
+        )
+        for table in tables.tables
+    ]
+    report = {
+        **_verdict(sources),
+        **_provenance(sources),
+        "dependencies": [
+            cover(group, tables.control).as_json() for group in sources.last.get("groups", [])
+        ],
+        "uncovered_pairs": len(tables.uncovered_pairs()),
+        "association": association_part(tables, counted.pairs, held),
+        "ordered": ordered_part(tables, held),
+        "zones": zones_part(tables, held),
+        "chunks": sources.last.get("chunks"),
+        "copies": counted.copies(),
+        "llm": model_part(sources.run, sources.job, sources.iterations, sources.proposals),
+        "convergence": convergence(sources.iterations),
+        "calibration": calibration_part(sources.last, counted),
+        "seconds": seconds_part(sources.iterations, sources.last),
+    }
+    return report, views
+
+
+def read_run(run: RunDirectory) -> Sources:
+    """Return what the report of a run is made from; its records are counted.
+
+    Raises:
+        RunDirectoryError: The directory holds no run, or a file of it is damaged.
+    """
+    manifest = run.manifest()
+    job, sampler = load_used(run)
+    lines = run.lines("iterations.jsonl")
+    return Sources(
+        run,
+        manifest,
+        job,
+        sampler,
+        count_records(run, sampler),
+        iterations=[line for line in lines if line["iteration"] > 0],
+        last=next((line for line in lines if line["iteration"] == 0), {}),
+        proposals=run.lines("proposals.jsonl"),
+    )
+
+
+def _verdict(sources: Sources) -> dict[str, Any]:
+    """Return whether the run passes, and what that is judged by: tables, rules, records."""
+    job, sampler, counted = sources.job, sources.sampler, sources.counted
+    library = read_library(sources.proposals, sampler.tables)
+    scores = table_scores(job, sampler, counted.tables, counted.records, library)
+    statistics = counted.statistics.part(counted.records)
+    complete = sources.manifest["status"] == "complete"
+    return {
+        "status": "complete" if complete else "partial",
+        "stop_reason": sources.last.get("stop_reason") or sources.manifest.get("stop_reason") or "",
+        "records": {"asked": job.records, "made": counted.records},
+        "pass": complete
+        and counted.records == job.records
+        and not (sources.last.get("chunks") or {}).get("failed")
+        and not any(counted.violations.values())
+        and counted.linkage.is_whole
+        and all(score["pass"] for score in scores if score["role"] == "control")
+        and all(entry["pass"] for entry in statistics if entry["role"] == "control"),
+        "tables": with_changes(sources.run, scores),
+        "statistics": statistics,
+        "summary": summary(scores),
+        "rules": [
+            {
+                "name": rule.name,
+                "expression": rule.text,
+                "violations": counted.violations[rule.name],
+            }
+            for rule in sampler.rules
+        ],
+        **_members_part(sources),
+        **_sources_part(sources),
+        "scenario": scenario_part(job, sampler.tables),
+        "notes": [
+            *reconciled_notes(sources.run),
+            *scenario_notes(job, sampler.tables),
+            *sources.last.get("notes", []),
+            *gave_way(sampler, counted.tables),
+            *missed_statistics(statistics),
+        ],
+    }
+
+
+def _members_part(sources: Sources) -> dict[str, Any]:
+    """Return the report's part on members, if the job has any."""
+    members, counted = sources.sampler.members, sources.counted
+    if members is None:
+        return {}
+    return {
+        "members": {
+            "of": members.of,
+            "name": members.name,
+            "size": members.size,
+            "made": counted.members,
+            "linkage": asdict(counted.linkage),
+        }
+    }
+
+
+def _sources_part(sources: Sources) -> dict[str, Any]:
+    """Return how many records came from where, in a job with a seed sample."""
+    if sources.job.seed_sample is None:
+        return {}
+    counted = sources.counted
+    proposed = counted.records - counted.copied - counted.background
+    return {
+        "sources": {
+            "seed_sample": counted.copied,
+            "model": proposed,
+            "background": counted.background,
+        }
+    }
+
+
+def _provenance(sources: Sources) -> dict[str, Any]:
+    """Return what made the records."""
+    manifest, job = sources.manifest, sources.job
+    return {
+        "version": VERSION,
+        "version_llmsynthor": __version__,
+        "name": job.name,
+        "description": job.description,
+        "created": manifest["attempts"][-1]["end"],
+        "inputs": manifest["inputs"],
+        "seed": job.seed,
+        "job_fingerprint": manifest["job_fingerprint"],
+        "attempts": attempts_part(manifest),
+    }

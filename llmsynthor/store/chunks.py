@@ -1,0 +1,183 @@
+"""The files of a run's chunks: the plan, what each chunk must meet, and what came of it.
+
+`chunks/plan.json` is written last when chunks are made ready: once it is there, all else is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from llmsynthor.errors import RunDirectoryError
+from llmsynthor.store.packing import packed, unpacked
+from llmsynthor.store.shapes import wrong_outcome, wrong_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from llmsynthor.candidates.seed_sample import SeedSample
+    from llmsynthor.store.directory import RunDirectory
+    from llmsynthor.targets.table import TableSet
+
+CHUNKS = "chunks"
+PLAN = f"{CHUNKS}/plan.json"
+LIBRARY = f"{CHUNKS}/library.jsonl"
+SAMPLE = f"{CHUNKS}/sample.npz"
+_MOST_ZONES_NAMED = 3
+_ANEW = "`llmsynthor run JOB --overwrite` starts the run anew"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One chunk as planned.
+
+    Attributes:
+        number: From 0.
+        records: How many records it makes; none has no files.
+        first_file: Number of its first file in `data/`.
+        files: How many files it makes.
+        zones: How many zones it has.
+        named: In words: its first and last zone.
+        first_record: Number of its first record in the run, which is the key of that record where
+            records have members.
+    """
+
+    number: int
+    records: int
+    first_file: int
+    files: int
+    zones: int
+    named: str
+    first_record: int = 0
+
+    @property
+    def words(self) -> str:
+        """Return what the chunk is called."""
+        return f"chunk {self.number} ({self.named})"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What chunks a run makes, and how it came to them.
+
+    Attributes:
+        chunks: In order.
+        stop_reason: Why asking ended.
+        groups: Variables that depend on each other.
+        notes: What the report must mention.
+        coarse: What the coarse step took; None where there is one chunk.
+    """
+
+    chunks: tuple[Planned, ...]
+    stop_reason: str
+    groups: list[list[str]]
+    notes: list[str]
+    coarse: dict[str, Any] | None
+
+    @property
+    def records(self) -> int:
+        """Return the records of all chunks."""
+        return sum(chunk.records for chunk in self.chunks)
+
+
+def range_named(labels: Sequence[str]) -> str:
+    """Return a few zones in words.
+
+    Example:
+        >>> range_named(["a", "b", "c", "d"])
+        '4 zones, a to d'
+    """
+    if len(labels) <= _MOST_ZONES_NAMED:
+        return f"zone{'s' if len(labels) > 1 else ''} {', '.join(labels)}"
+    return f"{len(labels)} zones, {labels[0]} to {labels[-1]}"
+
+
+def write_task(run: RunDirectory, number: int, tables: TableSet) -> None:
+    """Write what a chunk must meet."""
+    run.write_bytes(_task(number), packed(tables))
+
+
+def read_task(run: RunDirectory, number: int) -> TableSet:
+    """Return what a chunk must meet.
+
+    Raises:
+        RunDirectoryError: The file is missing or damaged.
+    """
+    found: TableSet = _read(run.path / _task(number))
+    return found
+
+
+def write_sample(run: RunDirectory, sample: SeedSample) -> None:
+    """Write the seed sample, which all chunks share; it knows no zones."""
+    run.write_bytes(SAMPLE, packed(sample))
+
+
+def read_sample(run: RunDirectory) -> SeedSample:
+    """Return the seed sample that all chunks share.
+
+    Raises:
+        RunDirectoryError: The file is missing or damaged.
+    """
+    found: SeedSample = _read(run.path / SAMPLE)
+    return found
+
+
+def _read(path: Path) -> Any:  # noqa: ANN401 - whatever was packed
+    try:
+        return unpacked(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise RunDirectoryError(
+            f"{path}: cannot be read ({str(error)[:80]})",
+            hint=_ANEW,
+        ) from None
+
+
+def write_plan(run: RunDirectory, plan: Plan) -> None:
+    """Write the plan: from then on the chunks are ready."""
+    run.write_json(PLAN, asdict(plan))
+
+
+def read_plan(run: RunDirectory) -> Plan | None:
+    """Return the plan of a run whose chunks are ready, else None.
+
+    Raises:
+        RunDirectoryError: The plan is damaged.
+    """
+    found = run.read_json(PLAN)
+    if found is None:
+        return None
+    wrong = wrong_plan(found)
+    if wrong is not None:
+        raise RunDirectoryError(f"{run.path / PLAN}: damaged: {wrong}", hint=_ANEW)
+    chunks = tuple(Planned(**chunk) for chunk in found.pop("chunks"))
+    return Plan(chunks=chunks, **found)
+
+
+def write_outcome(run: RunDirectory, number: int, outcome: dict[str, Any]) -> None:
+    """Write what came of a chunk, when its records are written."""
+    run.write_json(_outcome(number), outcome)
+
+
+def read_outcome(run: RunDirectory, chunk: Planned) -> dict[str, Any] | None:
+    """Return what came of a chunk, or None where it is not done yet or nothing tells."""
+    found = run.read_json(_outcome(chunk.number))
+    if wrong_outcome(found) is not None:
+        return None
+    files = range(chunk.first_file, chunk.first_file + found["files"])
+    paths = [run.batch_path, run.provenance_path, *([run.members_path] if found["members"] else [])]
+    done = all(path(index).exists() for index in files for path in paths)
+    return dict(found) if done else None
+
+
+def missing(run: RunDirectory, plan: Plan) -> list[Planned]:
+    """Return the chunks that are not done."""
+    return [chunk for chunk in plan.chunks if chunk.records and read_outcome(run, chunk) is None]
+
+
+def _task(number: int) -> str:
+    return f"{CHUNKS}/{number:05d}.npz"
+
+
+def _outcome(number: int) -> str:
+    return f"{CHUNKS}/{number:05d}.json"

@@ -1,0 +1,140 @@
+"""Linkage: wide records as two linked frames, records and their members, and back, with what is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llmsynthor.targets.levels import Members
+
+
+@dataclass
+class Linkage:
+    """What is wrong between records and their members; all 0 where the two fit.
+
+    Attributes:
+        repeated_keys: Records whose key another record has too.
+        orphans: Members of a record that is not there.
+        wrong_sizes: Records that say another number of members than they have.
+        wrong_numbers: Members whose number within the record is missing, repeated or out of range.
+    """
+
+    repeated_keys: int = 0
+    orphans: int = 0
+    wrong_sizes: int = 0
+    wrong_numbers: int = 0
+
+    def add(self, other: Linkage) -> None:
+        """Add what is wrong elsewhere."""
+        for field in fields(self):
+            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether nothing is wrong."""
+        return not any(asdict(self).values())
+
+
+class FilesOfKeys:
+    """Finds keys that records of several files have; holds two numbers for each file."""
+
+    def __init__(self) -> None:
+        self._spans: list[tuple[int, int, int]] = []
+
+    def add(self, index: int, keys: pl.Series) -> None:
+        """Take up the keys of the records in one file."""
+        if len(keys):
+            self._spans.append((int(keys.min()), int(keys.max()), index))  # type: ignore[arg-type]
+
+    def repeated(self, keys_of: Callable[[int], pl.Series]) -> int:
+        """Return how many records have a key that a record of another file has, too.
+
+        Args:
+            keys_of: Reads the keys of a file again; only those whose keys overlap are read.
+        """
+        found = 0
+        for files in self._overlapping():
+            keys = [keys_of(index) for index in files]
+            alone = sum(int(own.is_duplicated().sum()) for own in keys)
+            found += int(pl.concat(keys).is_duplicated().sum()) - alone
+        return found
+
+    def _overlapping(self) -> list[list[int]]:
+        """Return groups of files whose smallest and largest keys overlap."""
+        groups: list[list[int]] = []
+        end = -1
+        for low, high, index in sorted(self._spans):
+            if not groups or low > end:
+                groups.append([])
+            groups[-1].append(index)
+            end = max(end, high)
+        return [files for files in groups if len(files) > 1]
+
+
+def split(wide: pl.DataFrame, members: Members, first: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return records with a key, and their members, each with its record's key and its number.
+
+    Args:
+        wide: Records, null in slots that are not in use.
+        members: What the members are.
+        first: Key of the first record; the others follow by 1.
+    """
+    key = pl.Series(members.key, np.arange(first, first + wide.height))
+    records = [wide.get_column(name) for name in members.record.names]
+    sizes = members_of(records[members.record.positions[members.size]])
+    slots = []
+    for slot in range(members.most):
+        columns = [
+            wide.get_column(members.column(name, slot)).alias(name) for name in members.own.names
+        ]
+        number = pl.Series(members.ordinal, np.full(wide.height, slot + 1, dtype=np.int32))
+        slots.append(pl.DataFrame([key, number, *columns]).filter(pl.Series(sizes > slot)))
+    order = np.argsort(
+        np.concatenate([slot.get_column(members.key) for slot in slots]), kind="stable"
+    )
+    return pl.DataFrame([key, *records]), pl.concat(slots)[order]
+
+
+def members_of(size: pl.Series) -> np.ndarray:
+    """Return the numbers of members that a column of sizes stands for, int64."""
+    return size.cast(pl.String).cast(pl.Int64).to_numpy()
+
+
+def joined(
+    records: pl.DataFrame, own: pl.DataFrame, members: Members
+) -> tuple[pl.DataFrame, Linkage]:
+    """Return wide records from the two frames, and what is wrong between them.
+
+    What does not fit is left out: orphans, and members beyond the slots.
+    """
+    keys = records.get_column(members.key)
+    sizes = members_of(records.get_column(members.size))
+    found = Linkage(repeated_keys=int(keys.is_duplicated().sum()))
+    owner, number = own.get_column(members.key), own.get_column(members.ordinal)
+    found.orphans = int((~owner.is_in(keys.implode())).sum())
+    held = own.group_by(members.key).agg(pl.len().alias("held"))
+    counts = records.select(members.key).join(held, members.key, how="left", maintain_order="left")
+    found.wrong_sizes = int((counts["held"].fill_null(0).to_numpy() != sizes).sum())
+    twice = own.select(pl.struct(members.key, members.ordinal).is_duplicated()).to_series()
+    beyond = (number < 1) | (number > members.most)
+    found.wrong_numbers = int((twice | beyond).sum())
+    wide = records
+    usable = own.filter(~twice & ~beyond)
+    for slot in range(members.most):
+        there = usable.filter(pl.col(members.ordinal) == slot + 1)
+        columns = [
+            there.get_column(members.key),
+            *(
+                there.get_column(name).alias(members.column(name, slot))
+                for name in members.own.names
+            ),
+        ]
+        wide = wide.join(pl.DataFrame(columns), members.key, how="left", maintain_order="left")
+    # by position: polars takes a name such as `^age$` for a pattern
+    return pl.DataFrame([wide.get_column(name) for name in members.wide.names]), found

@@ -1,0 +1,237 @@
+"""The tables of a run as it used them: kept in the run directory, and read back from there."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llmsynthor.candidates.rules import compile_rules
+from llmsynthor.candidates.sampler import Sampler
+from llmsynthor.candidates.seed_sample import SEED_RECORD
+from llmsynthor.errors import RunDirectoryError
+from llmsynthor.job.load import LoadedJob, read_resolved
+from llmsynthor.job.statistics import StatisticSpec
+from llmsynthor.job.tables import TableSpec
+from llmsynthor.store.directory import ITERATIONS
+from llmsynthor.targets.build import load_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmsynthor.candidates.seed_sample import SeedSample
+    from llmsynthor.job.model import Job
+    from llmsynthor.store.directory import RunDirectory
+    from llmsynthor.targets.reconcile.reconcile import Change
+    from llmsynthor.targets.table import Table, TableSet
+    from llmsynthor.targets.zones import Zones
+
+TABLES_USED = "tables_used"
+_OF_STATISTICS = ("of", "among", "given", "figures", "counts", "role", "tolerance")
+_ZONES = f"{TABLES_USED}/zones.csv"
+_SAMPLE_USED = f"{TABLES_USED}/seed_sample.csv"
+_ROUNDING = f"{TABLES_USED}/rounding.json"
+_MOST_NAMED = 5
+
+
+def load_used(run: RunDirectory) -> tuple[Job, Sampler]:
+    """Return the job of a run, and a sampler over the tables kept in its directory.
+
+    Raises:
+        RunDirectoryError: Records of a finished run are missing, or the job that it wrote cannot be
+            read.
+    """
+    check_whole(run)
+    job, tables = used_tables(run)
+    return job, Sampler(tables, compile_rules(job.rules, tables.domain, tables.members), job.seed)
+
+
+def check_whole(run: RunDirectory) -> None:
+    """Refuse a finished run some of whose records are no longer there.
+
+    Raises:
+        RunDirectoryError: Names the files that are missing.
+    """
+    if run.manifest()["status"] != "complete":
+        return
+    lost = run.lost_batches()
+    made = sum(line.get("records") or line.get("max_copies") or 0 for line in run.lines(ITERATIONS))
+    if lost:
+        which = ", ".join(path.name for path in lost[:_MOST_NAMED])
+        more = f" and {len(lost) - _MOST_NAMED} more" if len(lost) > _MOST_NAMED else ""
+        message = f"{run.path / 'data'}: {which}{more} {'is' if len(lost) == 1 else 'are'} missing"
+    elif made and not run.batch_files():
+        message = f"{run.path / 'data'}: is missing, or holds no records"
+    else:
+        return
+    raise RunDirectoryError(
+        f"{message}, though the run is finished",
+        hint="`llmsynthor run JOB --out DIR --replay` makes the records again from the recorded "
+        "replies, without a call",
+    )
+
+
+def used_tables(run: RunDirectory) -> tuple[Job, TableSet]:
+    """Return the job of a run, and the tables kept in its directory.
+
+    Raises:
+        RunDirectoryError: The job that the run wrote cannot be read.
+    """
+    path = run.path / "job.resolved.yaml"
+    job = read_resolved(path)
+    kept = [
+        TableSpec(
+            file=used_name(i),
+            name=name,
+            role=spec.role,
+            tolerance=spec.tolerance,
+            weight=spec.weight,
+            counts=spec.counts,
+            groups=spec.groups,
+        )
+        for i, (spec, name) in enumerate(
+            zip(job.tables, _used_names(run, len(job.tables)), strict=True)
+        )
+    ]
+    changes: dict[str, Any] = {"tables": kept}
+    changes["statistics"] = [
+        StatisticSpec(
+            **{key: getattr(spec, key) for key in _OF_STATISTICS},
+            **(
+                {"file": _statistics_name(number), "groups": spec.groups}
+                if spec.file
+                else {"percent": spec.percent}
+            ),
+            name=spec.known_as,
+        )
+        for number, spec in enumerate(job.statistics)
+    ]
+    if job.zones is not None:
+        update: dict[str, Any] = {"crosswalk": _ZONES, "columns": {}, "separator": None}
+        changes["zones"] = job.zones.model_copy(update=update)
+    tables = _with_rounding(run, load_tables(LoadedJob(job.model_copy(update=changes), path)))
+    files = {spec.known_as: spec.file or spec.known_as for spec in job.statistics}
+    statistics = tuple(replace(s, file=files[s.name]) for s in tables.statistics)
+    return job, replace(tables, statistics=statistics)
+
+
+def _with_rounding(run: RunDirectory, tables: TableSet) -> TableSet:
+    """Return the tables with the rounding that their files do not show; older runs kept none."""
+    kept = run.read_json(_ROUNDING)
+    if not isinstance(kept, dict):
+        return tables
+    found = {name: value for name, value in kept.items() if isinstance(value, (int, float))}
+    rounded = (replace(t, rounding=float(found.get(t.name, 0.0))) for t in tables.tables)
+    return replace(tables, tables=tuple(rounded))
+
+
+def used_name(position: int) -> str:
+    """Return where a table that the run used is kept, relative to the run directory."""
+    return f"{TABLES_USED}/{position:03d}.csv"
+
+
+def _statistics_name(position: int) -> str:
+    return f"{TABLES_USED}/statistics-{position:03d}.csv"
+
+
+def _used_names(run: RunDirectory, tables: int) -> list[str]:
+    name = f"{TABLES_USED}/names.json"
+    found = run.read_json(name)
+    if not isinstance(found, list) or len(found) != tables or set(map(type, found)) != {str}:
+        what = "is missing" if found is None else f"damaged: must be a list of {tables} names"
+        raise RunDirectoryError(
+            f"{run.path / name}: {what}",
+            hint="`llmsynthor run JOB --out DIR --resume` writes the tables anew",
+        )
+    return found
+
+
+def keep_sample(run: RunDirectory, sample: SeedSample) -> None:
+    """Write what each record of the seed sample is called and weighs into the run directory."""
+    import polars as pl
+
+    frame = pl.DataFrame({SEED_RECORD: list(sample.keys), "weight": sample.weight})
+    run.write_text(_SAMPLE_USED, frame.write_csv())
+
+
+def weight_of(run: RunDirectory, key: str) -> float | None:
+    """Return the weight that a record of the seed sample had, or None where it is not known."""
+    import polars as pl
+
+    path = run.path / _SAMPLE_USED
+    if not path.exists():
+        return None
+    try:
+        found = pl.read_csv(path, schema={SEED_RECORD: pl.String, "weight": pl.Float64})
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RunDirectoryError(f"{path}: damaged ({str(error).splitlines()[0][:120]})") from None
+    weights = found.filter(pl.col(SEED_RECORD) == key)["weight"]
+    return float(weights[0]) if len(weights) else None
+
+
+def keep_tables(run: RunDirectory, tables: TableSet, changes: Sequence[Change] = ()) -> None:
+    """Write the tables as used into the run directory, so that it can be reported on anywhere.
+
+    Args:
+        run: The run's directory.
+        tables: As used.
+        changes: What became of those that were published otherwise: they are kept both ways.
+    """
+    import polars as pl
+
+    published = {change.published.name: change.published for change in changes}
+    for position, table in enumerate(tables.tables):
+        run.write_text(used_name(position), _as_csv(table, tables.zones))
+        if table.name in published:
+            text = _as_csv(published[table.name], tables.zones)
+            run.write_text(f"{TABLES_USED}/{position:03d}.published.csv", text)
+    _keep_statistics(run, tables)
+    run.write_json(_ROUNDING, {table.name: table.rounding for table in tables.tables})
+    run.write_json(f"{TABLES_USED}/names.json", [table.name for table in tables.tables])
+    if tables.zones is not None:
+        zones = tables.zones
+        places = {n: np.array(zones.places(n), dtype=object) for n in zones.names()}
+        frame = pl.DataFrame({n: places[n][zones.group(n)].tolist() for n in zones.names()})
+        run.write_text(_ZONES, frame.write_csv())
+
+
+def _keep_statistics(run: RunDirectory, tables: TableSet) -> None:
+    import polars as pl
+
+    for position, raw in enumerate(tables.sources):
+        if not raw.lines:
+            continue  # the job itself has the figures
+        labels = {name: [key[i] for key in raw.keys] for i, name in enumerate(raw.scope)}
+        figures = {
+            column.name: ["" if math.isnan(v) else repr(v) for v in column.values]
+            for column in raw.columns
+        }
+        run.write_text(_statistics_name(position), pl.DataFrame(labels | figures).write_csv())
+
+
+def _as_csv(table: Table, zones: Zones | None) -> str:
+    import polars as pl
+
+    cells = np.unravel_index(np.arange(table.cells), table.figures.shape)
+    columns = {
+        _column(table, axis, zones): np.array(labels, dtype=object)[cells[axis]].tolist()
+        for axis, labels in enumerate(table.labels)
+    }
+    measures = {table.measure: table.figures} | ({} if table.moe is None else {"moe": table.moe})
+    for name, array in measures.items():
+        columns[name] = [repr(float(x)) for x in array.ravel()]
+    return pl.DataFrame(columns).write_csv()
+
+
+def _column(table: Table, axis: int, zones: Zones | None) -> str:
+    """Return the column that a table has for a variable: for zones it may be what they lie within."""
+    name, group = table.scope[axis], table.groups[axis]
+    if zones is None or name != zones.variable:
+        return name
+    return next(
+        n
+        for n in zones.names()
+        if zones.places(n) == table.labels[axis] and np.array_equal(zones.group(n), group)
+    )

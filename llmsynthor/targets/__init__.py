@@ -1,0 +1,1 @@
+"""What records must meet: domain, zones, tables and statistics; read, filled, agreeing."""

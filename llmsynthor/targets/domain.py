@@ -1,0 +1,141 @@
+"""The domain: variables with finitely many categories or bins, and how labels become codes.
+
+A *code* is the position of a category or bin in its variable. Numeric bins are kept as half-open
+intervals `[low, high)`: an integer bin published as `20-24` is `[20, 25)`, so that neighbouring
+bins share an edge and refinement is the union of edges.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from llmsynthor.text import distinct
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from llmsynthor.files.bins import Interval, Kind
+
+BACKGROUND = -1
+"""Stands in place of a proposal's id for records that came from the background."""
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One variable of the domain.
+
+    Attributes:
+        name: As in the job.
+        kind: `category`, `integer` or `number`.
+        labels: Categories, or the labels of the refined bins, in code order.
+        edges: For numeric variables the `len(labels) + 1` bin edges, else empty.
+        ordered: Whether the order of the labels means something.
+        description: For people and for the prompt.
+        unit: Unit of a numeric variable.
+        decimals: Digits after the point that a number keeps in the records.
+    """
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    edges: tuple[float, ...] = ()
+    ordered: bool = False
+    description: str = ""
+    unit: str = ""
+    decimals: int = 0
+
+    @property
+    def size(self) -> int:
+        """Return the number of categories or bins."""
+        return len(self.labels)
+
+    @property
+    def is_numeric(self) -> bool:
+        """Return whether values are numbers inside bins."""
+        return self.kind != "category"
+
+    @cached_property
+    def codes(self) -> Mapping[str, int]:
+        """Return the code of each label."""
+        return {label: code for code, label in enumerate(self.labels)}
+
+    @cached_property
+    def shown(self) -> tuple[str, ...]:
+        """Return each label as a model is shown it: printable, cut, no two alike."""
+        return distinct(self.labels)
+
+    @cached_property
+    def shown_codes(self) -> Mapping[str, int]:
+        """Return the code of each label as it is shown."""
+        return {label: code for code, label in enumerate(self.shown)}
+
+    @property
+    def low(self) -> float:
+        """Return the smallest legal value."""
+        return self.edges[0]
+
+    @property
+    def high(self) -> float:
+        """Return the largest legal value (an integer's upper edge is one above it)."""
+        return self.edges[-1] - 1 if self.kind == "integer" else self.edges[-1]
+
+    def overlap(self, interval: Interval) -> np.ndarray:
+        """Return which share of each bin lies inside `interval`, shape `(size,)`."""
+        edges = np.asarray(self.edges)
+        inside = np.minimum(edges[1:], interval.high) - np.maximum(edges[:-1], interval.low)
+        return np.clip(inside, 0.0, None) / np.diff(edges)
+
+    def encode_values(self, values: np.ndarray) -> np.ndarray:
+        """Return the bin codes of numeric `values`; a value beyond the limits gets -1."""
+        codes = np.searchsorted(np.asarray(self.edges), values, side="right") - 1
+        if self.kind == "number":  # the last bin is closed above
+            codes = np.where(values == self.edges[-1], self.size - 1, codes)
+        return np.where((codes < 0) | (codes >= self.size), -1, codes).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Domain:
+    """An ordered set of variables; the columns of every code matrix follow this order."""
+
+    variables: tuple[Variable, ...]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Return the variables' names in order."""
+        return tuple(variable.name for variable in self.variables)
+
+    @cached_property
+    def positions(self) -> Mapping[str, int]:
+        """Return each variable's column."""
+        return {name: position for position, name in enumerate(self.names)}
+
+    @cached_property
+    def shown(self) -> Mapping[str, str]:
+        """Return each variable's name as a model is shown it."""
+        return dict(zip(self.names, distinct(self.names), strict=True))
+
+    @cached_property
+    def names_of_shown(self) -> Mapping[str, str]:
+        """Return the variable of each name that a model may write: the whole or as shown."""
+        return {shown: name for name, shown in self.shown.items()} | {n: n for n in self.names}
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Return the number of categories or bins of each variable."""
+        return tuple(variable.size for variable in self.variables)
+
+    @cached_property
+    def numeric(self) -> tuple[int, ...]:
+        """Return the columns of the variables that are numbers, in order."""
+        return tuple(i for i, variable in enumerate(self.variables) if variable.is_numeric)
+
+    def __getitem__(self, name: str) -> Variable:
+        return self.variables[self.positions[name]]
+
+    def columns(self, scope: Iterable[str]) -> tuple[int, ...]:
+        """Return the columns of the variables of `scope`."""
+        return tuple(self.positions[name] for name in scope)

@@ -1,0 +1,183 @@
+"""One column of real records as codes and raw numbers; what is wrong with it, in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from llmsynthor.files.bins import format_number, parse_bin
+from llmsynthor.text import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from llmsynthor.targets.domain import Variable
+
+MISSING = -1
+"""Code of a value that is not given."""
+_NOT_GIVEN = frozenset({"", "na", "nan", "null"})
+"""What R, pandas and polars write for a missing value; a category so spelled is a category."""
+_SHOWN = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """One column as it was read.
+
+    Attributes:
+        codes: Code of each row, int32, `MISSING` where there is no value or a wrong one.
+        values: Raw numbers, NaN where missing, or None where not all are raw.
+        problems: What is wrong with it, in words.
+    """
+
+    codes: np.ndarray
+    values: np.ndarray | None
+    problems: list[str]
+
+
+def read_categories(variable: Variable, text: pl.Series) -> Column:
+    """Read the categories of a variable."""
+    counts = text.fill_null("").value_counts(sort=True)
+    codes: dict[str, int] = {}
+    unknown: list[tuple[str, int]] = []
+    for label, rows in counts.rows():
+        plain = label.removesuffix(".0")  # whole numbers beside a missing value, as pandas writes
+        known = label if label in variable.codes else plain
+        if known in variable.codes:
+            codes[label] = variable.codes[known]
+        elif label.lower() in _NOT_GIVEN:
+            codes[label] = MISSING
+        else:
+            unknown.append((label, rows))
+            codes[label] = MISSING
+    problems = []
+    if unknown:
+        problems.append(
+            f"{_these(unknown, variable.labels)} no category of `{variable.name}`, which has "
+            f"{listed(variable.labels)}"
+        )
+    return Column(_gather(text, codes), None, problems)
+
+
+def read_numbers(variable: Variable, text: pl.Series) -> Column:
+    """Read raw numbers, or labels of bins, or both; raw values are kept where all are raw."""
+    text = text.fill_null("")
+    given = ~text.str.to_lowercase().is_in(list(_NOT_GIVEN)).to_numpy()
+    numbers = text.cast(pl.Float64, strict=False).to_numpy().astype(np.float64)
+    raw = np.isfinite(numbers)
+    codes = np.full(len(numbers), MISSING, dtype=np.int32)
+    codes[raw] = variable.encode_values(numbers[raw])
+    whole = variable.kind == "number" or np.array_equal(numbers[raw], np.floor(numbers[raw]))
+    problems = [] if whole else [_not_whole(variable, numbers[raw])]
+    beyond = raw & (codes == MISSING)
+    if beyond.any():
+        problems.append(_beyond(variable, numbers[beyond]))
+    labelled = given & ~raw
+    if labelled.any():
+        counts = text.filter(pl.Series(labelled)).value_counts(sort=True)
+        bins = {label: _bin_code(variable, label) for label, _ in counts.rows()}
+        unknown = [(label, rows) for label, rows in counts.rows() if bins[label] is None]
+        if unknown:
+            problems.append(
+                f"{_these(unknown, variable.labels)} no number and inside no bin of "
+                f"`{variable.name}`, which has {listed(variable.labels)}"
+            )
+        known = {label: MISSING if code is None else code for label, code in bins.items()}
+        codes[labelled] = _gather(text.filter(pl.Series(labelled)), known)
+        return Column(codes, None, problems)
+    return Column(codes, np.where(raw, numbers, np.nan), problems)
+
+
+def _bin_code(variable: Variable, label: str) -> int | None:
+    """Return the bin that a label names or lies in; None where it is no bin or takes in several."""
+    if label in variable.codes:
+        return variable.codes[label]
+    try:
+        interval = parse_bin(label, variable.kind, variable.low, variable.high)
+    except ValueError:
+        return None
+    code = int(np.searchsorted(np.asarray(variable.edges), interval.low, side="right")) - 1
+    return code if interval.high <= variable.edges[code + 1] else None
+
+
+def _gather(text: pl.Series, codes: Mapping[str, int]) -> np.ndarray:
+    mapped = text.fill_null("").replace_strict(
+        list(codes), list(codes.values()), return_dtype=pl.Int32
+    )
+    return mapped.to_numpy()
+
+
+def read_weights(path: Path, column: str, text: pl.Series, problems: list[str]) -> np.ndarray:
+    """Return what each row counts; what is wrong is added to `problems`."""
+    numbers = text.str.strip_chars().cast(pl.Float64, strict=False).to_numpy().astype(np.float64)
+    wrong = ~(np.isfinite(numbers) & (numbers >= 0))
+    if wrong.any():
+        problems.append(
+            f"{path}: column `{clean(column)}`: in {int(wrong.sum()):,} of {len(wrong):,} rows the "
+            f"weight is missing, negative or no number (first in row {int(wrong.argmax()) + 1})"
+        )
+    elif not numbers.any():
+        problems.append(f"{path}: column `{clean(column)}`: all weights are 0")
+    return numbers
+
+
+def _not_whole(variable: Variable, numbers: np.ndarray) -> str:
+    wrong = numbers[numbers != np.floor(numbers)]
+    return (
+        f"`{variable.name}` is an integer, but in {_rows(len(wrong))} it is not whole "
+        f"(for example {format_number(float(wrong[0]))})"
+    )
+
+
+def _beyond(variable: Variable, numbers: np.ndarray) -> str:
+    return (
+        f"{_rows(len(numbers))} beyond the limits of `{variable.name}`, "
+        f"{format_number(variable.low)} to {format_number(variable.high)}: values go from "
+        f"{format_number(float(numbers.min()))} to {format_number(float(numbers.max()))}"
+    )
+
+
+def _these(unknown: Sequence[tuple[str, int]], known: Sequence[str]) -> str:
+    """Return the values with their rows and near misses, as the subject of a sentence."""
+    parts = []
+    for label, rows in unknown[:_SHOWN]:
+        near = alike(label, known)
+        meant = f", did you mean `{clean(near)}`?" if near else ""
+        parts.append(f"`{clean(label, 40)}` ({_rows(rows)}{meant})")
+    more = len(unknown) - _SHOWN
+    tail = f" and {more} more values" if more > 0 else ""
+    total = sum(rows for _, rows in unknown)
+    verb = "is" if len(unknown) == 1 else "are"
+    return f"{', '.join(parts)}{tail}, in all {_rows(total)}, {verb}"
+
+
+def _rows(number: int) -> str:
+    return f"{number:,} {'row' if number == 1 else 'rows'}"
+
+
+def alike(given: str, known: Iterable[str]) -> str | None:
+    """Return the name that is most like the given one, if any is."""
+    folded = {name.casefold().replace(" ", ""): name for name in known}
+    plain = given.casefold().replace(" ", "")
+    if plain in folded:
+        return folded[plain]
+    near = get_close_matches(plain, list(folded), n=1, cutoff=0.6)
+    return folded[near[0]] if near else None
+
+
+def suggest(given: str, known: Iterable[str]) -> str:
+    """Return which name may be meant, or which there are, to end a sentence with."""
+    names = list(known)
+    near = alike(given, names)
+    return f"; did you mean `{clean(near)}`?" if near else f" (it has {listed(names)})"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return the names, the first twenty of them."""
+    shown = [f"`{clean(name, 40)}`" for name in names]
+    return ", ".join(shown[:20]) + (f" and {len(shown) - 20} more" if len(shown) > 20 else "")

@@ -1,0 +1,1 @@
+"""Tables that disagree, made to agree, with an account of every changed cell."""
