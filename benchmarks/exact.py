@@ -8,7 +8,7 @@ import numpy as np
 
 from llmsynthor.candidates.rules import allowed_share, compile_rules
 from llmsynthor.fitting.maxent import MaximumEntropy
-from llmsynthor.results.evaluation.baselines import Margin, table_over
+from llmsynthor.results.baselines import Margin, table_over
 from llmsynthor.targets.domain import Domain, Variable
 from llmsynthor.targets.table import TableSet
 

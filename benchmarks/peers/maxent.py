@@ -7,7 +7,7 @@ from exact import make_domain, maximum_entropy
 from peers.interface import Result, Task, run_peer
 
 from llmsynthor import __version__
-from llmsynthor.results.evaluation.baselines import draw_from
+from llmsynthor.results.baselines import draw_from
 
 
 def make(task: Task) -> Result:

@@ -6,17 +6,22 @@ import time
 from typing import TYPE_CHECKING
 
 from llmsynthor.errors import RunDirectoryError
+from llmsynthor.job.consistency import LOCAL_PREFIX, asks_in_focus, is_local
 from llmsynthor.job.model import Budget
-from llmsynthor.job.without_effect import LOCAL_PREFIX, asks_in_focus, is_local
-from llmsynthor.llm.ask import Asker
-from llmsynthor.llm.ask_focus import FocusAsker
+from llmsynthor.llm.ask import Asker, FocusAsker
 from llmsynthor.llm.budget import BudgetKeeper
 from llmsynthor.llm.prompts.focus import FocusPrompt
 from llmsynthor.llm.prompts.plan import PlanPrompt
+from llmsynthor.llm.providers.base import simplest
 from llmsynthor.llm.providers.local import LocalProvider
-from llmsynthor.llm.providers.prompt_log import PROMPT_LOG, PromptKeeper
-from llmsynthor.llm.providers.replay import REPLY_LOG, LoggedProvider, ReplayProvider, replies_in
-from llmsynthor.llm.providers.structured import simplest
+from llmsynthor.llm.providers.replay import (
+    PROMPT_LOG,
+    REPLY_LOG,
+    LoggedProvider,
+    PromptKeeper,
+    ReplayProvider,
+    replies_in,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable

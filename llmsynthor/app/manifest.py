@@ -14,13 +14,11 @@ from typing import TYPE_CHECKING, Any
 from llmsynthor import __version__
 from llmsynthor.job.fingerprint import fingerprinted
 from llmsynthor.job.load import dump_job
-from llmsynthor.llm.providers.base import OutOfRepliesError
+from llmsynthor.llm.providers.base import OutOfRepliesError, simplest
 from llmsynthor.llm.providers.replay import REPLY_LOG, replies_in
-from llmsynthor.llm.providers.structured import simplest
 from llmsynthor.store.attempts import seconds_used
 from llmsynthor.store.directory import ITERATIONS
-from llmsynthor.store.reconciled_used import keep_reconciled
-from llmsynthor.store.targets_used import keep_sample, keep_tables
+from llmsynthor.store.targets_used import keep_reconciled, keep_sample, keep_tables
 
 if TYPE_CHECKING:
     from pathlib import Path

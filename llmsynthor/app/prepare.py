@@ -18,8 +18,8 @@ from llmsynthor.engine.zones.plan import Zoned, zoned
 from llmsynthor.errors import InputError, Problem
 from llmsynthor.feasibility.check import check_feasible
 from llmsynthor.feasibility.drawn import check_drawn
+from llmsynthor.job.consistency import LOCAL_PREFIX, asks_in_focus, is_local
 from llmsynthor.job.load import LoadedJob, gather_job, read_resolved
-from llmsynthor.job.without_effect import LOCAL_PREFIX, asks_in_focus, is_local
 from llmsynthor.llm.prompts.templates import Templates
 from llmsynthor.llm.providers.discovery import AUTO, NoModelError, discover
 from llmsynthor.llm.providers.local import check_local

@@ -15,8 +15,8 @@ from llmsynthor.engine.loop import Engine
 from llmsynthor.engine.paper_loop import AppendEngine, append_job
 from llmsynthor.engine.zones.plan import plan_words, planned
 from llmsynthor.errors import InputError
-from llmsynthor.job.without_effect import LOCAL_PREFIX, is_local
-from llmsynthor.llm.most_usage import most_usage
+from llmsynthor.job.consistency import LOCAL_PREFIX, is_local
+from llmsynthor.llm.budget import most_usage
 from llmsynthor.llm.providers.base import OutOfRepliesError
 from llmsynthor.llm.providers.discovery import AUTO
 from llmsynthor.llm.providers.local import LocalProvider

@@ -18,7 +18,7 @@ from llmsynthor.app.manifest import (
 )
 from llmsynthor.engine.loop import Engine, Listener
 from llmsynthor.engine.paper_loop import AppendEngine, append_job
-from llmsynthor.engine.zone_loop import ZoneEngine
+from llmsynthor.engine.zones.loop import ZoneEngine
 from llmsynthor.engine.zones.run import executor_for, make_chunks, put_together
 from llmsynthor.errors import (
     ExitCode,
@@ -28,12 +28,12 @@ from llmsynthor.errors import (
     RunDirectoryError,
     StopRequestedError,
 )
+from llmsynthor.job.consistency import LOCAL_PREFIX
 from llmsynthor.job.fingerprint import fingerprinted
 from llmsynthor.job.load import read_resolved
-from llmsynthor.job.without_effect import LOCAL_PREFIX
 from llmsynthor.llm.providers.fetch import MODEL_SHA256, WARNING
 from llmsynthor.llm.providers.replay import REPLY_LOG, replies_in
-from llmsynthor.results.exports.dictionary import DICTIONARY
+from llmsynthor.results.dictionary import DICTIONARY
 from llmsynthor.results.report.build import write_report
 from llmsynthor.store.chunks import read_plan
 from llmsynthor.store.directory import ITERATIONS, RunDirectory

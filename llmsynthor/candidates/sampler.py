@@ -13,7 +13,7 @@ from llmsynthor.candidates.covering import EmptyCell, cover
 from llmsynthor.candidates.drawn import merged
 from llmsynthor.candidates.layouts import layouts, proposal_of
 from llmsynthor.candidates.rules import Rule, broken_mask, category_series
-from llmsynthor.candidates.seed_in_zones import InZones, draw_in_zones
+from llmsynthor.candidates.seed_sample import InZones, draw_in_zones
 from llmsynthor.fitting.controls import binding_tables
 from llmsynthor.fitting.values.curve import BinCurve
 from llmsynthor.fitting.whole.mutations import Variety

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from unicodedata import combining, east_asian_width
 
 from llmsynthor.errors import InputError
-from llmsynthor.targets.verdicts import NEAR_BY
+from llmsynthor.targets.measures import NEAR_BY
 from llmsynthor.text import clean, count_of, printable
 
 if TYPE_CHECKING:

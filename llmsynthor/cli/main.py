@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from llmsynthor import __version__
-from llmsynthor.cli import import_ as cli_import
 from llmsynthor.cli import results as cli_results
+from llmsynthor.cli import start as cli_import
 from llmsynthor.cli import start as cli_start
 from llmsynthor.cli import zones as cli_zones
 from llmsynthor.cli.results import AsJson

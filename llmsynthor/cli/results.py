@@ -76,10 +76,13 @@ def evaluate(
     from llmsynthor.cli.console import print_json, say
     from llmsynthor.cli.describe_evaluation import print_evaluation
     from llmsynthor.results.evaluation.evaluate import Options, evaluate
+    from llmsynthor.results.report.build import write_report
     from llmsynthor.store.directory import RunDirectory
 
     options = Options(tuple(columns or ()), weight, target, sdmetrics, most_triples, members, key)
-    content = evaluate(RunDirectory(folder), microdata, options, say)
+    run = RunDirectory(folder)
+    content = evaluate(run, microdata, options, say)
+    write_report(run)  # the page shows what was found
     print_evaluation(content, folder)
     if as_json:
         print_json(content)
@@ -107,7 +110,7 @@ def explain(
     """
     from llmsynthor.cli.console import print_json
     from llmsynthor.cli.describe import print_explanation
-    from llmsynthor.results.explain.record import explain as explain_record
+    from llmsynthor.results.explain import explain as explain_record
     from llmsynthor.store.directory import RunDirectory
 
     found = explain_record(RunDirectory(folder), record)

@@ -26,7 +26,7 @@ from llmsynthor.fitting.values.aims import batch_aims
 from llmsynthor.fitting.whole.integerize import integerize
 from llmsynthor.fitting.whole.pivotal import Balance, choose_scopes
 from llmsynthor.seeds import generator
-from llmsynthor.targets.as_tables import statistic_tables
+from llmsynthor.targets.statistic import statistic_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,7 +8,7 @@ import numpy as np
 
 from llmsynthor.candidates.proposals import Proposal, Rejection
 from llmsynthor.engine.loop import Engine
-from llmsynthor.job.without_effect import MOST_APPENDED
+from llmsynthor.job.consistency import MOST_APPENDED
 from llmsynthor.seeds import generator
 from llmsynthor.store.directory import ITERATIONS
 

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmsynthor.errors import InfeasibleError
-from llmsynthor.feasibility.lawful import tabulate
-from llmsynthor.feasibility.reach import components, impossible_rules
+from llmsynthor.feasibility.lawful import components, impossible_rules, tabulate
 from llmsynthor.feasibility.search import Search
 from llmsynthor.feasibility.words import Conflict, joined
 from llmsynthor.fitting.calibrate import calibrate

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmsynthor.feasibility.maxsum import LARGEST, max_out
 from llmsynthor.feasibility.program import WHOLE, Goal, RestrictedProgram
 from llmsynthor.fitting.maxent import elimination_order
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from llmsynthor.feasibility.lawful import Lawful
     from llmsynthor.fitting.maxent import Factor
     from llmsynthor.targets.table import Table
+
 
 NEGLIGIBLE = 1e-6 * WHOLE
 """What is no conflict: a millionth of all records."""
@@ -37,6 +37,9 @@ _COLUMNS_PER_ROUND = 400
 _WORTH = 1e-7
 _GAP = 1e-6
 _NOWHERE = 1e-26
+LARGEST = 200_000
+"""Entries of the largest array: an elimination then takes some hundredths of a second, and there are
+hundreds of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,3 +210,41 @@ class System:
         """Return which records break a rule of the system, shape `(records,)`."""
         place = tuple(atoms[:, self._at[name]] for name in self.lawful.rules[rule].scope)
         return np.asarray(~self.lawful.allowed[rule][place])
+
+
+def max_out(
+    factors: Sequence[Factor], sizes: Mapping[str, int], keep: Sequence[str], order: Sequence[str]
+) -> tuple[np.ndarray, Callable[[np.ndarray], dict[str, np.ndarray]]]:
+    """Return the largest sum of `factors` for each combination of the variables `keep`.
+
+    Returns:
+        The sums in the shape of `keep`, and a function that completes combinations, shape
+        `(len(keep), rows)`, to a best value of every variable.
+    """
+    left = list(factors)
+    steps: list[tuple[str, tuple[str, ...], np.ndarray]] = []
+    for name in order:
+        near = [factor for factor in left if name in factor[0]]
+        names = tuple(sorted({n for scope, _ in near for n in scope} - {name}))
+        total = _sum(near, (*names, name), sizes)
+        steps.append((name, names, total.argmax(axis=-1)))
+        left = [factor for factor in left if name not in factor[0]]
+        left.append((names, total.max(axis=-1)))
+
+    def complete(given: np.ndarray) -> dict[str, np.ndarray]:
+        values = dict(zip(keep, given, strict=True))
+        for name, names, choice in reversed(steps):
+            chosen = choice[tuple(values[n] for n in names)]
+            values[name] = np.broadcast_to(chosen, given.shape[1:])
+        return values
+
+    return _sum(left, tuple(keep), sizes), complete
+
+
+def _sum(factors: Sequence[Factor], names: tuple[str, ...], sizes: Mapping[str, int]) -> np.ndarray:
+    total = np.zeros([sizes[n] for n in names])
+    for scope, array in factors:
+        order = sorted(range(len(scope)), key=lambda i: names.index(scope[i]))
+        shape = [sizes[n] if n in scope else 1 for n in names]
+        total += np.transpose(array, order).reshape(shape)
+    return total

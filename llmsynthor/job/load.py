@@ -10,12 +10,11 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from llmsynthor.errors import JobError, Problem
-from llmsynthor.job.consistency import inconsistencies
+from llmsynthor.job.consistency import inconsistencies, without_effect
 from llmsynthor.job.messages import bad_key, describe_all
 from llmsynthor.job.model import Job
 from llmsynthor.job.partial import Gaps, read_partly
 from llmsynthor.job.schema_walk import nearest
-from llmsynthor.job.without_effect import without_effect
 from llmsynthor.job.yaml_nodes import Nodes, read_nodes, read_value
 from llmsynthor.text import clean
 

@@ -11,10 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from llmsynthor.job.consistency import inconsistencies
-from llmsynthor.job.reconcile import Reconcile
 from llmsynthor.job.seed_sample import SeedSampleSpec
 from llmsynthor.job.statistics import StatisticSpec
-from llmsynthor.job.tables import TableSpec
+from llmsynthor.job.tables import Reconcile, TableSpec
 from llmsynthor.job.variables import JobModel, VariableSpec
 from llmsynthor.job.zones import ExecutorSpec, ZonesSpec
 

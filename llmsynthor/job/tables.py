@@ -1,4 +1,4 @@
-"""The model of a job's tables: which file, what it means, and how it was published."""
+"""The model of a job's tables: which file, what it means, how it was published, what if two disagree."""
 
 from __future__ import annotations
 
@@ -181,3 +181,17 @@ class TableSpec(FileSpec):
         if self.format is not None:
             return _SEPARATED_BY[self.format]
         return super().separated_by
+
+
+class ScaleTo(JobModel):
+    """The table that all others are fitted to."""
+
+    scale_to: str = Field(min_length=1, description="Name of a control table.", examples=["age"])
+
+    @property
+    def words(self) -> str:
+        """Return the policy in one line."""
+        return f"scale_to {self.scale_to}"
+
+
+Reconcile = Literal["error", "least_squares"] | ScaleTo

@@ -16,7 +16,7 @@ from llmsynthor.text import clean
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from llmsynthor.job.reconcile import Reconcile
+    from llmsynthor.job.tables import Reconcile
     from llmsynthor.targets.domain import Domain
     from llmsynthor.targets.levels import Members
     from llmsynthor.targets.margins import Margin

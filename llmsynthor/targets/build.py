@@ -14,13 +14,13 @@ from llmsynthor.files.unknown_names import no_label_hint
 from llmsynthor.job.partial import ANYTHING
 from llmsynthor.targets.bins import add_mean_bins, statistic_bins
 from llmsynthor.targets.build_statistics import build_statistics
-from llmsynthor.targets.crosswalk import check_zones, read_crosswalk
 from llmsynthor.targets.domain import Domain, Variable
 from llmsynthor.targets.levels import Members
 from llmsynthor.targets.read_statistics import read_statistics
 from llmsynthor.targets.read_table import RawTable, read_raw_table
 from llmsynthor.targets.suppressed import fill_unknown
 from llmsynthor.targets.table import Table, TableSet
+from llmsynthor.targets.zones import check_zones, read_crosswalk
 from llmsynthor.text import clean
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Measures of how far records are from a table, and what chance alone would give."""
+"""Measures of how far records are from a table, what chance alone would give, and why a table passes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ Z90 = 1.645
 """Standard errors in a margin of error: the US Census Bureau publishes them at 90 % confidence."""
 _WHOLE = 1e-6
 """A number so near to a whole one is whole: shares come from a division."""
+NEAR_BY = {
+    "margin of error": "its margin of error",
+    "whole records": "one record of its target",
+    "rounding": "the rounding of its published figure",
+}
+"""What `passes_by` says -> what each cell of the table is within."""
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from llmsynthor.errors import Problem, TableError
-from llmsynthor.files.bin_words import plain_bin
-from llmsynthor.files.bins import parse_bin
+from llmsynthor.files.bins import parse_bin, plain_bin
 from llmsynthor.files.numbers import check_sum, read_numbers, rounding, rounding_of_sum
 from llmsynthor.files.offices import acs, eurostat, nomis
 from llmsynthor.files.reshape import FIGURES, MOE, named_in, shape

@@ -13,8 +13,7 @@ from member_world import MemberWorld
 from llmsynthor.candidates.rules import compile_rules
 from llmsynthor.candidates.sampler import Sampler
 from llmsynthor.cli.main import main
-from llmsynthor.feasibility.drawn import check_drawn
-from llmsynthor.feasibility.shortfall import Weighing
+from llmsynthor.feasibility.drawn import Weighing, check_drawn
 from llmsynthor.fitting.controls import binding_tables
 from llmsynthor.fitting.dual import inverted
 from llmsynthor.job.load import load_job

@@ -12,8 +12,7 @@ from scipy.sparse import csr_array
 from llmsynthor.fitting.calibrate import calibrate
 from llmsynthor.fitting.controls import Controls
 from llmsynthor.fitting.moments import Moments
-from llmsynthor.fitting.values.elements import Elements
-from llmsynthor.fitting.values.shift import round_values, shift_to
+from llmsynthor.fitting.values.shift import Elements, round_values, shift_to
 from llmsynthor.results.report.statistics import quantile_near
 from llmsynthor.targets.bins import tilt_to
 from llmsynthor.targets.domain import Variable

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmsynthor.candidates.seed_in_zones import draw_in_zones
-from llmsynthor.candidates.seed_sample import SeedSample
+from llmsynthor.candidates.seed_sample import SeedSample, draw_in_zones
 from llmsynthor.fitting.calibrate import calibrate
 from llmsynthor.fitting.controls import Controls
 from llmsynthor.fitting.dual import PRECISION

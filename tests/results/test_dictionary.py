@@ -10,7 +10,7 @@ import pytest
 from small_job import job_content, write_job
 
 from llmsynthor.cli.main import main
-from llmsynthor.results.exports import dictionary
+from llmsynthor.results import dictionary
 
 VARIABLES = job_content()["variables"] | {
     "age": {

@@ -8,7 +8,7 @@ from household_job import proposal, write_job
 
 from llmsynthor.candidates.sampler import Sampler
 from llmsynthor.job.load import load_job
-from llmsynthor.results.explain.compare import members_beside
+from llmsynthor.results.explain import members_beside
 from llmsynthor.targets.build import load_tables
 
 HEAD = {"age": [30, 60], "sex": "female", "role": "head"}

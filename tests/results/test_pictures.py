@@ -13,11 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmsynthor.results.report.charts import histogram, line_chart
-from llmsynthor.results.report.curve import Curve, Line
+from llmsynthor.results.report.charts import Curve, Line, histogram, line_chart
 from llmsynthor.results.report.formats import label
 from llmsynthor.results.report.maps import target_and_synthetic
-from llmsynthor.results.report.ticks import ticks
+from llmsynthor.results.report.svg import ticks
 
 
 def maps_of(names: list[str]) -> list[str]:

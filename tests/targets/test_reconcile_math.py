@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from llmsynthor.fitting.controls import implies
-from llmsynthor.job.reconcile import ScaleTo
+from llmsynthor.job.tables import ScaleTo
 from llmsynthor.targets.agreement import disagreements
 from llmsynthor.targets.margins import margin_of
-from llmsynthor.targets.reconcile.projection import Equations, nearest
+from llmsynthor.targets.reconcile.least_squares import Equations, nearest
 from llmsynthor.targets.reconcile.reconcile import reconcile
 from llmsynthor.targets.table import TableSet
 

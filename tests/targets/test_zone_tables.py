@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from zone_world import write_region
 
 from llmsynthor.cli.main import main
-from llmsynthor.store.packing import packed, unpacked
+from llmsynthor.store.chunks import packed, unpacked
 from llmsynthor.targets.by_zone import of_chunk, over_parts, without_zones
 from llmsynthor.targets.chunking import chunk_zones
 from llmsynthor.targets.domain import Domain, Variable

@@ -24,7 +24,7 @@ _POLL_S = 0.1
 """A longer wait would answer a signal late: polars' handler of SIGINT restarts a blocked one."""
 LOADED_ONCE = [
     "numpy.ma", "numpy.random", "llmsynthor.fitting.calibrate", "llmsynthor.fitting.whole.integerize",
-    "llmsynthor.job.load", "llmsynthor.candidates.library", "llmsynthor.targets.as_tables", "llmsynthor.targets.by_zone",
+    "llmsynthor.job.load", "llmsynthor.candidates.library", "llmsynthor.targets.statistic", "llmsynthor.targets.by_zone",
 ]  # fmt: skip
 """Modules that all workers get from the process that they are forked from. Nothing that imports polars:
 its threads do not survive a fork."""

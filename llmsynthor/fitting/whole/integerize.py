@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmsynthor.fitting.whole.exchanges import WholeSums, blocks_of
-from llmsynthor.fitting.whole.moves import ExactMoves
+from llmsynthor.fitting.whole.exchanges import ExactMoves, WholeSums, blocks_of
 from llmsynthor.fitting.whole.mutations import Mutants, Mutations
 from llmsynthor.fitting.whole.pivotal import round_pivotal
 from llmsynthor.fitting.whole.zone_programs import LocalPrograms

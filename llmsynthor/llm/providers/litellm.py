@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from llmsynthor.errors import InputError, ProviderRefusedError, ProviderUnavailableError
-from llmsynthor.llm.providers.base import Reply
+from llmsynthor.llm.providers.base import (
+    FORM_COMPLAINT,
+    FORM_CRASH,
+    STEP_DOWN,
+    Reply,
+    response_format,
+)
 from llmsynthor.llm.providers.limiter import Limiter
 from llmsynthor.llm.providers.retry import (
     CROWDED,
@@ -27,19 +33,12 @@ from llmsynthor.llm.providers.retry import (
     with_retries,
 )
 from llmsynthor.llm.providers.secrets import scrubbed
-from llmsynthor.llm.providers.structured import (
-    FORM_COMPLAINT,
-    FORM_CRASH,
-    STEP_DOWN,
-    response_format,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmsynthor.job.model import ProviderSpec
-    from llmsynthor.llm.providers.base import Request
-    from llmsynthor.llm.providers.structured import Structured
+    from llmsynthor.llm.providers.base import Request, Structured
 
 logger = logging.getLogger(__name__)
 

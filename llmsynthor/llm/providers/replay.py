@@ -1,21 +1,26 @@
-"""Recorded replies: by request hash where the recording has it, else in the order of asking."""
+"""What was asked and answered, kept and given again: by request hash, else in the order of asking."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, fields, replace
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from llmsynthor.candidates.proposals import read_json
 from llmsynthor.errors import ProviderUnavailableError, ReplayError
 from llmsynthor.llm.providers.base import OutOfRepliesError, Provider, Reply, Request
+from llmsynthor.llm.providers.secrets import scrubbed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
+    from llmsynthor.llm.providers.base import Provider, Request
+
 REPLY_LOG = "replies.jsonl"
 _REPLY_FIELDS = {field.name for field in fields(Reply)}
+PROMPT_LOG = "prompts.jsonl"
 
 
 def reply_record(request: Request, reply: Reply) -> dict[str, Any]:
@@ -223,3 +228,53 @@ class LoggedProvider:
         self._append(reply_record(request, reply))
         self._known[request.key()] = reply
         return reply
+
+
+class PromptKeeper:
+    """Passes requests on to a provider, and writes down what each one asked."""
+
+    def __init__(
+        self,
+        inner: Provider,
+        kept: Iterable[str],
+        append: Callable[[dict[str, Any]], None],
+        key_env: str | None,
+    ) -> None:
+        """Wrap a provider.
+
+        Args:
+            inner: Who is asked.
+            kept: Keys of the requests that are written down already.
+            append: Writes a line.
+            key_env: Environment variable of the provider's key, whose value is never written.
+        """
+        self._inner = inner
+        self._kept = set(kept)
+        self._append = append
+        self._key_env = key_env
+        self._lock = Lock()
+
+    def complete(self, request: Request) -> Reply:
+        """Return the reply to `request`; see `Provider.complete`."""
+        key = request.key()
+        with self._lock:
+            fresh = key not in self._kept
+            self._kept.add(key)
+        if fresh:
+            self._append(
+                {
+                    "key": key,
+                    "purpose": request.purpose,
+                    "sequence": request.sequence,
+                    "model": request.model,
+                    "temperature": request.temperature,
+                    "max_output_tokens": request.max_output_tokens,
+                    "system": scrubbed(request.system, self._key_env),
+                    "prompt": scrubbed(request.prompt, self._key_env),
+                }
+            )
+        return self._inner.complete(request)
+
+    def close(self) -> None:
+        """Close the wrapped provider."""
+        self._inner.close()

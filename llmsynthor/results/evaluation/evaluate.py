@@ -7,19 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 from llmsynthor import __version__
 from llmsynthor.errors import JobError, RunDirectoryError
-from llmsynthor.results.evaluation.baselines import Independent, maximum_entropy
-from llmsynthor.results.evaluation.circular import already_given
-from llmsynthor.results.evaluation.combinations import KINDS, choose_scopes, compare_scopes, part_of
+from llmsynthor.results.baselines import Independent, maximum_entropy
+from llmsynthor.results.evaluation.combinations import (
+    KINDS,
+    choose_scopes,
+    compare_members,
+    compare_scopes,
+    part_of,
+)
 from llmsynthor.results.evaluation.distances import compare_numbers
 from llmsynthor.results.evaluation.downstream import check_target, train_and_test
-from llmsynthor.results.evaluation.linked import read_linked
-from llmsynthor.results.evaluation.linked_files import check_files, read_linked_files
-from llmsynthor.results.evaluation.member_pairs import compare_members
+from llmsynthor.results.evaluation.linked import check_files, read_linked, read_linked_files
 from llmsynthor.results.evaluation.quality import check_sdmetrics, quality_score
-from llmsynthor.results.evaluation.real import Microdata, read_microdata
+from llmsynthor.results.evaluation.real import Microdata, already_given, read_microdata
 from llmsynthor.results.evaluation.records import effective_rows, read_synthetic
 from llmsynthor.results.evaluation.support import compare_support
-from llmsynthor.results.report.build import write_report
 from llmsynthor.store.directory import EVALUATION
 from llmsynthor.store.targets_used import load_used
 
@@ -28,8 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmsynthor.candidates.sampler import Sampler
-    from llmsynthor.results.evaluation.baselines import Baseline
-    from llmsynthor.results.evaluation.linked_files import LinkedFiles
+    from llmsynthor.results.baselines import Baseline
+    from llmsynthor.results.evaluation.linked import LinkedFiles
     from llmsynthor.results.evaluation.records import Records
     from llmsynthor.store.directory import RunDirectory
     from llmsynthor.targets.levels import Members
@@ -63,7 +65,7 @@ class Options:
 def evaluate(
     run: RunDirectory, path: Path, options: Options, tell: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Compare the records of a finished run with real ones; write `evaluation.json` and the report.
+    """Compare the records of a finished run with real ones; write `evaluation.json`.
 
     Args:
         run: The run.
@@ -131,7 +133,6 @@ def evaluate(
         tell("computing SDMetrics' quality score")
         content["sdmetrics"] = quality_score(real, synthetic, job.seed)
     run.write_json(EVALUATION, content)
-    write_report(run)
     return content
 
 

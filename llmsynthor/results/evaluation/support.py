@@ -17,7 +17,7 @@ from llmsynthor.seeds import generator
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from llmsynthor.results.evaluation.baselines import Baseline
+    from llmsynthor.results.baselines import Baseline
     from llmsynthor.results.evaluation.records import Records
 
 _FEWEST = 4

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from llmsynthor.results.exports.activitysim import ACTIVITYSIM
 from llmsynthor.results.exports.files import ExportError, check_free, new_files, single_file
-from llmsynthor.results.exports.mapping import read_map
+from llmsynthor.results.exports.layout import read_map
 from llmsynthor.results.exports.matsim import matsim_columns, write_matsim
 from llmsynthor.results.exports.plain import linked_columns, plain_columns, write_csv, write_parquet
 from llmsynthor.results.exports.population import (
@@ -23,7 +23,7 @@ from llmsynthor.results.exports.records import open_records
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llmsynthor.results.exports.mapping import Mapped
+    from llmsynthor.results.exports.layout import Mapped
     from llmsynthor.results.exports.population import PopulationLayout, RecordKind
     from llmsynthor.results.exports.records import Records
     from llmsynthor.store.directory import RunDirectory

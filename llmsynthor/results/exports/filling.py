@@ -12,8 +12,7 @@ from llmsynthor.results.exports.records import column_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from llmsynthor.results.exports.layout import Fixed
-    from llmsynthor.results.exports.mapping import Code, Mapped
+    from llmsynthor.results.exports.layout import Code, Fixed, Mapped
     from llmsynthor.targets.domain import Variable
     from llmsynthor.targets.levels import Members
 

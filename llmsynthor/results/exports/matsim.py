@@ -16,14 +16,12 @@ import polars as pl
 from llmsynthor.results.exports.filling import Filling
 from llmsynthor.results.exports.layout import key_columns, provenance_columns
 from llmsynthor.results.exports.plain import csv_text, gzipped
-from llmsynthor.results.exports.records import NUMBER
-from llmsynthor.results.exports.steady import pieces_made_aside
+from llmsynthor.results.exports.records import NUMBER, pieces_made_aside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from llmsynthor.results.exports.layout import Filled
-    from llmsynthor.results.exports.mapping import Mapped
+    from llmsynthor.results.exports.layout import Filled, Mapped
     from llmsynthor.results.exports.records import Records
 
 DOCTYPE = '<!DOCTYPE population SYSTEM "http://www.matsim.org/files/dtd/population_v6.dtd">'

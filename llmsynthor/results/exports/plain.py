@@ -13,15 +13,13 @@ from polars.io.plugins import register_io_source
 
 from llmsynthor.errors import RunDirectoryError
 from llmsynthor.results.exports.filling import Filling
-from llmsynthor.results.exports.layout import key_columns, provenance_columns
-from llmsynthor.results.exports.mapping import by_level
-from llmsynthor.results.exports.steady import made_aside, pieces_made_aside
+from llmsynthor.results.exports.layout import by_level, key_columns, provenance_columns
+from llmsynthor.results.exports.records import made_aside, pieces_made_aside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from llmsynthor.results.exports.layout import Filled
-    from llmsynthor.results.exports.mapping import Mapped
+    from llmsynthor.results.exports.layout import Filled, Mapped
     from llmsynthor.results.exports.records import Records
     from llmsynthor.targets.levels import Members
 

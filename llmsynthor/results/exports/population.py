@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from llmsynthor.results.exports.filling import Filling
-from llmsynthor.results.exports.layout import provenance_columns
-from llmsynthor.results.exports.mapping import by_level
+from llmsynthor.results.exports.layout import by_level, provenance_columns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmsynthor.results.exports.layout import Filled, Fixed
-    from llmsynthor.results.exports.mapping import Mapped
+    from llmsynthor.results.exports.layout import Filled, Fixed, Mapped
     from llmsynthor.results.exports.records import Records
     from llmsynthor.targets.levels import Members
 

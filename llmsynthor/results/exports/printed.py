@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from llmsynthor.errors import RunDirectoryError
-from llmsynthor.results.exports.dictionary import DICTIONARY
+from llmsynthor.results.dictionary import DICTIONARY
 from llmsynthor.results.exports.files import new_files
 from llmsynthor.text import one, printable
 

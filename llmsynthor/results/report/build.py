@@ -11,7 +11,7 @@ from llmsynthor import __version__
 from llmsynthor.candidates.library import read_library
 from llmsynthor.errors import RunDirectoryError
 from llmsynthor.llm.prompts.groups import cover
-from llmsynthor.results.exports.dictionary import write_dictionary
+from llmsynthor.results.dictionary import write_dictionary
 from llmsynthor.results.report.association import association_part
 from llmsynthor.results.report.counting import count_records
 from llmsynthor.results.report.ordered import ordered_part
@@ -29,8 +29,7 @@ from llmsynthor.results.report.statistics import missed_statistics
 from llmsynthor.results.report.tables import TableView
 from llmsynthor.results.report.zones import zones_part
 from llmsynthor.store.directory import EVALUATION
-from llmsynthor.store.reconciled_used import reconciled_notes, with_changes
-from llmsynthor.store.targets_used import load_used
+from llmsynthor.store.targets_used import load_used, reconciled_notes, with_changes
 
 if TYPE_CHECKING:
     from llmsynthor.candidates.sampler import Sampler

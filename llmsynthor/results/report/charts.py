@@ -1,4 +1,4 @@
-"""The report's charts: cumulative curves, convergence, errors over zones."""
+"""The report's charts: cumulative curves, convergence of a run, errors over zones."""
 
 from __future__ import annotations
 
@@ -15,22 +15,33 @@ from llmsynthor.results.report.svg import (
     PALE,
     Sheet,
     room_for,
+    round_step,
     shorten,
+    ticks,
 )
-from llmsynthor.results.report.ticks import round_step, ticks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from markupsafe import Markup
 
-    from llmsynthor.results.report.curve import Curve
-
 WIDTH, HEIGHT = 300.0, 160.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40.0, 12.0, 16.0, 34.0
 _LABEL_APART = FONT_PX + 2.0
 _DROP = 4.0
 """From the middle of a text to its base line."""
+_FIGURES = (
+    (
+        "Mean TVD before and after calibration",
+        (("prior_tvd", "before"), ("data_tvd", "after")),
+        1.0,
+        "",
+    ),
+    ("KL divergence", (("kl", ""),), 1.0, ""),
+    ("Effective sample", (("effective_share", ""),), 100.0, " %"),
+    ("Background", (("background_share", ""),), 100.0, " %"),
+)
+"""Title, keys in a line of `iterations.jsonl` with what each is called, factor and unit."""
 
 
 @dataclass(frozen=True)
@@ -207,3 +218,80 @@ def histogram(counts: Sequence[int], edges: Sequence[float], says: str) -> Marku
     axes.beside([(mark, number(mark)) for mark in ticks(*axes.y, 3, whole=True)])
     axes.below(axes.marks("{:g}".format), "error in %")
     return axes.sheet.svg(says)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a chart: what it is called, and its points."""
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One chart.
+
+    Attributes:
+        title: What is shown.
+        along: What the horizontal axis counts: `iteration`, `calls` or `US dollars`.
+        lines: At least one, each with two points or more.
+        unit: Behind the figures.
+    """
+
+    title: str
+    along: str
+    lines: tuple[Line, ...]
+    unit: str
+
+
+def cumulative(iterations: Sequence[Mapping[str, Any]]) -> list[tuple[int, float | None]]:
+    """Return calls and cost up to the end of each iteration; the cost is None once some is unknown.
+
+    All replies count: repairs, and the one on dependencies, which comes before the first iteration.
+    """
+    return [(entry["so_far"]["calls"], entry["so_far"]["cost_usd"]) for entry in iterations]
+
+
+def curves(iterations: Sequence[Mapping[str, Any]]) -> list[Curve]:
+    """Return the charts of the figures that at least two iterations have.
+
+    The tables' distance is shown by iteration and by what was spent: US dollars where every price
+    is known and some was paid, else calls. What calibration took is shown by iteration.
+    """
+    axes = _axes(iterations)
+    found = []
+    for title, keys, factor, unit in _FIGURES:
+        for along, places in axes if title == _FIGURES[0][0] else axes[:1]:
+            lines = tuple(
+                line
+                for key, name in keys
+                if len((line := _line(name, iterations, places, key, factor)).x) > 1
+            )
+            if lines:
+                found.append(Curve(title, along, lines, unit))
+    return found
+
+
+def _axes(iterations: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[float]]]:
+    so_far = cumulative(iterations)
+    costs = [cost for _, cost in so_far if cost is not None]
+    by_cost = bool(costs) and len(costs) == len(so_far) and costs[-1] > 0
+    spent = ("US dollars", costs) if by_cost else ("calls", [float(calls) for calls, _ in so_far])
+    return [("iteration", [float(entry["iteration"]) for entry in iterations]), spent]
+
+
+def _line(
+    name: str,
+    iterations: Sequence[Mapping[str, Any]],
+    places: Sequence[float],
+    key: str,
+    factor: float,
+) -> Line:
+    known = [
+        (place, factor * entry[key])
+        for place, entry in zip(places, iterations, strict=True)
+        if entry.get(key) is not None
+    ]
+    return Line(name, tuple(x for x, _ in known), tuple(y for _, y in known))

@@ -6,16 +6,17 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from llmsynthor.results.report.charts import (
+    cumulative,
     cumulative_chart,
+    curves,
     histogram,
     line_chart,
     whiskers,
 )
-from llmsynthor.results.report.curve import cumulative, curves
 from llmsynthor.results.report.formats import FILTERS, label, number, template, whole
 from llmsynthor.results.report.maps import association_matrix
 from llmsynthor.results.report.tables import PICTURED, TableView, largest, table_blocks
-from llmsynthor.targets.verdicts import NEAR_BY
+from llmsynthor.targets.measures import NEAR_BY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

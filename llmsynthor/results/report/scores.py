@@ -9,7 +9,7 @@ import numpy as np
 
 from llmsynthor.candidates.library import library_share
 from llmsynthor.fitting.maxent import independent_share
-from llmsynthor.results.report.baselines import maxent_shares
+from llmsynthor.results.baselines import maxent_shares
 from llmsynthor.targets.measures import discrepancy, least_tae, noise_floor_tvd, tvd
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from llmsynthor.engine.stopping import Effort
 from llmsynthor.llm.budget import total_usage
 from llmsynthor.llm.prompts.groups import holds_groups
+from llmsynthor.llm.providers.base import simplest
 from llmsynthor.llm.providers.replay import REPLY_LOG, replies_in, reply_of
-from llmsynthor.llm.providers.structured import simplest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
