@@ -41,9 +41,10 @@ bench: install ## Compare with other tools: DATA=folder with data/ and recording
 lock: install ## Write the lock files anew from pyproject.toml
 	for extra in "" "-dev"; do $(BIN)/python -m uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --python-version 3.11 pyproject.toml $${extra:+--group dev} -o "requirements$$extra.lock"; done
 
-schema: install ## Write docs/job.schema.json and docs/job-reference.md anew
+schema: install ## Write what docs are made from the code: job.schema.json, job-reference.md, architecture.md
 	$(BIN)/python -m llmsynthor schema > docs/job.schema.json
 	$(BIN)/python -m llmsynthor schema --markdown > docs/job-reference.md
+	$(BIN)/python tests/worlds/architecture.py
 
 starters: install ## Cut the starter jobs' tables and recordings out of configs/ anew
 	$(BIN)/python configs/make_starters.py

@@ -5,52 +5,20 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from architecture import GROUND, PACKAGE, RANK, imports, own_imports
 
 from llmsynthor.engine.executors.processes import LOADED_ONCE
 
-ROOT = Path(__file__).parents[1] / "llmsynthor"
-LAYERS = [
-    ["cli"],
-    ["app"],
-    ["starting", "results"],
-    ["engine"],
-    ["store", "llm", "feasibility"],
-    ["candidates"],
-    ["fitting"],
-    ["targets"],
-    ["files"],
-    ["job"],
-    ["errors", "text", "seeds"],
-]
-"""From the top down; those of one layer know nothing of each other, but for the ground's three."""
+if TYPE_CHECKING:
+    from pathlib import Path
+
 DOORS = {"__init__", "__main__"}
 """The way in: may know the top, and nothing knows them."""
 SIBLINGS = ["results.report", "results.evaluation", "results.exports", "results.explain"]
-RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-GROUND = len(LAYERS) - 1
-FILES = sorted(ROOT.rglob("*.py"))
-
-
-def imports(path: Path) -> dict[str, int]:
-    """Return the modules that a file names in imports, for types and inside functions too."""
-    found = {}
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name: node.lineno for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module == "llmsynthor":
-            found |= {f"llmsynthor.{alias.name}": node.lineno for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found[str(node.module)] = node.lineno
-    return found
-
-
-def own_imports(path: Path) -> dict[str, int]:
-    """Return what a file imports of the package, by the place below its top."""
-    whole = {m: line for m, line in imports(path).items() if m.split(".")[0] == "llmsynthor"}
-    return {m.removeprefix("llmsynthor").lstrip("."): line for m, line in whole.items()}
+FILES = sorted(PACKAGE.rglob("*.py"))
 
 
 def package(module: str) -> str:
@@ -58,7 +26,7 @@ def package(module: str) -> str:
 
 
 def place(path: Path) -> str:
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
 
 
 @pytest.mark.parametrize("path", FILES, ids=place)
@@ -70,7 +38,7 @@ def test_imports_run_down(path):
         other = package(module)
         if own in DOORS or other in {own, "__version__"}:
             continue
-        allowed = RANK[other] > RANK[own] or RANK[own] == GROUND == RANK[other]
+        allowed = RANK[other] > RANK[own] or (own in GROUND and other in GROUND)
         if not allowed:
             wrong.append(f"{place(path)}:{line} knows {module}")
     assert wrong == []
@@ -84,8 +52,8 @@ def test_parts_of_results_do_not_know_each_other(path):
 
 
 def test_only_doors_and_ground_stand_beside_the_packages():
-    alone = {path.stem for path in ROOT.glob("*.py")}
-    assert alone == DOORS | set(LAYERS[-1])
+    alone = {path.stem for path in PACKAGE.glob("*.py")}
+    assert alone == DOORS | set(GROUND)
 
 
 @pytest.mark.parametrize("folder", sorted({path.parent for path in FILES}), ids=str)
@@ -117,5 +85,5 @@ def test_what_workers_are_forked_with_has_no_threads():
 
 
 def test_locks_hold_no_addresses():
-    for lock in ROOT.parent.glob("*.lock"):
+    for lock in PACKAGE.parent.glob("*.lock"):
         assert "://" not in lock.read_text()
