@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 BENCH ?= --records 31053 1000000
 
-.PHONY: help install demo check test bench lock schema starters clean
+.PHONY: help install demo check test quick bench lock schema starters clean
 
 help: ## Show what there is to do
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,8 +32,11 @@ check: install ## Check format, lint, types and generated files
 	$(BIN)/python -m llmsynthor schema | diff - docs/job.schema.json
 	$(BIN)/python -m llmsynthor schema --markdown | diff - docs/job-reference.md
 
-test: install ## Run all tests
-	$(BIN)/python -m pytest -q
+test: install ## Run all tests, on all cores; HYPOTHESIS_PROFILE=random draws other examples
+	$(BIN)/python -m pytest -q -n auto --dist worksteal
+
+quick: install ## Run the tests that take little time, on all cores
+	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not live and not slow"
 
 bench: install ## Compare with other tools: DATA=folder with data/ and recordings/; else time the examples
 	$(if $(DATA),$(BIN)/python benchmarks/compare.py --data "$(DATA)",$(BIN)/python benchmarks/run.py $(BENCH))

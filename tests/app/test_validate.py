@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_job import TABLES, job_content, write_job
 
@@ -422,7 +422,6 @@ def test_a_folder_and_a_missing_folder_are_told_apart(tmp_path, capsys):
     assert told(job, capsys) == ("error: none/mode.csv: no such file: there is no folder none\n")
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=60).filter(any), st.integers(1, 6))
 def test_rounded_shares_never_miss_their_sum_by_more_than_rounding(counts, digits):
     total = sum(counts)
@@ -431,9 +430,7 @@ def test_rounded_shares_never_miss_their_sum_by_more_than_rounding(counts, digit
         assert abs(sum(map(float, texts)) - 1) <= rounding_of_sum(texts) + 1e-9
 
 
-FUZZ = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+FUZZ = settings(max_examples=60)
 _YAML = st.lists(
     st.sampled_from(
         [*"{}[]:,-#&*!|>'\"%@`?\n\t 01", "\n  ", "records", "tables", "a: ", "- ", "yes", "12:30",

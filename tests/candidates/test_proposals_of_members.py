@@ -218,7 +218,6 @@ shares = st.lists(st.integers(0, 3), min_size=4, max_size=4).filter(any)
 ends = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)).map(sorted), max_size=4)
 
 
-@settings(deadline=None)
 @given(share=shares, repeats=ends)
 def test_layouts_are_all_combinations_whose_total_is_allowed(share, repeats):
     made = proposal(share, repeats)
@@ -279,7 +278,7 @@ def test_ids_of_layouts_lead_back_to_proposals():
     assert found.dtype == np.int32
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(share=shares, repeats=ends)
 def test_the_library_holds_what_a_loop_over_its_layouts_counts(share, repeats):
     library = [proposal(share, repeats), proposal([1, 2, 0, 0], [(1, 1), (0, 1)], 4)]

@@ -124,7 +124,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("text", FORMS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(households=st.lists(household, min_size=1, max_size=12))
 def test_a_rule_breaks_where_a_loop_over_households_says(text, households):
     frame = wide(households)

@@ -84,7 +84,7 @@ def test_a_stratified_draw_is_within_one_of_its_shares(weights, records):
         assert not counts[share[r] == 0].any()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.integers(1, 60), min_size=1, max_size=4),
     st.integers(-5, 10**6),

@@ -117,7 +117,7 @@ def clash(tables: Sequence[Table], rules: Sequence[Rule], domain: Domain) -> boo
     return share is None or share > 1e-6
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SEEDS)
 def test_column_generation_finds_the_optimum_over_all_records(seed):
     random = np.random.default_rng(seed)
@@ -133,7 +133,7 @@ def test_column_generation_finds_the_optimum_over_all_records(seed):
     assert system.solve(Goal(proof=True)).is_impossible == (want > 1e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SEEDS)
 def test_conflicts_are_minimal_proven_and_priced_as_by_brute_force(seed):
     random = np.random.default_rng(seed)
@@ -169,7 +169,7 @@ def test_conflicts_are_minimal_proven_and_priced_as_by_brute_force(seed):
                 assert cost.records == pytest.approx(1000 * want, abs=0.02)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SEEDS, st.sampled_from([None, 2, 3]))
 def test_tables_of_a_real_population_are_never_refused(seed, digits):
     random = np.random.default_rng(seed)

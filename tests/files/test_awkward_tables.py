@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 from engine_world import JOB, load
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_workbook import write_workbook
 from small_job import job_content, write_job
@@ -229,9 +229,7 @@ def test_the_margins_of_the_acs_are_read(tmp_path):
 
 
 @given(st.binary(max_size=300), st.sampled_from([".csv", ".tsv", ".txt", ".xlsx", ".parquet"]))
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
-)  # fmt: skip
+@settings(max_examples=60)
 def test_any_bytes_are_read_or_refused_without_a_traceback(tmp_path, content, kind):
     (tmp_path / f"t{kind}").write_bytes(content)
     path = tmp_path / "job.yaml"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from published_forms import AGES, SHAPE, VARIABLES, published
 
@@ -59,11 +59,8 @@ def codes_of(tables: TableSet) -> np.ndarray:
     return codes
 
 
-FILES = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-
-
 @given(st.data())
-@settings(max_examples=150, deadline=None, suppress_health_check=FILES)
+@settings(max_examples=150)
 def test_consistent_tables_in_any_form_come_back_as_the_same_targets(tmp_path, data):
     joint = data.draw(_populations().filter(lambda counts: counts.sum() > 0))
     entries = [
@@ -94,7 +91,7 @@ _GARBAGE = st.one_of(
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=FILES)
+@settings(max_examples=60)
 def test_no_damage_to_a_published_table_gives_a_traceback(tmp_path, capsys, data):
     """Bytes replaced, left out or put in; the answer is a valid job or problems, as JSON."""
     joint = data.draw(_populations().filter(lambda counts: counts.sum() > 0))

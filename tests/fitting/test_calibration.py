@@ -59,7 +59,7 @@ class World:
 SEEDS = st.integers(0, 10_000)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SEEDS)
 def test_calibration_meets_consistent_tables(seed):
     world = World(seed)
@@ -75,7 +75,7 @@ def test_calibration_meets_consistent_tables(seed):
     assert 0 < found.effective_sample_size <= len(world.codes)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SEEDS)
 def test_calibration_converges_where_every_cell_has_room(seed):
     world = World(seed)
@@ -134,7 +134,7 @@ def test_only_tables_that_no_other_implies_are_met_by_name():
     assert set(binding_tables([coarse, across])) == {coarse, across}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(SEEDS)
 def test_whole_counts_meet_whole_tables_exactly(seed):
     world = World(seed)
@@ -156,7 +156,7 @@ def test_whole_counts_meet_whole_tables_exactly(seed):
     assert (counts <= np.ceil(weights) + 1).all()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(SEEDS, st.integers(50, 700))
 def test_whole_counts_are_less_than_one_record_off_where_tables_are_not_whole(seed, records):
     world = World(seed)

@@ -48,7 +48,7 @@ def by_hand(world: MemberWorld, tables) -> np.ndarray:
     return np.concatenate(columns, axis=1)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(0, 10_000))
 def test_weights_give_a_population_its_tables_of_both_levels_back(seed):
     world = MemberWorld(seed=seed, **SMALL)

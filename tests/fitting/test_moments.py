@@ -39,7 +39,7 @@ def conditions(rows: list[np.ndarray], low: list[float], high: list[float]) -> M
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.booleans())
 def test_means_and_rates_are_met_beside_the_tables_at_the_least_distance(seed, members):
     random, cells, number, true, controls = world(seed)
@@ -69,7 +69,7 @@ def test_means_and_rates_are_met_beside_the_tables_at_the_least_distance(seed, m
     np.testing.assert_allclose(basis.T @ fitted, log, atol=1e-5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.floats(-0.2, 0.2), st.floats(0.0, 0.1))
 def test_a_condition_that_leaves_a_choice_binds_only_where_it_must(seed, shift, width):
     random, _, number, _, controls = world(seed)
@@ -88,7 +88,7 @@ def test_a_condition_that_leaves_a_choice_binds_only_where_it_must(seed, shift, 
         assert min(abs(held - low), abs(held - high)) < 1e-3
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10_000), st.integers(1, 4), st.floats(0.05, 0.95))
 def test_values_keep_their_bins_and_order_and_get_the_sums_that_are_wanted(seed, groups, level):
     random = np.random.default_rng(seed)

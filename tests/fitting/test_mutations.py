@@ -59,7 +59,7 @@ class World:
         return np.concatenate([copies, whole.mutants.codes]) if len(whole.mutants) else copies
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 10_000), st.sampled_from([1.0, 0.5, 0.37, 1.9]))
 def test_entangled_tables_are_met_to_less_than_a_record(seed, part):
     world = World(seed)

@@ -66,7 +66,7 @@ def test_a_zone_that_cannot_be_met_leaves_the_others_alone():
     assert found.fitted[0][0] == pytest.approx(30, abs=0.2)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000))
 def test_local_programs_meet_what_some_records_meet(seed):
     """Records exist that meet all cells: hidden counts say what is wanted."""

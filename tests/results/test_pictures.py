@@ -30,7 +30,7 @@ def texts_of(svg: str) -> list[str]:
 
 
 @given(st.text(max_size=12))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_any_label_is_drawn_as_it_is(name: str) -> None:
     shown = label(name)
     for svg in maps_of([name, "other"]):

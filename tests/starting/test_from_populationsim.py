@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llmsynthor.cli.main import main
@@ -235,7 +235,6 @@ SOME = st.recursive(
 )  # fmt: skip
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(SOME, SOME, VALUES)
 def test_and_or_and_not_are_those_of_logic(one, other, value):
     assert (one & other).takes(value) == (one.takes(value) and other.takes(value))

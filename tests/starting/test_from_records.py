@@ -341,7 +341,7 @@ numbers = st.lists(
 
 @given(numbers, st.sampled_from(["integer", "number"]), st.integers(0, 5), st.integers(1, 12))
 @example([1, -9_999_999], "number", 0, 1)  # a last value far below the step of the limits
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_bins_cover_all_values_and_their_labels_say_which(values, kind, digits, count):
     decimals = digits + 1 if kind == "number" else 0
     array = np.array(values, dtype=float) / 10**decimals
@@ -357,7 +357,7 @@ def test_bins_cover_all_values_and_their_labels_say_which(values, kind, digits, 
 
 
 @given(st.lists(st.integers(-50, 200), min_size=1, max_size=60), st.integers(1, 5000))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_noisy_counts_become_whole_ones_of_the_right_total_as_near_as_can_be(noisy, total):
     found = to_total(np.array(noisy, dtype=float), total)
     assert found.sum() == total

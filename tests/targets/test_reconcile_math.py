@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from engine_world import category_domain, table_of
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
@@ -84,7 +84,6 @@ def test_tables_that_agree_are_left_as_they_are(joint, cuts, policy):
     _cuts(),
     st.lists(st.booleans(), min_size=4, max_size=4),
 )
-@settings(deadline=None)
 def test_the_nearest_tables_agree_and_have_nobody_below_0(joints, cuts, as_shares):
     own = [
         replace(table, figures=table.share, measure="share") if is_share else table
@@ -102,7 +101,6 @@ def test_the_nearest_tables_agree_and_have_nobody_below_0(joints, cuts, as_share
 
 
 @given(st.lists(_joints(), min_size=4, max_size=4), _cuts())
-@settings(deadline=None)
 def test_all_others_get_the_margins_of_the_named_table(joints, cuts):
     own = [cut(j + (i == 0), *c) for i, (j, c) in enumerate(zip(joints, cuts, strict=False))]
     if not all(table.figures.any() for table in own):
@@ -116,7 +114,6 @@ def test_all_others_get_the_margins_of_the_named_table(joints, cuts):
 
 
 @given(_joints(0, 4000), _cuts(), st.sampled_from(POLICIES), st.sampled_from([5, 1000]))
-@settings(deadline=None)
 def test_rounding_is_reconciled_within_the_rounding(joint, cuts, policy, unit):
     """Each count is rounded by itself; to thousands without a word, as nobody rounds so by chance."""
     exact = (joint + 17.0) * (1000 if unit == 1000 else 1)
@@ -135,7 +132,6 @@ def test_rounding_is_reconciled_within_the_rounding(joint, cuts, policy, unit):
 
 
 @given(st.lists(_joints(1), min_size=2, max_size=2), st.integers(1, 40))
-@settings(deadline=None)
 def test_soft_tables_give_way_to_those_that_must_be_met(joints, moe):
     hard = cut(joints[0], ("v0", "v1"), [np.arange(3), np.arange(4)])
     soft = cut(joints[1], ("v1", "v2"), [np.arange(4), np.arange(2)])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmsynthor.cli.main import main
@@ -138,9 +138,7 @@ def test_figures_that_the_other_tables_rule_out_are_refused(tmp_path, capsys):
     )
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25)
 @given(
     st.lists(st.integers(1, 40), min_size=6, max_size=6),
     st.sets(st.integers(0, 5), min_size=1, max_size=5),

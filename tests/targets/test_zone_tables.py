@@ -168,7 +168,7 @@ def _filled(table: Table, codes: np.ndarray, domain: Domain) -> Table:
     return replace(table, figures=table.tally(codes, domain).reshape(table.figures.shape) + 0.0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(regions())
 def test_the_tables_of_the_chunks_add_up_to_those_of_the_job(region):
     tables, codes, chunk_records = region
@@ -198,7 +198,7 @@ def test_the_tables_of_the_chunks_add_up_to_those_of_the_job(region):
         assert held[table.name] == pytest.approx(table.figures.ravel())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(regions())
 def test_what_is_packed_comes_back(region):
     tables, codes, _ = region

@@ -9,6 +9,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Literal, Self
+from urllib.request import urlopen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -98,6 +99,33 @@ def drop() -> Step:
     return Step("drop")
 
 
+class _Http(ThreadingHTTPServer):
+    """Counts the connections that are being served.
+
+    Attributes:
+        at_work: How many there are.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.at_work = 0
+        self._counting = threading.Lock()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._count(1)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        super().shutdown_request(request)
+        self._count(-1)
+
+    def _count(self, change: int) -> None:
+        with self._counting:
+            self.at_work += change
+
+
 class ScriptedServer:
     """Answers requests with `steps`, in order of arrival, and records them.
 
@@ -128,8 +156,7 @@ class ScriptedServer:
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self.requests: list[RecordedRequest] = []
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _make_handler(self))
-        self._http.daemon_threads = True
+        self._http = _Http(("127.0.0.1", 0), _make_handler(self))
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
 
     @property
@@ -156,6 +183,13 @@ class ScriptedServer:
         self._http.shutdown()
         self._http.server_close()
         self._thread.join()
+
+    def settle(self) -> None:
+        """Wait until every request that was sent so far has been recorded and dealt with."""
+        with urlopen(f"{self.base_url}/models") as answer:  # comes after them in the queue
+            answer.read()
+        while self._http.at_work > 0:
+            time.sleep(0.001)
 
     def wait(self, seconds: float) -> None:
         """Wait for `seconds`, or until the server closes."""

@@ -29,21 +29,24 @@ class BinCurve:
             variable: A numeric variable.
             marginal: Target share of each bin, shape `(size,)`.
         """
-        from scipy.interpolate import PchipInterpolator  # a slow import, for numbers only
-
         self.variable = variable
         edges = np.asarray(variable.edges)
         cumulative = np.concatenate([[0.0], np.cumsum(marginal)])
-        curve = PchipInterpolator(edges, cumulative) if variable.size > 1 else None
+        slopes = _slopes(edges, cumulative) if variable.size > 1 else None
         steps = np.linspace(0.0, 1.0, _KNOTS)
         self._levels = np.empty((variable.size, _KNOTS))
         for code in range(variable.size):
-            x = edges[code] + steps * (edges[code + 1] - edges[code])
+            width = edges[code + 1] - edges[code]
             mass = cumulative[code + 1] - cumulative[code]
-            if curve is None or mass <= 0:
+            if slopes is None or mass <= 0:
                 self._levels[code] = steps
-            else:
-                self._levels[code] = (curve(x) - cumulative[code]) / mass
+                continue
+            x = edges[code] + steps * width - edges[code]
+            first, last = slopes[code : code + 2]
+            bend = (first + last - 2 * (mass / width)) / width
+            square = (mass / width - first) / width - bend
+            curve = cumulative[code] + first * x + square * (x * x) + bend / width * (x * x * x)
+            self._levels[code] = (curve - cumulative[code]) / mass
         self._levels = np.maximum.accumulate(np.clip(self._levels, 0.0, 1.0), axis=1)
         self._levels[:, 0], self._levels[:, -1] = 0.0, 1.0
         self._positions = np.stack(
@@ -99,6 +102,24 @@ class BinCurve:
         # a hair inside the ends, or rounding would carry values over the limits
         hair = 1e-6 * (end - start)
         return np.clip(position, start + hair, end - hair)
+
+
+def _slopes(edges: np.ndarray, cumulative: np.ndarray) -> np.ndarray:
+    """Return the slope of the curve at each edge: scipy's `PchipInterpolator`, without its import.
+
+    That import takes longer than most small runs.
+    """
+    width = np.diff(edges)
+    density = np.diff(cumulative) / width
+    slopes = np.zeros(len(edges))
+    rising = (density[1:] > 0) & (density[:-1] > 0)
+    before, after = 2 * width[1:] + width[:-1], width[1:] + 2 * width[:-1]
+    mean = before[rising] / density[:-1][rising] + after[rising] / density[1:][rising]
+    slopes[1:-1][rising] = 1.0 / (mean / (before + after)[rising])
+    for end, inner in ((0, 1), (-1, -2)):
+        slope = (2 * width[end] + width[inner]) * density[end] - width[end] * density[inner]
+        slopes[end] = max(slope / (width[end] + width[inner]), 0.0)
+    return slopes
 
 
 def _lookup(table: np.ndarray, codes: np.ndarray, at: np.ndarray) -> np.ndarray:
