@@ -11,7 +11,7 @@ import re
 import threading
 import time
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from llmsynthor.errors import InputError, ProviderRefusedError, ProviderUnavailableError
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmsynthor.job.model import ProviderSpec
-    from llmsynthor.llm.providers.base import Request, Structured
+    from llmsynthor.llm.providers.base import Request, Setup, Structured
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +100,13 @@ def _quieten(litellm: Any) -> None:  # noqa: ANN401 - see load_litellm
 
 class LitellmProvider:
     """Answers requests through litellm; may be called from several threads at once."""
+
+    counts: Literal["about"] = "about"
+
+    @classmethod
+    def of(cls, setup: Setup) -> LitellmProvider:
+        """Return the model that a job names."""
+        return cls(setup.spec, on_retry=setup.on_retry, structured=setup.structured)
 
     def __init__(
         self,
@@ -179,12 +186,16 @@ class LitellmProvider:
     def close(self) -> None:
         """Do nothing: no call is left open, and connections end with the process."""
 
-    def price(self, model: str) -> tuple[float, float] | None:
-        """Return US dollars per prompt token and per completion token, or None when unknown."""
+    def price(self, model: str | None = None) -> tuple[float, float] | None:
+        """Return US dollars per prompt token and per completion token, or None when unknown.
+
+        Args:
+            model: The model that answered; default: the job's.
+        """
         given = self._spec.price_per_mtok
         if given is not None:
             return given.input / 1e6, given.output / 1e6
-        litellm, name = load_litellm(), self._routed(model)
+        litellm, name = load_litellm(), self._routed(model or self._spec.model)
         try:
             bare, provider = _provider_of(name)
             keys = {name, bare, f"{provider}/{bare}"} & litellm.model_cost.keys()
