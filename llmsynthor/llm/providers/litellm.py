@@ -33,6 +33,7 @@ from llmsynthor.llm.providers.retry import (
     with_retries,
 )
 from llmsynthor.llm.providers.secrets import scrubbed
+from llmsynthor.text import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -354,7 +355,7 @@ class LitellmProvider:
     def _unavailable(self, last: RetryableError) -> ProviderUnavailableError:
         tries = self._spec.retries + 1
         return ProviderUnavailableError(
-            f"{self._where()} did not answer in {tries} {'try' if tries == 1 else 'tries'}; "
+            f"{self._where()} did not answer in {count_of(tries, 'try', 'tries')}; "
             f"the last: {last}",
             hint="what was made is kept: run the same command with `--resume` later"
             + (", when the server is up at `provider.api_base`" if self._spec.api_base else ""),

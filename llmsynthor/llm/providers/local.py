@@ -21,6 +21,7 @@ from llmsynthor.job.providers import file_of
 from llmsynthor.llm.providers.base import Reply
 from llmsynthor.llm.providers.grammar import gbnf
 from llmsynthor.seeds import derive_seed
+from llmsynthor.text import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,7 +126,7 @@ class LocalProvider:
                     self._stop()
                     reason = str(lost)
         raise ProviderUnavailableError(
-            f"`{request.model}` did not answer in {tries} {'try' if tries == 1 else 'tries'}: {reason}",
+            f"`{request.model}` did not answer in {count_of(tries, 'try', 'tries')}: {reason}",
             hint="a larger `provider.timeout_s`, a smaller model or shorter replies may help; the "
             "same command with `--resume` goes on",
         )
