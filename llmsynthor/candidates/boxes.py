@@ -153,7 +153,7 @@ def _range(variable: Variable, value: Any, marginal: np.ndarray) -> tuple[Box, i
             f"the range {format_number(low)} to {format_number(high)} reaches outside "
             f"{format_number(variable.low)} to {format_number(variable.high)}"
         )
-    if variable.kind == "integer":
+    if variable.is_whole:
         limits = Interval(math.ceil(low), math.floor(high) + 1.0)
     else:
         limits = Interval(low, high if high > low else _just_above(variable, low))
