@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 LONGEST_LABEL = 120
 _FENCE = re.compile(r"<(?=\s*/?\s*data\b)", re.IGNORECASE)
@@ -56,6 +57,65 @@ def distinct(labels: Sequence[str]) -> tuple[str, ...]:
         taken.add(name)
         shown.append(name)
     return tuple(shown)
+
+
+def nearest(given: str, known: Iterable[object]) -> str | None:
+    """Return the known word that a mistyped one seems to mean, or None."""
+    near = get_close_matches(given, [str(word) for word in known], n=1, cutoff=0.6)
+    return near[0] if near else None
+
+
+def did_you_mean(given: str, known: Iterable[object], otherwise: str = "") -> str:
+    """Return which known word seems to be meant, to end a message with.
+
+    Args:
+        given: What is not known.
+        known: What is.
+        otherwise: What to end with where nothing is like it.
+
+    Example:
+        >>> did_you_mean("colour", ["size", "color"]), did_you_mean("x", ["size"], " (known: size)")
+        ('; did you mean `color`?', ' (known: size)')
+    """
+    near = nearest(given, known)
+    return otherwise if near is None else f"; did you mean `{clean(near)}`?"
+
+
+def listed(words: Sequence[str], last: str = "and") -> str:
+    """Return words as one lists them in a sentence.
+
+    Example:
+        >>> listed(["a"]), listed(["a", "b", "c"], "or")
+        ('a', 'a, b or c')
+    """
+    return f" {last} ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def quoted(words: Iterable[str]) -> list[str]:
+    """Return each word fit for one line, as names of a user's stand in messages."""
+    return [f"`{clean(word)}`" for word in words]
+
+
+def and_more(words: Sequence[str], most: int, between: str = ", ") -> str:
+    """Return the first words, and how many more there are.
+
+    Example:
+        >>> and_more(["a", "b", "c"], 2), and_more(["a", "b", "c"], 2, "; ")
+        ('a, b and 1 more', 'a; b; and 1 more')
+    """
+    tail = " and" if between == ", " else f"{between}and"
+    more = f"{tail} {len(words) - most} more" if len(words) > most else ""
+    return between.join(words[:most]) + more
+
+
+def first_of(words: Sequence[str], most: int) -> str:
+    """Return the first words, and a mark where there are more.
+
+    Example:
+        >>> first_of(["a", "b", "c"], 2)
+        'a, b, ...'
+    """
+    return ", ".join(words[:most]) + (", ..." if len(words) > most else "")
 
 
 def count_of(number: int, noun: str, many: str | None = None) -> str:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from llmsynthor.app.prepare import setup_of
 from llmsynthor.errors import RunDirectoryError
-from llmsynthor.job.consistency import LOCAL_PREFIX, asks_in_focus, is_local
+from llmsynthor.job.consistency import asks_in_focus
 from llmsynthor.job.model import Budget
 from llmsynthor.llm.ask import Asker, FocusAsker
 from llmsynthor.llm.budget import BudgetKeeper
 from llmsynthor.llm.prompts.focus import FocusPrompt
 from llmsynthor.llm.prompts.plan import PlanPrompt
-from llmsynthor.llm.providers.base import simplest
-from llmsynthor.llm.providers.local import LocalProvider
+from llmsynthor.llm.providers.base import simplest, source_of
 from llmsynthor.llm.providers.replay import (
     PROMPT_LOG,
     REPLY_LOG,
     LoggedProvider,
     PromptKeeper,
-    ReplayProvider,
     replies_in,
 )
 
@@ -69,30 +69,17 @@ def make_asker(prepared: Prepared, job: Job, run: RunDirectory, listener: Listen
         InputError: The provider cannot be used as the job stands.
     """
     records = run.lines(REPLY_LOG)
-    inner: Provider
-    price: tuple[float, float] | None = None
-    count_tokens: Callable[[Request], int] = _no_tokens
-    if job.provider.model == "replay" and job.provider.replies:
-        inner = ReplayProvider(prepared.loaded.resolve(job.provider.replies), job.provider.replies)
-        price = (0.0, 0.0)
-    elif is_local(job.provider.model):
-        path = prepared.loaded.resolve(job.provider.model.removeprefix(LOCAL_PREFIX))
-        local = LocalProvider(job.provider, path, job.seed)
-        inner, count_tokens, price = local, local.count_tokens, (0.0, 0.0)
-    else:
-        from llmsynthor.llm.providers.litellm import LitellmProvider
-
-        model = LitellmProvider(
-            job.provider,
-            on_retry=_told_of_waits(listener),
-            structured=simplest(reply.structured for reply in replies_in(records)),
-        )
-        model.check()
-        inner, count_tokens = model, model.count_tokens
-        price = model.price(job.provider.model) if job.budget.cost_usd is not None else None
-    budget = BudgetKeeper(job.budget, count_tokens, price)
+    setup = replace(
+        setup_of(job, prepared.loaded),
+        structured=simplest(reply.structured for reply in replies_in(records)),
+        on_retry=_told_of_waits(listener),
+    )
+    source = source_of(setup)
+    source.check()
+    price = source.price() if job.budget.cost_usd is not None else None
+    budget = BudgetKeeper(job.budget, source.count_tokens, price)
     budget.check_price()
-    keeper = _keeping_prompts(inner, run, job)
+    keeper = _keeping_prompts(source, run, job)
     provider = LoggedProvider(keeper, records, lambda record: run.append(REPLY_LOG, record))
     return asker_of(prepared.sampler, prepared.templates, job, provider, budget)
 

@@ -13,7 +13,7 @@ from llmsynthor.llm.providers.discovery import AUTO
 from llmsynthor.results.report.build import write_report
 from llmsynthor.store.chunks import missing, read_plan
 from llmsynthor.store.directory import RunDirectory
-from llmsynthor.text import clean, count_of
+from llmsynthor.text import and_more, clean, count_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,9 +97,7 @@ def _ready(run: RunDirectory, command: str) -> Plan:
 
 
 def _named(chunks: list[Planned]) -> str:
-    shown = "; ".join(clean(chunk.words, 80) for chunk in chunks[:_MOST_NAMED])
-    more = len(chunks) - _MOST_NAMED
-    return shown + (f"; and {more} more" if more > 0 else "")
+    return and_more([clean(chunk.words, 80) for chunk in chunks], _MOST_NAMED, "; ")
 
 
 def _files(job: Any) -> list[str]:  # noqa: ANN401 - a job

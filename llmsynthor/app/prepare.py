@@ -15,15 +15,15 @@ from llmsynthor.candidates.read_seed import read_seed
 from llmsynthor.candidates.rules import gather_rules
 from llmsynthor.candidates.sampler import Sampler
 from llmsynthor.engine.zones.plan import Zoned, zoned
-from llmsynthor.errors import InputError, Problem
+from llmsynthor.errors import InputError, Problem, ReplayError
 from llmsynthor.feasibility.check import check_feasible
 from llmsynthor.feasibility.drawn import check_drawn
-from llmsynthor.job.consistency import LOCAL_PREFIX, asks_in_focus, is_local
+from llmsynthor.job.consistency import asks_in_focus
 from llmsynthor.job.load import LoadedJob, gather_job, read_resolved
+from llmsynthor.job.providers import file_of
 from llmsynthor.llm.prompts.templates import Templates
+from llmsynthor.llm.providers.base import Setup, source_of
 from llmsynthor.llm.providers.discovery import AUTO, NoModelError, discover
-from llmsynthor.llm.providers.local import check_local
-from llmsynthor.llm.providers.replay import ReplayProvider
 from llmsynthor.targets.agreement import disagreements
 from llmsynthor.targets.build import gather_tables
 from llmsynthor.targets.by_zone import whole
@@ -277,11 +277,10 @@ def _with_model(loaded: LoadedJob, begun: Path | None, use: Use) -> _Model:
     return _Model(LoadedJob(changed, loaded.path, loaded.nodes), words)
 
 
-def _file_of_model(job: Job) -> str | None:
-    """Return the file that replies come from, as written in the job: a recording or a model."""
-    if is_local(job.provider.model):
-        return job.provider.model.removeprefix(LOCAL_PREFIX)
-    return job.provider.replies if job.provider.model == "replay" else None
+def setup_of(job: Job, loaded: LoadedJob) -> Setup:
+    """Return what the job's provider is made of."""
+    style: Literal["plan", "focus"] = "focus" if asks_in_focus(job) else "plan"
+    return Setup(job.provider, loaded.resolve(file_of(job.provider) or ""), job.seed, style)
 
 
 def _checked(model: _Model, use: Use) -> _Model:
@@ -290,17 +289,13 @@ def _checked(model: _Model, use: Use) -> _Model:
     Raises:
         InputError: The file is missing, is not what it should be, or does not fit the job.
     """
-    loaded, file = model.loaded, _file_of_model(model.loaded.job)
-    if file is None or use == "replay":
-        return model
-    if not is_local(loaded.job.provider.model):
-        recording = ReplayProvider(loaded.resolve(file), file)
-        recording.check_style("focus" if asks_in_focus(loaded.job) else "plan")
+    job = model.loaded.job
+    if file_of(job.provider) is None or use == "replay":
         return model
     try:
-        check_local(loaded.resolve(file), file)
+        source_of(setup_of(job, model.loaded)).check()
     except InputError as error:
-        if use != "preview":
+        if use != "preview" or isinstance(error, ReplayError):
             raise
         return replace(model, refused=str(error))
     return model
@@ -317,7 +312,7 @@ def _hashes(loaded: LoadedJob) -> tuple[dict[str, str], tuple[str, ...]]:
     files += list(sample.files if sample else ())
     files += [loaded.job.zones.crosswalk] if loaded.job.zones is not None else []
     hashes = {file: file_hash(loaded.resolve(file)) for file in files}
-    file = _file_of_model(loaded.job)
+    file = file_of(loaded.job.provider)
     if file is None:
         return hashes, ()
     try:

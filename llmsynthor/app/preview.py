@@ -5,28 +5,27 @@ from __future__ import annotations
 import tempfile
 import time
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmsynthor.app.asker import make_asker, nobody_asked
+from llmsynthor.app.prepare import setup_of
 from llmsynthor.candidates.library import said
 from llmsynthor.engine.loop import Engine
 from llmsynthor.engine.paper_loop import AppendEngine, append_job
 from llmsynthor.engine.zones.plan import plan_words, planned
 from llmsynthor.errors import InputError
-from llmsynthor.job.consistency import LOCAL_PREFIX, is_local
+from llmsynthor.job.providers import kind_of
 from llmsynthor.llm.budget import most_usage
-from llmsynthor.llm.providers.base import OutOfRepliesError
+from llmsynthor.llm.providers.base import OutOfRepliesError, source_of
 from llmsynthor.llm.providers.discovery import AUTO
-from llmsynthor.llm.providers.local import LocalProvider
 from llmsynthor.seeds import generator
 from llmsynthor.store.directory import RunDirectory
 from llmsynthor.store.linkage import split
 from llmsynthor.store.materialize import Materializer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from llmsynthor.app.prepare import Prepared
     from llmsynthor.candidates.proposals import Proposal
@@ -50,21 +49,6 @@ _NOTHING: dict[str, Any] = {
     "minutes": None,
 }
 """What a run without a model can use."""
-
-
-@dataclass(frozen=True)
-class _Meter:
-    """Counts a prompt's tokens, and knows the price of one prompt and one completion token.
-
-    Attributes:
-        count_tokens: Returns the tokens of a prompt.
-        price: US dollars; None where unknown.
-        how: `about`, or `at most` where the count is an upper estimate.
-    """
-
-    count_tokens: Callable[[Request], int]
-    price: tuple[float, float] | None
-    how: str = "about"
 
 
 class _OneCall:
@@ -102,20 +86,14 @@ def preview(
         _check_page(page)
     job = prepared.job
     job = append_job(job) if job.engine.method == "append" else job
-    if job.provider.model == "none":
+    if kind_of(job.provider.model).source is None:
         if ask:
-            raise InputError("`--ask`: the job names no model (`provider.model: none`)")
+            raise InputError(
+                f"`--ask`: the job names no model (`provider.model: {job.provider.model}`)"
+            )
         return _found(prepared, None, None, [], None)
     first, found = _first_round(prepared, job, listener, ask=ask)
-    meter = _meter(job)
-    tokens = meter.count_tokens(first)
-    most = most_usage(job, tokens, meter.price)
-    prompt = {
-        "system": first.system,
-        "prompt": first.prompt,
-        "tokens": tokens,
-        "tokens_are": meter.how,
-    }
+    prompt, most = _metered(prepared, job, first)
     library = found.proposals if found else []
     return _found(prepared, prompt, most, library, _shown_plan(found) if found else None)
 
@@ -173,25 +151,20 @@ def _first_round(
             return first, asker.ask_plans(1, context, 0) if ask else None
 
 
-def _meter(job: Job) -> _Meter:
-    """Return what counts the tokens of the job's model; nothing is loaded and nobody is asked."""
-    spec = job.provider
-    if is_local(spec.model):
-        local = LocalProvider(spec, Path(spec.model.removeprefix(LOCAL_PREFIX)), job.seed)
-        return _Meter(local.count_tokens, (0.0, 0.0), "at most")
-    if spec.model == "replay":
-        return _Meter(_roughly, (0.0, 0.0))
-    if spec.model == AUTO:
-        return _Meter(_roughly, None)
-    from llmsynthor.llm.providers.litellm import LitellmProvider
-
-    model = LitellmProvider(spec)
-    return _Meter(model.count_tokens, model.price(spec.model))
-
-
-def _roughly(request: Request) -> int:
-    """Return the tokens of a prompt where no tokenizer is meant: four bytes each, as English has."""
-    return -(-len(f"{request.system}{request.prompt}".encode("utf-8", "replace")) // 4)
+def _metered(prepared: Prepared, job: Job, first: Request) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the first prompt with its tokens, and the most that a run can use; nobody is asked."""
+    known = job.provider.model != AUTO
+    source = source_of(setup_of(job, prepared.loaded)) if known else None
+    # where no tokenizer is meant: four bytes each, as English has
+    roughly = -(-len(f"{first.system}{first.prompt}".encode("utf-8", "replace")) // 4)
+    tokens = (source.count_tokens(first) if source else 0) or roughly
+    prompt = {
+        "system": first.system,
+        "prompt": first.prompt,
+        "tokens": tokens,
+        "tokens_are": source.counts if source else "about",
+    }
+    return prompt, most_usage(job, tokens, source.price() if source else None)
 
 
 def _found(

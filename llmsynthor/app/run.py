@@ -28,9 +28,9 @@ from llmsynthor.errors import (
     RunDirectoryError,
     StopRequestedError,
 )
-from llmsynthor.job.consistency import LOCAL_PREFIX
 from llmsynthor.job.fingerprint import fingerprinted
 from llmsynthor.job.load import read_resolved
+from llmsynthor.job.providers import file_of, kind_of
 from llmsynthor.llm.providers.fetch import MODEL_SHA256, WARNING
 from llmsynthor.llm.providers.replay import REPLY_LOG, replies_in
 from llmsynthor.results.dictionary import DICTIONARY
@@ -274,7 +274,7 @@ def _engine(
 ) -> Engine:
     job = append_job(prepared.job) if prepared.job.engine.method == "append" else prepared.job
     kind = AppendEngine if job.engine.method == "append" else Engine
-    if job.provider.model == "none" or run_is_asked(run):
+    if kind_of(job.provider.model).source is None or run_is_asked(run):
         asker = None
     elif options.replay:
         asker = replaying_asker(prepared, job, run, manifest["asking_ended"])
@@ -287,7 +287,7 @@ def _engine(
         engine = ZoneEngine(
             job, prepared.sampler, run, listener, time.monotonic, asker, prepared.zoned
         )
-    if manifest["inputs"].get(job.provider.model.removeprefix(LOCAL_PREFIX)) == MODEL_SHA256:
+    if manifest["inputs"].get(file_of(job.provider)) == MODEL_SHA256:
         listener.warn(WARNING)
         engine.state.notes.append(WARNING)
     return engine

@@ -12,7 +12,7 @@ from llmsynthor.feasibility.lawful import tabulate
 from llmsynthor.fitting.controls import gives
 from llmsynthor.results.report.scenario import scenario_notes
 from llmsynthor.targets.agreement import sizes_in_parts
-from llmsynthor.text import clean, count_of
+from llmsynthor.text import and_more, clean, count_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -168,8 +168,7 @@ def _implied(tables: TableSet, records: int) -> Iterator[Problem]:
         message = f"this table adds nothing: {clean(fine.file)} gives its figures too"
         yield Problem(message, table.file)
     elif implied:
-        more = len(pairs) - _MOST_IMPLIED
-        shown = ", ".join(pairs[:_MOST_IMPLIED]) + (f" and {more} more" if more > 0 else "")
+        shown = and_more(pairs, _MOST_IMPLIED)
         message = f"{len(pairs)} tables add nothing, others give their figures too: {shown}"
         yield Problem(message, at=("tables",))
 

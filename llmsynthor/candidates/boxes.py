@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from llmsynthor.files.bins import Interval, format_number, parse_bin
+from llmsynthor.text import did_you_mean, first_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -153,7 +153,7 @@ def _range(variable: Variable, value: Any, marginal: np.ndarray) -> tuple[Box, i
             f"the range {format_number(low)} to {format_number(high)} reaches outside "
             f"{format_number(variable.low)} to {format_number(variable.high)}"
         )
-    if variable.kind == "integer":
+    if variable.is_whole:
         limits = Interval(math.ceil(low), math.floor(high) + 1.0)
     else:
         limits = Interval(low, high if high > low else _just_above(variable, low))
@@ -221,13 +221,11 @@ def _plain(label: str) -> str:
 
 
 def _suggestion(variable: Variable, label: str) -> str:
-    near = get_close_matches(label[:200], variable.shown, n=1, cutoff=0.6)
-    return f"; did you mean `{near[0]}`?" if near else f"; use one of {_listed(variable)}"
+    return did_you_mean(label[:200], variable.shown, f"; use one of {_listed(variable)}")
 
 
 def _listed(variable: Variable) -> str:
-    shown = ", ".join(variable.shown[:12])
-    return shown + (", ..." if variable.size > 12 else "")
+    return first_of(variable.shown, 12)
 
 
 def _in_proportion(variable: Variable, inside: np.ndarray, marginal: np.ndarray) -> np.ndarray:

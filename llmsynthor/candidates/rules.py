@@ -208,7 +208,7 @@ def _values(variable: Variable, codes: np.ndarray, position: np.ndarray) -> pl.S
         return category_series(variable, codes)
     edges = np.asarray(variable.edges)
     values = edges[codes] + position * (edges[codes + 1] - edges[codes])
-    if variable.kind == "integer":
+    if variable.is_whole:
         return pl.Series(variable.name, np.floor(values).astype(np.int64))
     return pl.Series(variable.name, values)
 
@@ -282,7 +282,7 @@ def _points(variable: Variable, most: int) -> tuple[np.ndarray, np.ndarray]:
     """Return positions inside each bin and their weights, both of shape `(size, most)`."""
     steps = np.tile((np.arange(most) + 0.5) / most, (variable.size, 1))
     weight = np.full(steps.shape, 1.0 / most)
-    if variable.kind == "integer":
+    if variable.is_whole:
         for code, width in enumerate(np.diff(variable.edges)):
             if width <= most:
                 steps[code] = (np.minimum(np.arange(most), width - 1) + 0.5) / width

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from llmsynthor.candidates.rules_members import OF_CONDITIONS, Aggregate
 from llmsynthor.errors import JobError
-from llmsynthor.text import clean, one
+from llmsynthor.text import clean, did_you_mean, one
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -41,9 +40,8 @@ def check_names(mentioned: Collection[str], domain: Domain) -> None:
     """Refuse names that are no variable."""
     unknown = sorted(set(mentioned) - set(domain.names))
     if unknown:
-        near = get_close_matches(unknown[0], domain.names, n=1, cutoff=0.6)
         raise JobError(
-            f"`{unknown[0]}` is no variable{f'; did you mean `{near[0]}`?' if near else ''} "
+            f"`{unknown[0]}` is no variable{did_you_mean(unknown[0], domain.names)} "
             f"(variables: {', '.join(domain.names)}); "
             "put text in single quotes, and names with a dash in double quotes"
         )
@@ -114,10 +112,9 @@ def check_categories(text: str, domain: Domain, scope: Sequence[str]) -> None:
         category = token[1:-1].replace("''", "'")
         if variables and not any(category in variable.codes for variable in variables):
             known = [label for variable in variables for label in variable.shown]
-            near = get_close_matches(category, known, n=1, cutoff=0.6)
             raise JobError(
                 f"`{category}` is no category of `{'` or `'.join(v.name for v in variables)}`"
-                + (f"; did you mean `{near[0]}`?" if near else f" (known: {', '.join(known[:12])})")
+                + did_you_mean(category, known, f" (known: {', '.join(known[:12])})")
             )
 
 

@@ -107,7 +107,7 @@ def _read_column(level: Level, variable: Variable, column: str, text: pl.Series)
     found = (read_numbers if variable.is_numeric else read_categories)(variable, text)
     codes = found.codes.copy()
     values = found.values
-    if values is not None and variable.kind == "integer":
+    if values is not None and variable.is_whole:
         codes[np.isfinite(values) & (values != np.floor(values))] = -1
     for words in found.problems:
         level.leave_out(_unreadable(text, codes), f"column `{clean(column)}`: {words}")
@@ -136,7 +136,7 @@ def _tight(variable: Variable, values: np.ndarray | None, rows: int) -> np.ndarr
     limits = np.array([[-np.inf], [np.inf]]).repeat(rows, axis=1)
     if values is None:  # given as bins
         return limits
-    step = 1.0 if variable.kind == "integer" else 10.0**-variable.decimals
+    step = variable.step
     known = np.isfinite(values)
     cut = np.floor(values[known] / step + 1e-6) * step
     # the largest value closes the last bin: what is kept of it is a step less

@@ -13,7 +13,7 @@ from unicodedata import combining, east_asian_width
 
 from llmsynthor.errors import InputError
 from llmsynthor.targets.measures import NEAR_BY
-from llmsynthor.text import clean, count_of, printable
+from llmsynthor.text import and_more, clean, count_of, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -203,13 +203,13 @@ def _waived(tables: Sequence[dict[str, Any]]) -> list[str]:
     found = []
     for reason, words in NEAR_BY.items():
         own = [t for t in tables if t.get("passes_by") == reason]
-        more = f" and {len(own) - _MOST_WAIVED} more" if len(own) > _MOST_WAIVED else ""
         if own:
-            shown = ", ".join(
+            shown = [
                 f"{clean(t['name'])} (TVD {t['tvd']:.4f}, tolerance {t['tolerance']:.4f})"
-                for t in own[:_MOST_WAIVED]
-            )
-            found.append(f"beyond the tolerance, but each cell within {words}: {shown}{more}")
+                for t in own
+            ]
+            told = and_more(shown, _MOST_WAIVED)
+            found.append(f"beyond the tolerance, but each cell within {words}: {told}")
     return found
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmsynthor.cli.console import out
 from llmsynthor.engine.zones.plan import plan_words
-from llmsynthor.text import count_of, many
+from llmsynthor.text import and_more, count_of, many
 from llmsynthor.text import printable as on_one_line
 
 if TYPE_CHECKING:
@@ -177,9 +177,7 @@ def _print_guidance(proposal: dict[str, Any], *, prompt: bool) -> None:
     out(f"guidance: {_cut(focus, 300)}{again if guidance['purpose'] == 'repair' else ''}")
     gaps = guidance["gaps"]
     if gaps:
-        more = len(gaps) - _GAPS_SHOWN
-        named = "; ".join(_cut(gap, 200) for gap in gaps[:_GAPS_SHOWN])
-        out(f"it was shown: {named}{f'; and {more} more' if more > 0 else ''}")
+        out(f"it was shown: {and_more([_cut(gap, 200) for gap in gaps], _GAPS_SHOWN, '; ')}")
     if prompt:
         out("\nthe prompt that it answered\n")
         out(printable(guidance["prompt"]).rstrip())

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from llmsynthor.errors import StopRequestedError
+from llmsynthor.results.exports.formats import EXPORTS, formats_with
 
 AsJson = Annotated[bool, typer.Option("--json", help="Write the result as JSON to stdout.")]
 
@@ -120,11 +121,23 @@ def explain(
         print_explanation(found, folder, prompt=prompt)
 
 
+def _known_format(name: str) -> str:
+    if name not in EXPORTS:
+        raise typer.BadParameter(f"'{name}' is not one of {', '.join(map(repr, EXPORTS))}.")
+    return name
+
+
 def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")],
     format_: Annotated[
-        Literal["csv", "parquet", "activitysim", "populationsim", "matsim", "dictionary"],
-        typer.Option("--format", help="What to write."),
+        str,
+        typer.Option(
+            "--format",
+            metavar=f"<{'|'.join(EXPORTS)}>",
+            callback=_known_format,
+            autocompletion=lambda: list(EXPORTS),
+            help="What to write.",
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder, or for formats of one file that file.")],
     maps: Annotated[
@@ -138,7 +151,7 @@ def export(
     ] = None,
     records: Annotated[
         Literal["households", "persons"] | None,
-        typer.Option(help="What one record is (activitysim, populationsim)."),
+        typer.Option(help=f"What one record is ({formats_with('--records')})."),
     ] = None,
     one_person_households: Annotated[
         bool, typer.Option("--one-person-households", help="Give each person a household.")
@@ -146,7 +159,9 @@ def export(
     provenance: Annotated[
         bool, typer.Option("--provenance", help="Write iteration and proposal of each record too.")
     ] = False,
-    gzip: Annotated[bool, typer.Option("--gzip", help="Compress (csv, matsim).")] = False,
+    gzip: Annotated[
+        bool, typer.Option("--gzip", help=f"Compress ({formats_with('--gzip')}).")
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that are there.")
     ] = False,
@@ -161,7 +176,7 @@ def export(
     """
     from llmsynthor.cli.console import out as write_out
     from llmsynthor.cli.console import print_json, say
-    from llmsynthor.results.exports.export import ExportOptions
+    from llmsynthor.results.exports.asked import ExportOptions
     from llmsynthor.results.exports.export import export as export_run
     from llmsynthor.store.directory import RunDirectory
 

@@ -16,6 +16,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from llmsynthor.text import count_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -75,7 +77,7 @@ def levelled_off(
     if before - lately > max(_TVD_GAIN * before, _LEAST_TVD_GAIN):
         return None
     words = (
-        f"in the last {patience} {'iteration' if patience == 1 else 'iterations'} the proposals came "
+        f"in the last {count_of(patience, 'iteration')} the proposals came "
         f"no nearer to the tables (best TVD {lately:.4f}, before {before:.4f})"
     )
     known = [effort for effort in efforts[:-patience] if effort]

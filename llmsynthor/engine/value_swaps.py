@@ -118,8 +118,7 @@ class _Swaps:
         """Return by how much the sum of each aim misses what bins allow, signed."""
         codes, counts = self._chosen.candidates.codes, self._chosen.counts
         variable = self._domain.variables[self._columns[0]]
-        edges = np.asarray(variable.edges)
-        unit = 1.0 if variable.kind == "integer" else 0.0
+        least, most = variable.ends
         own = np.stack([codes[:, column] for column in self._columns])
         found, numbers = [], []
         for aim in self._aims:
@@ -127,8 +126,8 @@ class _Swaps:
             number = float(inside.sum())
             wanted = aim.mean * number
             low, high = (
-                float((inside * edges[own]).sum()),
-                float((inside * (edges[own + 1] - unit)).sum()),
+                float((inside * least[own]).sum()),
+                float((inside * most[own]).sum()),
             )
             found.append(max(low - wanted, 0.0) or min(high - wanted, 0.0))
             numbers.append(number)

@@ -100,13 +100,13 @@ def _points(
         codes = np.arange(variable.size)
         return (codes, codes.astype(float)), True
     edges = np.asarray(variable.edges)
-    if variable.kind == "integer" and edges[-1] - edges[0] <= _MOST_WHOLE_NUMBERS:
+    if variable.is_whole and edges[-1] - edges[0] <= _MOST_WHOLE_NUMBERS:
         values = np.arange(edges[0], edges[-1])
         return (variable.encode_values(values).astype(np.int64), values), True
     cuts = [float(x) for rule in rules for x in _LITERAL.findall(_TEXT.sub("", rule.text))]
     cuts = sorted({*edges.tolist(), *cuts, *(-x for x in cuts)})
     values = np.array(sorted({*cuts, *((a + b) / 2 for a, b in pairwise(cuts))}))
-    if variable.kind == "integer":
+    if variable.is_whole:
         values = np.unique(np.concatenate([np.floor(values), np.ceil(values)]))
         values = np.unique(np.concatenate([values - 1, values, values + 1]))
     values = values[(values >= variable.low) & (values <= variable.high)]
@@ -139,7 +139,7 @@ def _try(
         variable = domain[name]
         if not variable.is_numeric:
             columns.append(category_series(variable, codes[flat.ravel()]))
-        elif variable.kind == "integer":
+        elif variable.is_whole:
             columns.append(pl.Series(name, values[flat.ravel()].astype(np.int64)))
         else:
             columns.append(pl.Series(name, values[flat.ravel()]))

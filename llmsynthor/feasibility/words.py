@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmsynthor.files.bins import cell_label
-from llmsynthor.text import count_of
+from llmsynthor.text import count_of, listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,7 +94,9 @@ def _impossible_rules(conflict: Conflict) -> str:
     if len(conflict.rules) == 1:
         number, rule = conflict.rules[0]
         what = "value" if len(rule.scope) == 1 else "combination of values"
-        return f"rules.{number} `{rule.name}` ({rule.text}) allows no {what} of {_and(rule.scope)}"
+        return (
+            f"rules.{number} `{rule.name}` ({rule.text}) allows no {what} of {listed(rule.scope)}"
+        )
     head = "no record can keep these rules together; each could be kept if one of the others went:"
     return "\n".join([head, *_rule_lines(conflict)])
 
@@ -120,7 +122,7 @@ def _empty_cells(conflict: Conflict) -> list[str]:
 
 
 def _headline(conflict: Conflict) -> list[str]:
-    files = _and([table.file for table in conflict.tables])
+    files = listed([table.file for table in conflict.tables])
     every = " all" if len(conflict.tables) > 1 else ""
     holds = "holds" if len(conflict.rules) == 1 else "hold"
     under = f" while {_rules(conflict)} {holds}" if conflict.rules else ""
@@ -224,11 +226,7 @@ def _ways_out(conflict: Conflict) -> list[str]:
 
 def _rules(conflict: Conflict) -> str:
     named = [f"`{rule.name}`" for _, rule in conflict.rules]
-    return f"the rule{'s' if len(named) > 1 else ''} {_and(named)}"
-
-
-def _and(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return f"the rule{'s' if len(named) > 1 else ''} {listed(named)}"
 
 
 def _times(number: float) -> str:

@@ -31,6 +31,11 @@ _TWO = re.compile(
 )
 
 
+def gap_above(kind: Kind) -> float:
+    """Return by how much a bin's upper edge is above the largest value in it."""
+    return 1.0 if kind == "integer" else 0.0
+
+
 @dataclass(frozen=True)
 class Interval:
     """Half-open `[low, high)`, in the variable's unit."""
@@ -69,7 +74,7 @@ def parse_bin(label: str, kind: Kind, low: float, high: float) -> Interval:
         >>> parse_bin("65+", "integer", 0, 90)
         Interval(low=65.0, high=91.0)
     """
-    step = 1.0 if kind == "integer" else 0.0
+    step = gap_above(kind)
     text = label.strip()
     interval = _interval(text, kind, step, Interval(float(low), float(high) + step))
     if not interval.low < interval.high:
@@ -119,8 +124,7 @@ def refine(
         high: The variable's `max`.
         published: Label -> interval, over all tables.
     """
-    top = high + (1.0 if kind == "integer" else 0.0)
-    edges = {float(low), float(top)}
+    edges = {float(low), float(high + gap_above(kind))}
     for interval in published.values():
         edges |= {interval.low, interval.high}
     ordered = sorted(edges)
@@ -132,13 +136,8 @@ def refine(
 
 
 def _bin_label(kind: Kind, low: float, high: float) -> str:
-    if kind == "integer":
-        return (
-            format_number(low)
-            if high - low == 1
-            else f"{format_number(low)}-{format_number(high - 1)}"
-        )
-    return f"{format_number(low)}-{format_number(high)}"
+    last = high - gap_above(kind)
+    return format_number(low) if low == last else f"{format_number(low)}-{format_number(last)}"
 
 
 def cell_label(names: Sequence[str], labels: Sequence[str]) -> str:

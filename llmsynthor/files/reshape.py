@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from llmsynthor.errors import Problem, TableError
 from llmsynthor.files.rows import TextTable
-from llmsynthor.text import clean
+from llmsynthor.text import clean, did_you_mean, first_of, nearest, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence
@@ -69,14 +68,8 @@ def _must_be_there(spec: TableSpec, columns: Sequence[str]) -> None:
     ):  # fmt: skip
         absent = [name for name in names if name not in columns]
         if absent:
-            shown = ", ".join(clean(c) for c in columns[:_SHOWN])
-            shown += ", ..." if len(columns) > _SHOWN else ""
-            near = (
-                get_close_matches(absent[0], columns, n=1, cutoff=0.6)
-                if len(columns) > _SHOWN
-                else []
-            )
-            meant = f"; did you mean `{clean(near[0])}`?" if near else f" (it has {shown})"
+            has = f" (it has {first_of([clean(column) for column in columns], _SHOWN)})"
+            meant = did_you_mean(absent[0], columns if len(columns) > _SHOWN else (), has)
             message = f"`{key}` names `{clean(absent[0])}`, which the file does not have{meant}"
             problems.append(Problem(message, spec.file, 1))
     if problems:
@@ -94,8 +87,8 @@ def _chosen_rows(spec: TableSpec, text: TextTable) -> TextTable:
             if absent and kept:
                 key = "where" if wanted else "drop"
                 message = f"`{key}`: no row has `{clean(absent[0])}` in column `{clean(name)}`"
-                near = get_close_matches(absent[0], list(there), n=1, cutoff=0.6) or sorted(there)
-                shown = ", ".join(f"`{clean(t)}`" for t in near[:_SHOWN])
+                near = nearest(absent[0], there)
+                shown = ", ".join(quoted([near] if near else sorted(there)[:_SHOWN]))
                 raise TableError.of([Problem(f"{message} (there is {shown})", spec.file)])
             kept = [row for row in kept if (column[row].strip() in texts) == wanted]
     if not kept:

@@ -6,14 +6,13 @@ import csv
 import io
 import re
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from llmsynthor.errors import Problem, TableError
 from llmsynthor.files.decoding import read_text, unreadable
 from llmsynthor.files.workbook import read_sheet
-from llmsynthor.text import clean, count_of
+from llmsynthor.text import clean, count_of, first_of, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
@@ -193,14 +192,12 @@ def _must_be_a_file(file: str, path: Path) -> None:
         if name.lower().endswith((".csv", ".parquet", ".tsv", ".txt", ".xlsx"))
     ]
     stems = {name.lower().rpartition(".")[0]: name for name in tables}  # `.csv` makes all alike
-    near = get_close_matches(path.stem.lower(), list(stems), n=1, cutoff=0.6)
+    near = nearest(path.stem.lower(), stems)
     if near:
-        advice = f"; did you mean `{clean(stems[near[0]])}`?"
-    elif tables:
-        shown = ", ".join(clean(name) for name in tables[:_SHOWN])
-        advice = f"; there are {shown}{', ...' if len(tables) > _SHOWN else ''}"
+        advice = f"; did you mean `{clean(stems[near])}`?"
     else:
-        advice = ""
+        there = first_of([clean(name) for name in tables], _SHOWN)
+        advice = f"; there are {there}" if tables else ""
     raise TableError.of([Problem(f"no such file (looked for {path}){advice}", file)])
 
 

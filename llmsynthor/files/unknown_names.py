@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from llmsynthor.errors import Problem, TableError
 from llmsynthor.files.totals import is_total_word
 from llmsynthor.job.schema_walk import written
-from llmsynthor.text import clean
+from llmsynthor.text import and_more, clean, did_you_mean, first_of, listed, nearest, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Container, Mapping, Sequence
@@ -28,17 +27,13 @@ NO_LABEL = (
 
 def suggestion(given: str, known: Collection[str]) -> str:
     """Return the known name that is meant, or the known names, to end a message with."""
-    near = _near(given, known)
-    if near:
-        return f"; did you mean `{clean(near[0])}`?"
-    names = sorted(known)
-    shown = ", ".join(clean(name) for name in names[:_SHOWN])
-    return f" (known: {shown}{', ...' if len(names) > _SHOWN else ''})"
+    there = first_of([clean(name) for name in sorted(known)], _SHOWN)
+    return did_you_mean(given, known, f" (known: {there})")
 
 
 def no_label_hint(label: str, known: Collection[str]) -> str | None:
     """Return what a label that is like none may be, or None."""
-    return NO_LABEL if label and not _near(label, known) else None
+    return NO_LABEL if label and not nearest(label, known) else None
 
 
 def unknown_columns(
@@ -55,7 +50,7 @@ def unknown_columns(
     if not scope:
         return [Problem("there is no column with a variable, only figures", file, 1)]
     unknown = [name for name in scope if name not in known and name not in unsure]
-    others = [name for name in unknown if not _near(name, known)]
+    others = [name for name in unknown if not nearest(name, known)]
     together = others if len(others) > _FEW else []
     found = [
         Problem(
@@ -102,7 +97,7 @@ def check_headers(spec: TableSpec, text: TextTable, variables: Mapping[str, Vari
         header
         for header in headers
         if header not in known and not is_total_word(header, spec.totals)
-        if not _near(header, known)
+        if not nearest(header, known)
     ]
     if stray and len(stray) < len(headers):
         what = "columns" if len(stray) > 1 else "column"
@@ -114,12 +109,6 @@ def check_headers(spec: TableSpec, text: TextTable, variables: Mapping[str, Vari
         raise TableError.of([Problem(message, spec.file, 1, hint=hint)])
 
 
-def _near(given: str, known: Collection[str]) -> list[str]:
-    return get_close_matches(given, list(known), n=1, cutoff=0.6)
-
-
 def _listed(names: Sequence[str]) -> str:
-    shown = [f"`{clean(name)}`" for name in names[:_SHOWN]]
-    if len(names) > _SHOWN:
-        return f"{', '.join(shown)} and {len(names) - _SHOWN} more"
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+    shown = quoted(names)
+    return and_more(shown, _SHOWN) if len(shown) > _SHOWN else listed(shown)

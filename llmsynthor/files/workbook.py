@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmsynthor.errors import Problem, TableError
-from llmsynthor.text import clean
+from llmsynthor.text import clean, first_of, quoted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,8 +46,7 @@ def read_sheet(file: str, path: Path, sheet: str | None) -> list[list[str]]:
 
 
 def _sheet(file: str, names: list[str], wanted: str | None) -> str:
-    shown = ", ".join(f"`{clean(name)}`" for name in names[:_SHOWN])
-    shown += ", ..." if len(names) > _SHOWN else ""
+    shown = first_of(quoted(names), _SHOWN)
     if wanted is None and len(names) == 1:
         return names[0]
     if wanted is None:

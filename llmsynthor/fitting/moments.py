@@ -147,7 +147,7 @@ class MomentMaker:
     ) -> None:
         below = self._below(statistic, figure)
         level = statistic.level
-        if self._domain.variables[statistic.columns(self._domain)[0]].kind != "integer":
+        if not self._domain.variables[statistic.columns(self._domain)[0]].is_whole:
             # a little below it: the next records then get the very value
             self._equal((inside * (below - level)).sum(axis=0), -_MARGIN, 1.0, name)
             return

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from llmsynthor.job.providers import kind_of, name_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -14,10 +16,8 @@ if TYPE_CHECKING:
 
 MOST_MEMBERS = 30
 """Of one record."""
-LOCAL_PREFIX = "local:"
 MOST_APPENDED = 5
 """The paper's loop takes at most five proposals in an iteration."""
-_FOR_SERVERS = ("api_base", "api_key_env", "rpm", "tpm", "price_per_mtok", "structured")
 _FOR_CALIBRATION = ("background", "candidates", "pilot_share", "patience")
 Path = tuple[str, str]
 
@@ -152,7 +152,7 @@ def _bad_sample(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
     if job.engine.method == "append":
         message = "`engine.method: append` makes records of proposals alone"
         found.append((("seed_sample",), message))
-    if sample.share != "auto" and job.provider.model == "none":
+    if sample.share != "auto" and kind_of(job.provider.model).source is None:
         message = "no model is asked, so that there is nothing beside the sample; leave it out"
         found.append((("seed_sample", "share"), message))
     own = job.members.variables if job.members else {}
@@ -282,19 +282,15 @@ def _bad_zones(job: Job) -> list[tuple[tuple[str | int, ...], str]]:
     return found
 
 
-def is_local(model: str) -> bool:
-    """Return whether a model is a file on this machine."""
-    return model.startswith(LOCAL_PREFIX)
-
-
 def asks_in_focus(job: Job) -> bool:
     """Return whether the job's model is asked in focus style.
 
-    `auto` is that for local models, where records have no members.
+    `auto` is what is best for the kind of model, where records have no members.
     """
     style = job.engine.plan_style
-    auto = style == "auto" and job.members is None
-    return style == "focus" or (auto and is_local(job.provider.model))
+    if style == "auto" and job.members is None:
+        style = kind_of(job.provider.model).style
+    return style == "focus"
 
 
 def without_effect(job: Job) -> Mapping[Path, str]:
@@ -302,9 +298,11 @@ def without_effect(job: Job) -> Mapping[Path, str]:
 
     Example of a reason: ``has no effect with `engine.method: append```.
     """
-    found: dict[Path, str] = {}
-    if is_local(job.provider.model):
-        found |= {("provider", name): _beside("provider.model: local:") for name in _FOR_SERVERS}
+    why, kind = (
+        _beside(f"provider.model: {name_of(job.provider.model)}"),
+        kind_of(job.provider.model),
+    )
+    found: dict[Path, str] = {("provider", key): why for key in kind.in_vain}
     if asks_in_focus(job):
         found["engine", "proposals_per_call"] = _one_a_call(job)
     if job.engine.method == "append":
@@ -337,6 +335,6 @@ def _one_a_call(job: Job) -> str:
     if job.engine.plan_style == "focus":
         return f"{_beside('engine.plan_style: focus')} (one proposal a call)"
     return (
-        f"{_beside('provider.model: local:')}, which is asked in the style `focus` (one proposal a "
-        "call) unless `engine.plan_style: plan` is given"
+        f"{_beside(f'provider.model: {name_of(job.provider.model)}')}, which is asked in the style "
+        "`focus` (one proposal a call) unless `engine.plan_style: plan` is given"
     )

@@ -14,9 +14,8 @@ from llmsynthor.job.consistency import inconsistencies, without_effect
 from llmsynthor.job.messages import bad_key, describe_all
 from llmsynthor.job.model import Job
 from llmsynthor.job.partial import Gaps, read_partly
-from llmsynthor.job.schema_walk import nearest
 from llmsynthor.job.yaml_nodes import Nodes, read_nodes, read_value
-from llmsynthor.text import clean
+from llmsynthor.text import clean, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -211,9 +210,7 @@ def _read(path: Path) -> str:
 def _no_such_file(path: Path) -> Problem:
     folder = path.parent
     names = sorted(p.name for p in folder.glob("*.y*ml")) if folder.is_dir() else []
-    near = nearest(path.name, names)
-    found = f"; did you mean `{clean(near)}`?" if near else ""
-    return Problem(f"no such file{found}", str(path))
+    return Problem(f"no such file{did_you_mean(path.name, names)}", str(path))
 
 
 def _apply_overrides(content: dict[Any, Any], overrides: list[str]) -> dict[tuple[str, ...], str]:

@@ -14,14 +14,13 @@ from llmsynthor.job.schema_walk import (
     find_spot,
     keys_of,
     kind_of,
-    nearest,
     required_of,
     takes_text,
     types_of,
     unknown_key,
     written,
 )
-from llmsynthor.text import clean
+from llmsynthor.text import clean, did_you_mean, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -181,9 +180,8 @@ def _bad_type(nodes: Nodes, spot: Spot, error: Mapping[str, Any]) -> Problem:
         return Problem(f"{where}: {message}", place.file, place.line, place.column)
     place = nodes.place(steps)
     given = error["ctx"]["tag"]
-    near = nearest(str(given), ("category", "integer", "number"))
     message = f"must be `category`, `integer` or `number`, got `{clean(str(given), _LONGEST)}`"
-    message += f"; did you mean `{near}`?" if near else ""
+    message += did_you_mean(str(given), ("category", "integer", "number"))
     return Problem(f"{where}: {message}", place.file, place.line, place.column)
 
 
@@ -241,9 +239,9 @@ def _reading(given: object, raw: str | None) -> str:
 
 def _given_text(given: str, raw: str | None, spot: Spot, types: set[str]) -> tuple[str, str]:
     shown = f"`{clean(given, _LONGEST)}`"
-    near = nearest(given, choices_of(spot.schema))
-    if near:
-        return shown, f"; did you mean `{near}`?"
+    meant = did_you_mean(given, choices_of(spot.schema))
+    if meant:
+        return shown, meant
     if types & {"integer", "number"}:
         number = _number(given)
         if number is not None and raw is None and number == given.strip():

@@ -11,13 +11,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from llmsynthor.job.consistency import inconsistencies
+from llmsynthor.job.providers import describe_providers, kind_of
 from llmsynthor.job.seed_sample import SeedSampleSpec
 from llmsynthor.job.statistics import StatisticSpec
 from llmsynthor.job.tables import Reconcile, TableSpec
 from llmsynthor.job.variables import JobModel, VariableSpec
 from llmsynthor.job.zones import ExecutorSpec, ZonesSpec
-
-PROVIDERS_WITHOUT_CALLS = ("none", "replay")
 
 
 class MembersSpec(JobModel):
@@ -102,11 +101,9 @@ class ProviderSpec(JobModel):
     model: str = Field(
         "auto",
         min_length=1,
-        description="A litellm model such as `openai/gpt-4.1-nano`; `local:FILE.gguf` for a model on "
-        "this machine (extra `local`); `replay` for recorded replies; "
-        "`none` for the background only. `auto`: the only one that a provider's key in the "
-        "environment or a server on this machine offers; where there is none, or a choice, the "
-        "run does not start.",
+        description="`auto`: the only one that a provider's key in the environment or a server on "
+        "this machine offers; where there is none, or a choice, the run does not start.",
+        json_schema_extra=describe_providers,
     )
     replies: str | None = Field(
         None, description="Recorded replies (JSON lines) for `model: replay`; else not read."
@@ -153,9 +150,10 @@ class ProviderSpec(JobModel):
         return self
 
     @model_validator(mode="after")
-    def _replay_needs_replies(self) -> ProviderSpec:
-        if self.model == "replay" and self.replies is None:
-            raise ValueError("`model: replay` needs `replies`, the file of recorded replies")
+    def _what_its_kind_needs(self) -> ProviderSpec:
+        for key, what in kind_of(self.model).needs.items():
+            if getattr(self, key) is None:
+                raise ValueError(f"`model: {self.model}` needs `{key}`, {what}")
         if self.api_base is not None and "@" in self.api_base.split("/")[2]:
             raise ValueError("`api_base` holds a password; put it into the variable `api_key_env`")
         return self

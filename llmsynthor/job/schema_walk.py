@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from llmsynthor.job.model import job_schema
+from llmsynthor.text import first_of, listed, nearest, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -132,12 +132,14 @@ def takes_text(schema: dict[str, Any]) -> bool:
 
 def kind_of(schema: dict[str, Any]) -> str:
     """Return in words what may stand here, for example `a whole number of 1 or more`."""
-    return _either([_kind(option) for option in _options(schema)])
+    return listed(list(dict.fromkeys(map(_kind, _options(schema)))), "or")
 
 
 def _kind(option: dict[str, Any]) -> str:
     if "enum" in option or "const" in option:
-        return _either([f"`{shown_choice(c)}`" for c in option.get("enum", [option.get("const")])])
+        return listed(
+            [f"`{shown_choice(c)}`" for c in option.get("enum", [option.get("const")])], "or"
+        )
     kind = option.get("type")
     if kind == "integer":
         return f"a whole number{_bounds(option)}"
@@ -150,7 +152,7 @@ def _kind(option: dict[str, Any]) -> str:
         plural = _PLURAL.get(str(inner.get("type")), "mappings")
         return f"a list of {plural}" + (" of texts" if plural == "lists" else "")
     if "properties" in option:
-        return f"a mapping with {_either([f'`{key}`' for key in option['properties']][:4], 'and')}"
+        return f"a mapping with {listed(quoted(list(option['properties'])[:4]))}"
     return "a mapping" if kind == "object" or "discriminator" in option else "a text"
 
 
@@ -168,11 +170,6 @@ def _bounds(option: dict[str, Any]) -> str:
     return "" if above is None else f" above {above:g}"
 
 
-def _either(words: Sequence[str], last: str = "or") -> str:
-    words = list(dict.fromkeys(words))
-    return f" {last} ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-
-
 def example_of(key: str, schema: dict[str, Any]) -> str | None:
     """Return a line with the key, as one could write it, or None."""
     examples = schema.get("examples") or [c for c in choices_of(schema) if c is not None]
@@ -183,12 +180,6 @@ def written(content: object) -> str:
     """Return content as YAML on one line."""
     text = yaml.safe_dump(content, default_flow_style=True, sort_keys=False, width=10_000)
     return text.removesuffix("\n").removesuffix("\n...")
-
-
-def nearest(name: str, known: Iterable[object]) -> str | None:
-    """Return the known name that a mistyped one seems to mean, or None."""
-    near = get_close_matches(name, [str(k) for k in known], n=1, cutoff=0.6)
-    return near[0] if near else None
 
 
 def unknown_key(
@@ -210,5 +201,4 @@ def unknown_key(
     for section in _SECTIONS:
         if name in keys_of(_schema()["properties"][section]):
             return f"unknown key here; did you mean `{section}.{name}`?", None
-    shown = ", ".join(keys[:_MOST_KEYS]) + (", ..." if len(keys) > _MOST_KEYS else "")
-    return f"unknown key (keys here: {shown})", None
+    return f"unknown key (keys here: {first_of(keys, _MOST_KEYS)})", None

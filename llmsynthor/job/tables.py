@@ -9,12 +9,12 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from llmsynthor.job.file_form import FileSpec
+from llmsynthor.job.offices import OFFICES, OfficeName, describe_offices
 from llmsynthor.job.variables import JobModel
 
 Range = Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=2, max_length=2)]
 _PLACE = re.compile(r"\{([^{}]*)\}")
 _OWN_LAYOUT = ("separator", "skip_rows", "comment", "footer_rows")
-_SEPARATED_BY = {"acs": ",", "nomis": ",", "eurostat": "\t"}
 
 
 class WideColumns(JobModel):
@@ -130,11 +130,7 @@ class TableSpec(FileSpec):
         "by half of it for each cell, and so may the records.",
         examples=[5],
     )
-    format: Literal["acs", "eurostat", "nomis"] | None = Field(
-        None,
-        description="A publisher's own form: `acs` (data.census.gov), `eurostat` (TSV of the bulk "
-        "download), `nomis` (CSV).",
-    )
+    format: OfficeName | None = Field(None, json_schema_extra=describe_offices)
     normalize: bool = Field(
         False,
         description="Rescale the shares of this table so that they add up to 1. Without it, shares "
@@ -179,7 +175,7 @@ class TableSpec(FileSpec):
     def separated_by(self) -> str:
         """Return what stands between the columns of a text file."""
         if self.format is not None:
-            return _SEPARATED_BY[self.format]
+            return OFFICES[self.format].separator
         return super().separated_by
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from llmsynthor.job.variables import JobModel
+from llmsynthor.text import did_you_mean
 
 
 class ZonesSpec(JobModel):
@@ -56,11 +56,9 @@ class ZonesSpec(JobModel):
                 raise ValueError(f"`{name}` cannot name a geography: tables use it")
         for column, name in self.columns.items():
             if name not in names:
-                near = get_close_matches(name, names, n=1, cutoff=0.6)
                 raise ValueError(
                     f"`columns` maps `{column}` to `{name}`, which is neither the zone variable "
-                    f"`{self.variable}` nor in `within`"
-                    + (f"; did you mean `{near[0]}`?" if near else "")
+                    f"`{self.variable}` nor in `within`" + did_you_mean(name, names)
                 )
         return self
 

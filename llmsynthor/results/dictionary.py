@@ -137,22 +137,20 @@ def _meaning(variable: Variable) -> dict[str, Any]:
     }
     if not variable.is_numeric:
         return {**common, "categories": list(variable.labels)}
-    edges = [_number(variable, edge) for edge in variable.edges]
-    last = 1 if variable.kind == "integer" else 0  # an integer's bin ends below its upper edge
     return {
         **common,
         "decimals": variable.decimals,
         "min": _number(variable, variable.low),
         "max": _number(variable, variable.high),
         "bins": [
-            {"label": label, "low": low, "high": high - last}
-            for label, low, high in zip(variable.labels, edges[:-1], edges[1:], strict=True)
+            {"label": label, "low": _number(variable, low), "high": _number(variable, high)}
+            for label, low, high in zip(variable.labels, *variable.ends, strict=True)
         ],
     }
 
 
 def _number(variable: Variable, value: float) -> int | float:
-    return int(value) if variable.kind == "integer" else float(value)
+    return int(value) if variable.is_whole else float(value)
 
 
 def _sources(

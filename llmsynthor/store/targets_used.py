@@ -18,7 +18,7 @@ from llmsynthor.job.tables import TableSpec
 from llmsynthor.store.directory import ITERATIONS, MENDING
 from llmsynthor.store.shapes import wrong_reconciled
 from llmsynthor.targets.build import load_tables
-from llmsynthor.text import clean
+from llmsynthor.text import and_more, clean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,9 +64,8 @@ def check_whole(run: RunDirectory) -> None:
     lost = run.lost_batches()
     made = sum(line.get("records") or line.get("max_copies") or 0 for line in run.lines(ITERATIONS))
     if lost:
-        which = ", ".join(path.name for path in lost[:_MOST_NAMED])
-        more = f" and {len(lost) - _MOST_NAMED} more" if len(lost) > _MOST_NAMED else ""
-        message = f"{run.path / 'data'}: {which}{more} {'is' if len(lost) == 1 else 'are'} missing"
+        which = and_more([path.name for path in lost], _MOST_NAMED)
+        message = f"{run.path / 'data'}: {which} {'is' if len(lost) == 1 else 'are'} missing"
     elif made and not run.batch_files():
         message = f"{run.path / 'data'}: is missing, or holds no records"
     else:

@@ -11,7 +11,7 @@ import numpy as np
 from llmsynthor.errors import Problem, TableError
 from llmsynthor.files.bins import parse_bin
 from llmsynthor.targets.margins import margin_of
-from llmsynthor.text import clean
+from llmsynthor.text import and_more, clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -254,9 +254,7 @@ def _left_out(domain: Domain, first: Table, other: Table) -> str:
         for place in np.flatnonzero((held[0] > 0) != (held[1] > 0)):
             where = "here" if held[0][place] > 0 else f"in {first.file}"
             found.append(f"{margin.cell_name([int(place)])} is 0 or not listed {where}")
-    more = len(found) - _MOST_LEFT_OUT
-    shown = "".join(f"; {words}" for words in found[:_MOST_LEFT_OUT])
-    return shown + (f"; and {more} more" if more > 0 else "")
+    return f"; {and_more(found, _MOST_LEFT_OUT, '; ')}" if found else ""
 
 
 def different_margins(domain: Domain, first: Table, second: Table) -> list[Clash]:

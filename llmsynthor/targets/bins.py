@@ -158,7 +158,8 @@ def start_of(
         means = [total / population for total in sums]
     if not means:
         return None
-    middle = (edges[:-1] + edges[1:] - (variable.kind == "integer")) / 2
+    least, most = variable.ends
+    middle = (least + most) / 2
     place = (middle - edges[0]) / (edges[-1] - edges[0])
     mean = (float(np.mean(means)) - edges[0]) / (edges[-1] - edges[0])
     rate = tilt_to(place, width, float(np.clip(mean, place.min(), place.max())))

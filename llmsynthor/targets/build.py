@@ -382,5 +382,4 @@ def _grouped_axis(
 
 
 def _gap_label(variable: Variable, low: float, high: float) -> str:
-    last = high - 1 if variable.kind == "integer" else high
-    return f"{format_number(low)}-{format_number(last)}"
+    return f"{format_number(low)}-{format_number(variable.last(high))}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from llmsynthor.files.bins import gap_above
 from llmsynthor.text import distinct
 
 if TYPE_CHECKING:
@@ -81,7 +82,27 @@ class Variable:
     @property
     def high(self) -> float:
         """Return the largest legal value (an integer's upper edge is one above it)."""
-        return self.edges[-1] - 1 if self.kind == "integer" else self.edges[-1]
+        return self.last(self.edges[-1])
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether values are whole numbers."""
+        return self.kind == "integer"
+
+    @property
+    def step(self) -> float:
+        """Return how far apart values are that the records keep apart."""
+        return 1.0 if self.is_whole else 10.0**-self.decimals
+
+    def last(self, edge: float) -> float:
+        """Return the largest value of a bin with this upper edge."""
+        return edge - gap_above(self.kind)
+
+    @property
+    def ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the least and the largest value of each bin, each of shape `(size,)`."""
+        edges = np.asarray(self.edges)
+        return edges[:-1], edges[1:] - gap_above(self.kind)
 
     def overlap(self, interval: Interval) -> np.ndarray:
         """Return which share of each bin lies inside `interval`, shape `(size,)`."""

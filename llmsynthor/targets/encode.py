@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from llmsynthor.files.bins import format_number, parse_bin
-from llmsynthor.text import clean
+from llmsynthor.text import and_more, clean, count_of, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -157,7 +156,7 @@ def _these(unknown: Sequence[tuple[str, int]], known: Sequence[str]) -> str:
 
 
 def _rows(number: int) -> str:
-    return f"{number:,} {'row' if number == 1 else 'rows'}"
+    return count_of(number, "row")
 
 
 def alike(given: str, known: Iterable[str]) -> str | None:
@@ -166,8 +165,8 @@ def alike(given: str, known: Iterable[str]) -> str | None:
     plain = given.casefold().replace(" ", "")
     if plain in folded:
         return folded[plain]
-    near = get_close_matches(plain, list(folded), n=1, cutoff=0.6)
-    return folded[near[0]] if near else None
+    near = nearest(plain, folded)
+    return None if near is None else folded[near]
 
 
 def suggest(given: str, known: Iterable[str]) -> str:
@@ -179,5 +178,4 @@ def suggest(given: str, known: Iterable[str]) -> str:
 
 def listed(names: Iterable[str]) -> str:
     """Return the names, the first twenty of them."""
-    shown = [f"`{clean(name, 40)}`" for name in names]
-    return ", ".join(shown[:20]) + (f" and {len(shown) - 20} more" if len(shown) > 20 else "")
+    return and_more([f"`{clean(name, 40)}`" for name in names], 20)

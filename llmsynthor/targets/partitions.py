@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmsynthor.errors import Problem
-from llmsynthor.text import clean
+from llmsynthor.text import and_more, clean, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping, Sequence
@@ -60,9 +60,7 @@ def _wrong_partition(
 
 
 def _shown(labels: Sequence[str]) -> str:
-    names = ", ".join(f"`{clean(label)}`" for label in labels[:_SHOWN])
-    more = len(labels) - _SHOWN
-    return names + (f" and {more} more" if more > 0 else "")
+    return and_more(quoted(labels), _SHOWN)
 
 
 def common_groups(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from llmsynthor.errors import Problem, TableError
 from llmsynthor.files.bins import parse_bin, plain_bin
 from llmsynthor.files.numbers import check_sum, read_numbers, rounding, rounding_of_sum
-from llmsynthor.files.offices import acs, eurostat, nomis
+from llmsynthor.files.offices import form_of
 from llmsynthor.files.reshape import FIGURES, MOE, named_in, shape
 from llmsynthor.files.rows import TextTable, named_columns, read_rows
 from llmsynthor.files.totals import Cells, Sum, is_total_word, split_totals, totals_of
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from llmsynthor.job.tables import TableSpec
     from llmsynthor.job.variables import IntegerVariable, NumberVariable, VariableSpec
 
-_OFFICES = {"acs": acs, "eurostat": eurostat, "nomis": nomis}
 _MOST_PROBLEMS = 8
 
 
@@ -98,7 +97,7 @@ def read_raw_table(
     problems = unknown_columns(spec.file, scope, {*variables, *places}, unsure)
     problems += wrong_groups(spec, scope, variables)
     keys = labels_of_rows(spec, columns, lines, scope, variables, problems)
-    missing = _OFFICES[spec.format].MISSING if spec.format else {}
+    missing = form_of(spec.format).MISSING if spec.format else {}
     missing = {**missing, **spec.missing}
     figures = read_numbers(spec, figure, columns[figure], lines, problems, missing, text.headers)
     moes = None
@@ -181,7 +180,7 @@ def read_columns(spec: TableSpec, path: Path, variables: Mapping[str, VariableSp
     rows = read_rows(spec, path)
     known = {*variables, *FIGURES, MOE, *named_in(spec)}
     if spec.format is not None:
-        return _OFFICES[spec.format].read_form(spec, rows)
+        return form_of(spec.format).read_form(spec, rows)
     return named_columns(spec, rows, known)
 
 

@@ -155,11 +155,12 @@ def _table(own: Sequence[Statistic], tables: TableSet, records: int) -> Table:
         for name, mask in statistic.outcome.items():
             masks.setdefault(name, []).append(mask)
         if statistic.measure == "quantile":
-            edges = np.asarray(tables.domain[statistic.of].edges)
-            whole = tables.domain[statistic.of].kind == "integer"
+            variable = tables.domain[statistic.of]
             for figure in statistic.figures:
-                cuts = (np.floor(figure), np.floor(figure) + 1) if whole else (figure,)
-                masks.setdefault(statistic.of, []).extend(edges[1:] <= cut for cut in cuts)
+                cuts = (np.floor(figure), np.floor(figure) + 1) if variable.is_whole else (figure,)
+                masks.setdefault(statistic.of, []).extend(
+                    np.asarray(variable.edges[1:]) <= cut for cut in cuts
+                )
     groups = {name: _parts(given) for name, given in masks.items()}
     shape = [int(group.max()) + 1 for group in groups.values()]
     return Table(

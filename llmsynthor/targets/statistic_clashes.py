@@ -148,11 +148,10 @@ def _ends(
     axis = table.scope.index(statistic.of)
     others = tuple(i for i in range(inside.ndim) if i != axis)
     held, cells = (table.figures * inside).sum(axis=others), inside.sum(axis=others)
-    variable = tables.domain[statistic.of]
-    edges, place = np.asarray(variable.edges), table.groups[axis]
+    (least, most), place = tables.domain[statistic.of].ends, table.groups[axis]
     low, high = np.full(len(held), np.inf), np.full(len(held), -np.inf)
-    np.minimum.at(low, place, edges[:-1])
-    np.maximum.at(high, place, edges[1:] - (variable.kind == "integer"))
+    np.minimum.at(low, place, least)
+    np.maximum.at(high, place, most)
     return held, cells, low, high
 
 
@@ -195,7 +194,7 @@ def _bounds_below(
     held, cells, low, high = _ends(statistic, table, tables, inside)
     whole, (figure, near) = float(held.sum()), cut
     room = _rounding(table) * float(cells.sum()) / whole
-    if tables.domain[statistic.of].kind != "integer" or figure == np.floor(figure):
+    if not tables.domain[statistic.of].is_whole or figure == np.floor(figure):
         below = held @ (high < figure), held @ (low <= figure)
     else:
         single = low == high

@@ -16,7 +16,7 @@ import numpy as np
 
 from llmsynthor.errors import Problem
 from llmsynthor.targets.margins import margin_of
-from llmsynthor.text import clean
+from llmsynthor.text import clean, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -175,13 +175,12 @@ def _with(
         margins[unknown] = np.where(is_open, span, 0.0)
         moe = margins.reshape(table.figures.shape)
     sources = list(dict.fromkeys(limit.source for limit in limits))
-    words = sources[0] if len(sources) == 1 else f"{', '.join(sources[:-1])} and {sources[-1]}"
     return replace(
         table,
         figures=figures.reshape(table.figures.shape),
         moe=moe,
         filled_cells=tuple(unknown.tolist()),
-        filled_from=words,
+        filled_from=listed(sources),
         known_hold=not table.is_soft,
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from llmsynthor.errors import Problem, TableError
 from llmsynthor.files.rows import named_columns, read_rows
 from llmsynthor.job.tables import TableSpec
 from llmsynthor.targets.domain import Variable
-from llmsynthor.text import clean, count_of
+from llmsynthor.text import clean, count_of, did_you_mean, first_of, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -222,9 +221,8 @@ def named(name: str, places: Sequence[str]) -> str:
         >>> named("taz", ["1", "2"])
         '2 places of `taz` (`1`, `2`)'
     """
-    shown = ", ".join(f"`{clean(place)}`" for place in places[:MOST_NAMED])
-    more = ", ..." if len(places) > MOST_NAMED else ""
-    return f"{count_of(len(places), 'place')} of `{clean(name)}` ({shown}{more})"
+    shown = first_of(quoted(places), MOST_NAMED)
+    return f"{count_of(len(places), 'place')} of `{clean(name)}` ({shown})"
 
 
 def _columns(spec: ZonesSpec, frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
@@ -240,10 +238,9 @@ def _columns(spec: ZonesSpec, frame: pl.DataFrame, names: Sequence[str]) -> pl.D
     frame = frame.select(kept).rename(spec.columns) if kept else frame
     lacking = [name for name in names if name not in frame.columns]
     if lacking:
-        near = get_close_matches(lacking[0], there, n=1, cutoff=0.6)
         message = (
             f"there is no column `{clean(lacking[0])}`"
-            + (f"; did you mean `{clean(near[0])}`?" if near else "")
+            + did_you_mean(lacking[0], there)
             + f" (columns: {', '.join(map(clean, there))})"
         )
         hint = "`zones.columns: {NAME IN THE FILE: name}` renames a column"

@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from llmsynthor.cli.main import main
+from llmsynthor.results.exports.formats import EXPORTS
 
 PAGE = Path(__file__).parents[2] / "docs" / "exports.md"
 
@@ -52,5 +53,4 @@ def test_the_worked_example_runs(tmp_path, monkeypatch, capsys):
 
 def test_the_page_has_a_row_for_every_format():
     text = PAGE.read_text(encoding="utf-8")
-    formats = {"csv", "parquet", "activitysim", "populationsim", "matsim", "dictionary"}
-    assert set(re.findall(r"^\| `([a-z]+)` \|", text, re.MULTILINE)) == formats
+    assert set(re.findall(r"^\| `([a-z]+)` \|", text, re.MULTILINE)) == set(EXPORTS)

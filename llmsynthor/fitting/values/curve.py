@@ -69,7 +69,7 @@ class BinCurve:
         edges = np.asarray(self.variable.edges)
         low, high = edges[codes], edges[codes + 1]
         values = low + position * (high - low)
-        if self.variable.kind == "integer":
+        if self.variable.is_whole:
             return np.minimum(np.floor(values), high - 1).astype(np.int64)
         scale = 10.0**self.variable.decimals
         rounded = np.round(np.floor(values * scale) / scale, self.variable.decimals)

@@ -107,8 +107,7 @@ class Shifting:
         return self._sampler.curves[place]
 
     def _unit(self, found: Elements) -> float:
-        variable = self._curve(found.places[0]).variable
-        return 1.0 if variable.kind == "integer" else 10.0**-variable.decimals
+        return self._curve(found.places[0]).variable.step
 
     def _elements(
         self,

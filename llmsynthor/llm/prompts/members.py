@@ -141,7 +141,7 @@ def _value(variable: Variable, marginal: np.ndarray, form: int) -> Any:  # noqa:
     common = [int(code) for code in np.argsort(-marginal, kind="stable")[:2]]
     if variable.is_numeric:
         code = common[form % len(common)]
-        high = variable.edges[code + 1] - (1 if variable.kind == "integer" else 0)
+        high = variable.last(variable.edges[code + 1])
         return [json.loads(format_number(end)) for end in (variable.edges[code], high)]
     labels = [clean(variable.shown[code], _LONGEST_VALUE) for code in common]
     if len(labels) == 2 and form % 4 == _LIST:

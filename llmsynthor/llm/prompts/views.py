@@ -216,7 +216,7 @@ def _telling(
 def _main_values(box: Box, variable: Variable, marginals: Mapping[str, np.ndarray]) -> str:
     """Return a range, or the one or two values that are most above the tables' shares."""
     if box.limits is not None:
-        high = box.limits.high - (1 if variable.kind == "integer" else 0)
+        high = variable.last(box.limits.high)
         return f"{format_number(box.limits.low)} to {format_number(high)}"
     above = np.round(box.share - marginals[variable.name], 9)
     order = [int(c) for c in np.argsort(-above, kind="stable")[:2] if above[c] > 0]

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pkgutil
 import re
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from llmsynthor.job.providers import kind_of
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from llmsynthor.job.model import ProviderSpec
 
 REQUEST_VERSION = 1
 """Goes up when a request's hash is made differently; old reply logs then do not match."""
@@ -102,6 +108,63 @@ class Provider(Protocol):
     def close(self) -> None:
         """Let go of what is kept open, such as a process; nothing is asked after that."""
         ...
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a provider is made of.
+
+    Attributes:
+        spec: What the job says of it.
+        file: Where its replies come from; the job's folder where its kind has no file.
+        seed: The job's.
+        style: The plan style that it will be asked in.
+        structured: The form that this run's earlier replies came in; None where there is none.
+        on_retry: Told before each wait: the try that failed (from 1), the wait, the reason.
+    """
+
+    spec: ProviderSpec
+    file: Path
+    seed: int
+    style: Literal["plan", "focus"] = "plan"
+    structured: Structured | None = None
+    on_retry: Callable[[int, float, str], None] | None = None
+
+
+class Source(Provider, Protocol):
+    """A provider that a job names; `job.providers` says which kinds there are.
+
+    Making one spends nothing and may check its file.
+    """
+
+    counts: Literal["about", "at most"]
+    """How sure `count_tokens` is."""
+
+    def check(self) -> None:
+        """Check that it can be asked, without a call.
+
+        Raises:
+            InputError: It cannot.
+        """
+        ...
+
+    def count_tokens(self, request: Request) -> int:
+        """Return about how many tokens a prompt has; 0 where none are read."""
+        ...
+
+    def price(self) -> tuple[float, float] | None:
+        """Return US dollars per prompt token and per completion token, or None when unknown."""
+        ...
+
+
+def source_of(setup: Setup) -> Source:
+    """Return who proposes as the job says, where anybody is asked.
+
+    Raises:
+        InputError: Its file is missing or damaged.
+    """
+    source: Source = pkgutil.resolve_name(str(kind_of(setup.spec.model).source))(setup)
+    return source
 
 
 class OutOfRepliesError(Exception):

@@ -11,7 +11,7 @@ import re
 import threading
 import time
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from llmsynthor.errors import InputError, ProviderRefusedError, ProviderUnavailableError
@@ -33,12 +33,13 @@ from llmsynthor.llm.providers.retry import (
     with_retries,
 )
 from llmsynthor.llm.providers.secrets import scrubbed
+from llmsynthor.text import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmsynthor.job.model import ProviderSpec
-    from llmsynthor.llm.providers.base import Request, Structured
+    from llmsynthor.llm.providers.base import Request, Setup, Structured
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +101,13 @@ def _quieten(litellm: Any) -> None:  # noqa: ANN401 - see load_litellm
 
 class LitellmProvider:
     """Answers requests through litellm; may be called from several threads at once."""
+
+    counts: Literal["about"] = "about"
+
+    @classmethod
+    def of(cls, setup: Setup) -> LitellmProvider:
+        """Return the model that a job names."""
+        return cls(setup.spec, on_retry=setup.on_retry, structured=setup.structured)
 
     def __init__(
         self,
@@ -179,12 +187,16 @@ class LitellmProvider:
     def close(self) -> None:
         """Do nothing: no call is left open, and connections end with the process."""
 
-    def price(self, model: str) -> tuple[float, float] | None:
-        """Return US dollars per prompt token and per completion token, or None when unknown."""
+    def price(self, model: str | None = None) -> tuple[float, float] | None:
+        """Return US dollars per prompt token and per completion token, or None when unknown.
+
+        Args:
+            model: The model that answered; default: the job's.
+        """
         given = self._spec.price_per_mtok
         if given is not None:
             return given.input / 1e6, given.output / 1e6
-        litellm, name = load_litellm(), self._routed(model)
+        litellm, name = load_litellm(), self._routed(model or self._spec.model)
         try:
             bare, provider = _provider_of(name)
             keys = {name, bare, f"{provider}/{bare}"} & litellm.model_cost.keys()
@@ -343,7 +355,7 @@ class LitellmProvider:
     def _unavailable(self, last: RetryableError) -> ProviderUnavailableError:
         tries = self._spec.retries + 1
         return ProviderUnavailableError(
-            f"{self._where()} did not answer in {tries} {'try' if tries == 1 else 'tries'}; "
+            f"{self._where()} did not answer in {count_of(tries, 'try', 'tries')}; "
             f"the last: {last}",
             hint="what was made is kept: run the same command with `--resume` later"
             + (", when the server is up at `provider.api_base`" if self._spec.api_base else ""),

@@ -14,19 +14,21 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from llmsynthor.errors import InputError, ProviderRefusedError, ProviderUnavailableError
+from llmsynthor.job.providers import file_of
 from llmsynthor.llm.providers.base import Reply
 from llmsynthor.llm.providers.grammar import gbnf
 from llmsynthor.seeds import derive_seed
+from llmsynthor.text import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import IO
 
     from llmsynthor.job.model import ProviderSpec
-    from llmsynthor.llm.providers.base import Request
+    from llmsynthor.llm.providers.base import Request, Setup
 
 _MAGIC = b"GGUF"
 _MOST_TRIES = 3
@@ -39,40 +41,15 @@ _LONGEST_FREE = 512
 _TAIL = 300
 
 
-def check_local(path: Path, shown: str) -> None:
-    """Check that the model is there and can be run, without loading it.
-
-    Args:
-        path: The GGUF file.
-        shown: Its name as written in the job.
-
-    Raises:
-        InputError: It is missing, is no GGUF file, or the extra is not installed.
-    """
-    fetch = "`llmsynthor model fetch` gets a very small one, to try things out"
-    try:
-        with path.open("rb") as file:
-            magic = file.read(len(_MAGIC))
-    except FileNotFoundError:
-        raise InputError(
-            f"provider.model: {shown}: no such file (looked for {path})", hint=fetch
-        ) from None
-    except OSError as error:
-        raise InputError(f"provider.model: {shown}: cannot be read ({error.strerror})") from None
-    if magic != _MAGIC:
-        raise InputError(
-            f"provider.model: {shown}: not a GGUF file: it begins with {magic!r}, not {_MAGIC!r}",
-            hint=f"a local model is one GGUF file, as llama.cpp reads it; {fetch}",
-        )
-    if importlib.util.find_spec("xllamacpp") is None:
-        raise InputError(
-            "provider.model: a local model needs the extra `local`, which is not installed",
-            hint="`pip install 'llmsynthor[local]'`",
-        )
-
-
 class LocalProvider:
     """Answers requests one after the other; may be called from several threads at once."""
+
+    counts: Literal["at most"] = "at most"
+
+    @classmethod
+    def of(cls, setup: Setup) -> LocalProvider:
+        """Return the local model that a job names."""
+        return cls(setup.spec, setup.file, setup.seed)
 
     def __init__(
         self, spec: ProviderSpec, path: Path, seed: int, *, command: Sequence[str] | None = None
@@ -86,6 +63,7 @@ class LocalProvider:
             command: Starts the process that holds the model; default: `local_child.py`.
         """
         self._spec = spec
+        self._path = path
         self._seed = seed
         child = Path(__file__).with_name("local_child.py")
         # -P: the folder of the child has a `secrets.py`, which must not hide Python's own.
@@ -99,6 +77,33 @@ class LocalProvider:
         self._turn = threading.Lock()
         self._child: _Child | None = None
         self._closed = False
+
+    def check(self) -> None:
+        """Check that the model is there and can be run, without loading it.
+
+        Raises:
+            InputError: It is missing, is no GGUF file, or the extra is not installed.
+        """
+        shown = f"provider.model: {file_of(self._spec)}"
+        fetch = "`llmsynthor model fetch` gets a very small one, to try things out"
+        try:
+            with self._path.open("rb") as file:
+                magic = file.read(len(_MAGIC))
+        except FileNotFoundError:
+            message = f"{shown}: no such file (looked for {self._path})"
+            raise InputError(message, hint=fetch) from None
+        except OSError as error:
+            raise InputError(f"{shown}: cannot be read ({error.strerror})") from None
+        if magic != _MAGIC:
+            raise InputError(
+                f"{shown}: not a GGUF file: it begins with {magic!r}, not {_MAGIC!r}",
+                hint=f"a local model is one GGUF file, as llama.cpp reads it; {fetch}",
+            )
+        if importlib.util.find_spec("xllamacpp") is None:
+            raise InputError(
+                "provider.model: a local model needs the extra `local`, which is not installed",
+                hint="`pip install 'llmsynthor[local]'`",
+            )
 
     def complete(self, request: Request) -> Reply:
         """Return the reply to `request`.
@@ -121,7 +126,7 @@ class LocalProvider:
                     self._stop()
                     reason = str(lost)
         raise ProviderUnavailableError(
-            f"`{request.model}` did not answer in {tries} {'try' if tries == 1 else 'tries'}: {reason}",
+            f"`{request.model}` did not answer in {count_of(tries, 'try', 'tries')}: {reason}",
             hint="a larger `provider.timeout_s`, a smaller model or shorter replies may help; the "
             "same command with `--resume` goes on",
         )
@@ -135,6 +140,10 @@ class LocalProvider:
         text = f"{request.system}\n{request.prompt}"
         letters = sum(c.isascii() and not c.isdigit() for c in text)
         return letters // 2 + len(text.encode("utf-8", "replace")) - letters + 64
+
+    def price(self) -> tuple[float, float]:
+        """Return 0: a model of one's own costs nothing."""
+        return 0.0, 0.0
 
     def close(self) -> None:
         """End the process that holds the model, also amid a reply that nobody waits for."""

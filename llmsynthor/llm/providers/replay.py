@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, fields, replace
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from llmsynthor.candidates.proposals import read_json
 from llmsynthor.errors import ProviderUnavailableError, ReplayError
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from llmsynthor.llm.providers.base import Provider, Request
+    from llmsynthor.llm.providers.base import Setup
 
 REPLY_LOG = "replies.jsonl"
 _REPLY_FIELDS = {field.name for field in fields(Reply)}
@@ -83,16 +83,25 @@ class GivenUpError(ProviderUnavailableError):
 class ReplayProvider:
     """Answers from a recording: a run's `replies.jsonl`, or plans written down in order."""
 
-    def __init__(self, path: Path, shown: str) -> None:
+    counts: Literal["about"] = "about"
+
+    @classmethod
+    def of(cls, setup: Setup) -> ReplayProvider:
+        """Return a job's recording."""
+        return cls(setup.file, str(setup.spec.replies), setup.style)
+
+    def __init__(self, path: Path, shown: str, style: Literal["plan", "focus"] = "plan") -> None:
         """Read the recording.
 
         Args:
             path: The file.
             shown: Its name as written in the job.
+            style: The plan style that the job asks in.
 
         Raises:
             ReplayError: It is missing or damaged.
         """
+        self._style = style
         self._by_key: dict[str, Reply] = {}
         self._by_order: dict[tuple[str, int], Reply] = {}
         try:
@@ -129,16 +138,13 @@ class ReplayProvider:
         if isinstance(key, str):
             self._by_key[key] = reply
 
-    def check_style(self, wanted: str) -> None:
+    def check(self) -> None:
         """Check that the recording was made in the plan style that the job asks in.
-
-        Args:
-            wanted: `plan` or `focus`.
 
         Raises:
             ReplayError: It was made in the other one, so no reply would be of use.
         """
-        style = style_of(self._lines)
+        style, wanted = style_of(self._lines), self._style
         if style is not None and style != wanted:
             holds = {"plan": "lists of proposals", "focus": "what completes one cell each"}
             raise ReplayError(
@@ -156,6 +162,14 @@ class ReplayProvider:
         if reply is None:
             raise OutOfRepliesError
         return reply
+
+    def count_tokens(self, _: Request) -> int:
+        """Return 0: a recording reads no tokens."""
+        return 0
+
+    def price(self) -> tuple[float, float]:
+        """Return 0: reading a recording costs nothing."""
+        return 0.0, 0.0
 
     def close(self) -> None:
         """Do nothing: the recording was read whole."""

@@ -193,7 +193,7 @@ class Filling:
         return values
 
     def _check_range(self, place: str, column: Fixed, variable: Variable) -> None:
-        whole = variable.kind == "integer"
+        whole = variable.is_whole
         ends = [int(x) if whole else x for x in (variable.low, variable.high)]
         if not all(column.takes(end) for end in ends):
             self.problems.append(
@@ -232,9 +232,7 @@ class Filling:
             return _mapped_column(name, source, values)
         if variable.is_numeric:
             most = int(max(abs(variable.low), abs(variable.high)))
-            return Filled(
-                name, source, "integer" if variable.kind == "integer" else "number", most=most
-            )
+            return Filled(name, source, "integer" if variable.is_whole else "number", most=most)
         return Filled(name, source, "text", labels=variable.labels)
 
 

@@ -13,6 +13,8 @@ from xml.sax.saxutils import escape
 
 import polars as pl
 
+from llmsynthor.results.exports.asked import opened
+from llmsynthor.results.exports.files import check_free, new_files
 from llmsynthor.results.exports.filling import Filling
 from llmsynthor.results.exports.layout import key_columns, provenance_columns
 from llmsynthor.results.exports.plain import csv_text, gzipped
@@ -21,8 +23,10 @@ from llmsynthor.results.exports.records import NUMBER, pieces_made_aside
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from llmsynthor.results.exports.asked import Exported, ExportOptions
     from llmsynthor.results.exports.layout import Filled, Mapped
     from llmsynthor.results.exports.records import Records
+    from llmsynthor.store.directory import RunDirectory
 
 DOCTYPE = '<!DOCTYPE population SYSTEM "http://www.matsim.org/files/dtd/population_v6.dtd">'
 _CLASSES = {
@@ -38,6 +42,24 @@ _UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]
 """Characters that XML 1.0 cannot hold, escaped or not."""
 _SPACES = {"\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}
 """Else a reader would turn them into spaces (attributes) or other line ends (text)."""
+
+
+def matsim_file(run: RunDirectory, options: ExportOptions) -> Exported:
+    """Write a run's persons: its records, or their members.
+
+    Raises:
+        ExportError: It cannot be made as asked for.
+    """
+    path = options.file("population.xml", ".xml.gz")
+    asked = opened(run, options)
+    records = asked.records
+    if records.members is not None:
+        records = records.of_members(records.members)
+    columns = matsim_columns(records, asked.mapped)
+    check_free([path], run.path, overwrite=options.overwrite)
+    with new_files([path]) as (file,):
+        write_matsim(records, columns, file, zipped=path.suffix == ".gz")
+    return asked.exported([path])
 
 
 def matsim_columns(records: Records, mapped: Mapping[str, Mapped]) -> list[Filled]:

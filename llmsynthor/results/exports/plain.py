@@ -12,19 +12,79 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from llmsynthor.errors import RunDirectoryError
+from llmsynthor.results.exports.asked import opened
+from llmsynthor.results.exports.files import check_free, new_files
 from llmsynthor.results.exports.filling import Filling
 from llmsynthor.results.exports.layout import by_level, key_columns, provenance_columns
 from llmsynthor.results.exports.records import made_aside, pieces_made_aside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
+    from llmsynthor.results.exports.asked import Exported, ExportOptions
     from llmsynthor.results.exports.layout import Filled, Mapped
     from llmsynthor.results.exports.records import Records
+    from llmsynthor.store.directory import RunDirectory
     from llmsynthor.targets.levels import Members
 
 _ROWS = 50_000
 """Records that are made into text at once."""
+
+
+def csv_files(run: RunDirectory, options: ExportOptions) -> Exported:
+    """Write a run as CSV: one table, or one of the records and one of their members.
+
+    Raises:
+        ExportError: It cannot be made as asked for.
+    """
+
+    def write(records: Records, columns: Sequence[Filled], file: BinaryIO, path: Path) -> None:
+        write_csv(records, [columns], [file], zipped=path.suffix == ".gz")
+
+    return _table_files(run, options, [".csv", ".csv.gz"], write)
+
+
+def parquet_files(run: RunDirectory, options: ExportOptions) -> Exported:
+    """Write a run as parquet: one table, or one of the records and one of their members.
+
+    Raises:
+        ExportError: It cannot be made as asked for.
+    """
+
+    def write(records: Records, columns: Sequence[Filled], file: BinaryIO, _: Path) -> None:
+        write_parquet(records, columns, file)
+
+    return _table_files(run, options, [".parquet"], write)
+
+
+def _table_files(
+    run: RunDirectory,
+    options: ExportOptions,
+    endings: Sequence[str],
+    write: Callable[[Records, Sequence[Filled], BinaryIO, Path], None],
+) -> Exported:
+    """Write the table of the records, or theirs and their members', which a key links."""
+    asked = opened(run, options)
+    records, members = asked.records, asked.records.members
+    levels = [records]
+    if members is None:
+        paths = [options.file(f"records{endings[0]}", *endings[1:])]
+        tables = [plain_columns(records, asked.mapped)]
+    else:
+        names = [f"{members.of}s", f"{members.name}s"]
+        if names[0].casefold() == names[1].casefold():
+            names[1] = f"{members.of}_members"
+        files = [f"{name}{endings[0]}{'.gz' if options.zipped else ''}" for name in names]
+        folder = options.folder(f"a run with members has two files, `{files[0]}` and `{files[1]}`")
+        paths = [folder / file for file in files]
+        tables = linked_columns(records, members, asked.mapped)
+        levels.append(records.of_members(members))
+    check_free(paths, run.path, overwrite=options.overwrite)
+    with new_files(paths) as places:
+        for level, columns, place, path in zip(levels, tables, places, paths, strict=True):
+            write(level, columns, place, path)
+    return asked.exported(paths)
 
 
 def plain_columns(records: Records, mapped: Mapping[str, Mapped]) -> list[Filled]:
@@ -42,7 +102,7 @@ def plain_columns(records: Records, mapped: Mapping[str, Mapped]) -> list[Filled
 
 def linked_columns(
     records: Records, members: Members, mapped: Mapping[str, Mapped]
-) -> tuple[list[Filled], list[Filled]]:
+) -> list[list[Filled]]:
     """Return the columns of two linked tables: the records' with provenance, and their members'.
 
     Raises:
@@ -55,10 +115,10 @@ def linked_columns(
     )
     last = provenance_columns() if records.provenance else []
     key, own = key_columns(members, own=False), key_columns(members, own=True)
-    tables = (
+    tables = [
         [*key, *first.others(c.name for c in [*key, *last]), *last],
         [*own, *second.others(c.name for c in own)],
-    )
+    ]
     first.checked("the table", second)
     return tables
 

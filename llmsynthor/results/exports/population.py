@@ -5,14 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from llmsynthor.results.exports.asked import opened
+from llmsynthor.results.exports.files import ExportError, check_free, new_files
 from llmsynthor.results.exports.filling import Filling
 from llmsynthor.results.exports.layout import by_level, provenance_columns
+from llmsynthor.results.exports.plain import write_csv
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from llmsynthor.results.exports.asked import Exported, ExportOptions, Opened
     from llmsynthor.results.exports.layout import Filled, Fixed, Mapped
     from llmsynthor.results.exports.records import Records
+    from llmsynthor.store.directory import RunDirectory
     from llmsynthor.targets.levels import Members
 
 RecordKind = Literal["households", "persons"]
@@ -20,6 +25,7 @@ FILES: dict[RecordKind, str] = {
     "households": "synthetic_households.csv",
     "persons": "synthetic_persons.csv",
 }
+_FIXED_NAMES = "this format has files of fixed names"
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,63 @@ class PopulationLayout:
     title: str
     households: tuple[Fixed, ...]
     persons: tuple[Fixed, ...]
+
+    def export(self, run: RunDirectory, options: ExportOptions) -> Exported:
+        """Write a run in this layout.
+
+        Raises:
+            ExportError: It cannot be made as asked for.
+        """
+        asked = opened(run, options)
+        if asked.records.members is None:
+            return _write_one(self, asked, options)
+        return _write_both(self, asked, asked.records.members, options)
+
+
+def _write_one(layout: PopulationLayout, asked: Opened, options: ExportOptions) -> Exported:
+    """Write records of one kind."""
+    kind = options.records
+    if kind is None:
+        raise ExportError(
+            f"the {layout.title} layout has households and persons, and the run has records of one kind",
+            hint="say what one record is: `--records persons` or `--records households`",
+        )
+    if options.alone and kind != "persons":
+        raise ExportError("`--one-person-households` is for `--records persons`")
+    if options.out.exists() and not options.out.is_dir():
+        raise ExportError(f"--out {options.out}: must be a folder; {_FIXED_NAMES}")
+    records = asked.records
+    tables = population_tables(records, layout, kind, asked.mapped, alone=options.alone)
+    paths = [options.out / name for name in tables]
+    check_free(paths, records.run.path, overwrite=options.overwrite)
+    with new_files(paths) as files:
+        write_csv(records, list(tables.values()), files)
+    return asked.exported(paths, population_notes(layout, kind, asked.mapped, alone=options.alone))
+
+
+def _write_both(
+    layout: PopulationLayout, asked: Opened, members: Members, options: ExportOptions
+) -> Exported:
+    """Write records with their members."""
+    records = asked.records
+    for name, given in {
+        "--records": options.records is not None,
+        "--one-person-households": options.alone,
+    }.items():
+        if given:
+            raise ExportError(
+                f"`{name}` is for runs of one kind of record; this one has {members.of}s with "
+                f"{members.name}s, and both files are written",
+                hint=f"leave `{name}` out",
+            )
+    folder = options.folder(_FIXED_NAMES)
+    paths = [folder / FILES["households"], folder / FILES["persons"]]
+    tables = linked_tables(records, members, layout, asked.mapped)
+    check_free(paths, records.run.path, overwrite=options.overwrite)
+    with new_files(paths) as files:
+        write_csv(records, [tables[0]], [files[0]])
+        write_csv(records.of_members(members), [tables[1]], [files[1]])
+    return asked.exported(paths, population_notes(layout, "both", asked.mapped, alone=False))
 
 
 def population_tables(

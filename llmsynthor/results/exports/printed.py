@@ -8,13 +8,14 @@ import polars as pl
 
 from llmsynthor.errors import RunDirectoryError
 from llmsynthor.results.dictionary import DICTIONARY
-from llmsynthor.results.exports.files import new_files
+from llmsynthor.results.exports.asked import Exported
+from llmsynthor.results.exports.files import check_free, new_files
 from llmsynthor.text import one, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
+    from llmsynthor.results.exports.asked import ExportOptions
     from llmsynthor.store.directory import RunDirectory
 
 _HEADINGS = (
@@ -24,12 +25,15 @@ _MARKS = str.maketrans({mark: "\\" + mark for mark in "\\`*_[]<>|#~"})
 """What would be read as Markdown."""
 
 
-def write_printed(run: RunDirectory, path: Path) -> int:
-    """Write the dictionary of a run as Markdown (`.md`) or CSV; return how many records it is of.
+def dictionary_file(run: RunDirectory, options: ExportOptions) -> Exported:
+    """Write the dictionary of a run as Markdown (`.md`) or CSV.
 
     Raises:
+        ExportError: The file cannot be written there.
         RunDirectoryError: The run has no data dictionary.
     """
+    path = options.file("data_dictionary.md", ".csv")
+    check_free([path], run.path, overwrite=options.overwrite)
     content = run.read_json(DICTIONARY)
     if content is None:
         raise RunDirectoryError(
@@ -45,7 +49,7 @@ def write_printed(run: RunDirectory, path: Path) -> int:
     text = _markdown(content, headings, rows) if markdown else _csv(headings, rows)
     with new_files([path]) as (file,):
         file.write(text.encode("utf-8", "backslashreplace"))
-    return int(content["records"]["made"])
+    return Exported([path], int(content["records"]["made"]), [])
 
 
 def _keys(members: dict[str, Any]) -> list[list[str]]:

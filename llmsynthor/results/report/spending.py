@@ -50,7 +50,7 @@ def model_part(
         "structured": simplest(reply.structured for reply in replies),
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
-        "cost_usd": 0.0 if job.provider.model in ("none", "replay") else usage.known_cost_usd,
+        "cost_usd": usage.known_cost_usd,
         "proposals": {"accepted": accepted, "rejected": len(proposals) - accepted},
         "rejection_rate": 1 - accepted / len(proposals) if proposals else None,
     }

@@ -122,7 +122,7 @@ class HeldStatistics:
         if statistic.measure == "rate":
             return apart * held <= 1 + _NOISE
         variable = self._variable(statistic)
-        unit = 1.0 if variable.kind == "integer" else 10.0**-variable.decimals
+        unit = variable.step
         if statistic.measure == "quantile" and variable.kind == "number":
             return apart <= unit
         if statistic.measure == "quantile":
@@ -159,7 +159,7 @@ def quantile_near(
     upto = np.cumsum(counts)
     rank = level * upto[-1]
     first = int(np.searchsorted(upto, rank - _NOISE * upto[-1]))
-    if variable.kind == "integer" and not float(target).is_integer():
+    if variable.is_whole and not float(target).is_integer():
         below = float(upto[first] - counts[first])
         return float(values[first] + (rank - below) / counts[first])
     last = int(np.searchsorted(upto, rank + _NOISE * upto[-1], side="right"))

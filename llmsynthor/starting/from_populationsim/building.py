@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from llmsynthor.files.bins import format_number
 from llmsynthor.starting.from_populationsim.expressions import UnreadableError, read_expression
 from llmsynthor.starting.from_populationsim.geographies import Geographies, read_geographies
 from llmsynthor.starting.from_populationsim.reading import (
@@ -403,14 +404,10 @@ def rows_of(made: Made, table: MadeTable) -> pl.DataFrame:
     """
     zones = [""] if table.geography is None else made.geographies.places[table.geography]
     rows = [
-        (*([zone] if table.geography is not None else []), *cell, _figure(table.totals[i, j]))
+        (*([zone] if table.geography is not None else []), *cell, format_number(table.totals[i, j]))
         for i, zone in enumerate(zones)
         for j, cell in enumerate(table.cells)
         if table.totals[i, j] > 0 or made.geographies.in_chunks
     ]
     names = [*([table.geography] if table.geography is not None else []), *table.scope, "count"]
     return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
-
-
-def _figure(value: float) -> str:
-    return str(int(value)) if float(value).is_integer() else repr(float(value))

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from llmsynthor.errors import JobError
+from llmsynthor.files.bins import gap_above
 
 NumberKind = Literal["integer", "number"]
 DEFAULT_BINS = 10
@@ -80,8 +81,8 @@ def cut(name: str, values: np.ndarray, kind: NumberKind, decimals: int, how: str
         inner = _width_edges(name, how, argument, low, high, kind)
     else:
         inner = _given_edges(name, how, kind)
-        low, high = min(low, inner[0]), max(high, inner[-1] - (1.0 if kind == "integer" else 0.0))
-    end = high + 1 if kind == "integer" else high
+        low, high = min(low, inner[0]), max(high, inner[-1] - gap_above(kind))
+    end = high + gap_above(kind)
     edges = (low, *(edge for edge in inner if low < edge < end), end)
     if len(edges) - 1 > MOST_BINS:
         raise JobError(
@@ -212,7 +213,7 @@ def shown(value: float) -> str:
 
 
 def _label(kind: NumberKind, low: float, high: float) -> str:
-    last = high - 1 if kind == "integer" else high
+    last = high - gap_above(kind)
     if last == low:
         return shown(low)
     dash = " to " if low < 0 else "-"

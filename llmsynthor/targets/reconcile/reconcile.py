@@ -20,7 +20,7 @@ from llmsynthor.targets.build import with_sizes
 from llmsynthor.targets.reconcile.draft import Draft, covered, drafted
 from llmsynthor.targets.reconcile.least_squares import nearest_agreeing
 from llmsynthor.targets.reconcile.scale_to import scaled_to
-from llmsynthor.text import clean, count_of
+from llmsynthor.text import and_more, clean, count_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,10 +107,7 @@ class Change:
                 f"{self.factor:.6g} to fit the other tables ({self.by})"
             )
         if self.donors:
-            more = len(self.donors) - _MOST_DONORS
-            shown = ", ".join(self.donors[:_MOST_DONORS]) + (
-                f" and {more} more" if more > 0 else ""
-            )
+            shown = and_more(self.donors, _MOST_DONORS)
             found.append(f"nobody is listed here where others have some, who are taken in: {shown}")
         if self.known:
             by_factor = _figure(self.before * self.factor)
