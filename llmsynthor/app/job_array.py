@@ -59,6 +59,12 @@ def make_part(
     }
 
 
+def chunks_ready(folder: Path) -> int:
+    """Return how many chunks of a run are ready to be made."""
+    plan = read_plan(RunDirectory(folder))
+    return len(plan.chunks) if plan else 0
+
+
 def merge_run(folder: Path) -> tuple[ExitCode, dict[str, Any]]:
     """Write the report of a run whose chunks are all made; return the exit code and the report.
 

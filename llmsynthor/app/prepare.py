@@ -20,6 +20,7 @@ from llmsynthor.feasibility.check import check_feasible
 from llmsynthor.feasibility.drawn import check_drawn
 from llmsynthor.job.consistency import LOCAL_PREFIX, asks_in_focus, is_local
 from llmsynthor.job.load import LoadedJob, gather_job, read_resolved
+from llmsynthor.job.partial import Gaps
 from llmsynthor.llm.prompts.templates import Templates
 from llmsynthor.llm.providers.discovery import AUTO, NoModelError, discover
 from llmsynthor.llm.providers.local import check_local
@@ -32,12 +33,12 @@ from llmsynthor.targets.statistic_clashes import statistic_clashes
 from llmsynthor.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from llmsynthor.candidates.rules import Rule
+    from llmsynthor.job.load import Source
     from llmsynthor.job.model import Job
-    from llmsynthor.job.partial import Gaps
     from llmsynthor.targets.table import TableSet
 
 _T = TypeVar("_T")
@@ -93,13 +94,17 @@ class _Model:
 
 
 def prepare(
-    path: Path, overrides: list[str], begun: Path | None = None, *, use: Use = "run"
+    job: Source,
+    overrides: Sequence[str] = (),
+    begun: Path | None = None,
+    *,
+    use: Use = "run",
 ) -> Prepared:
     """Read and check a job, its tables, rules, templates and recording; spend nothing.
 
     Args:
-        path: The job file.
-        overrides: `dotted.key=value` texts.
+        job: The job file, or a job that is made already.
+        overrides: `dotted.key=value` texts, where it is not loaded yet.
         begun: A run directory to go on with; a job that names no model keeps that run's.
         use: What for. A replay needs no file of a model or recording, a preview no model file, and
             neither a preview nor a validation needs a model to be found.
@@ -107,7 +112,9 @@ def prepare(
     Raises:
         InputError: With everything that must change first.
     """
-    loaded, problems, gaps = gather_job(path, overrides)
+    loaded, problems, gaps = (
+        (job, [], Gaps()) if isinstance(job, LoadedJob) else gather_job(job, list(overrides))
+    )
     found = _Findings(loaded, list(problems))
     tables, table_problems = gather_tables(loaded, gaps.unsure)
     found.add([replace(p, at=gaps.in_file(p.at)) for p in table_problems])
@@ -274,7 +281,7 @@ def _with_model(loaded: LoadedJob, begun: Path | None, use: Use) -> _Model:
         words, settings = found.words, found.settings
     provider = job.provider.model_copy(update=settings)
     changed = job.model_copy(update={"provider": provider})
-    return _Model(LoadedJob(changed, loaded.path, loaded.nodes), words)
+    return _Model(replace(loaded, job=changed), words)
 
 
 def _file_of_model(job: Job) -> str | None:

@@ -61,6 +61,22 @@ class RunOptions:
     until_chunks: bool = False
     """Whether to stop when the chunks of zones are ready."""
 
+    def __post_init__(self) -> None:
+        """Refuse options that contradict each other.
+
+        Raises:
+            JobError: Names them.
+        """
+        if self.overwrite and (self.resume or self.replay):
+            raise JobError(
+                "`--overwrite` throws away what `--resume` and `--replay` need; give one of them"
+            )
+
+    @property
+    def begun(self) -> Path | None:
+        """Return the run directory to go on with, if that is what was asked for."""
+        return self.out if self.resume or self.replay else None
+
 
 def run_job(
     prepared: Prepared, options: RunOptions, listener: Listener
