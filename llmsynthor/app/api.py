@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("llmsynthor")
 _TARGETS = {
-    "target": pl.String, "of": pl.String, "figures": pl.Int64, "role": pl.String, "soft": pl.Boolean,
+    "name": pl.String, "of": pl.String, "figures": pl.Int64, "role": pl.String, "soft": pl.Boolean,
 }  # fmt: skip
 
 
@@ -139,17 +139,15 @@ class Found:
     @property
     def before_a_run(self) -> list[str]:
         """Return what a run will use or need, a sentence each: a model, a key."""
-        if self.prepared is None:
-            return []
-        found, refused = self.for_machines(), self.prepared.refused
-        key = self.prepared.job.provider.api_key_env
-        missing = f"the environment variable {key} is not set; `run` will need it"
-        lines = [
-            self.prepared.model_found,
-            refused and f"`run` would not start yet: {refused}",
-            missing if found["key_set"] is False else None,
-        ]
-        return [line for line in lines if line]
+        found, lines = self.for_machines(), []
+        if found.get("model_found"):
+            lines.append(found["model_found"])
+        if found.get("refused"):
+            lines.append(f"`run` would not start yet: {found['refused']}")
+        if self.prepared and found["key_set"] is False:
+            key = self.prepared.job.provider.api_key_env
+            lines.append(f"the environment variable {key} is not set; `run` will need it")
+        return lines
 
     def for_machines(self) -> dict[str, Any]:
         """Return it as `validate --json` gives it, but for the job's name."""

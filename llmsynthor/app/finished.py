@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from llmsynthor.app.scorecard import as_html, scorecard, verdict
-from llmsynthor.errors import InputError, RunDirectoryError
+from llmsynthor.errors import InputError
 from llmsynthor.job.load import read_resolved
 from llmsynthor.store.directory import RunDirectory
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from llmsynthor.results.exports.population import RecordKind
 
 _TARGETS = {
-    "target": pl.String, "role": pl.String, "figures": pl.Int64, "tvd": pl.Float64,
-    "max_entropy": pl.Float64, "noise": pl.Float64, "error": pl.Float64, "pass": pl.Boolean,
+    "name": pl.String, "role": pl.String, "figures": pl.Int64, "tvd": pl.Float64, "tae": pl.Float64,
+    "max_entropy_tvd": pl.Float64, "noise_tvd": pl.Float64, "error": pl.Float64, "pass": pl.Boolean,
 }  # fmt: skip
 
 
@@ -56,24 +56,24 @@ class Run:
 
         `error` is of a statistic, the rest of tables; `pass` is null for what was held out.
         """
-        report = self.report
-        rows = [
-            (t["name"], t["role"], t["cells"], t["tvd"], t["baseline"]["maxent"],
-             t["noise_floor_tvd"], None, t["pass"])
-            for t in report["tables"]
-        ]  # fmt: skip
-        for entry in report.get("statistics", []):
+        rows: list[dict[str, Any]] = [
+            {
+                **{key: table[key] for key in ("name", "role", "tvd", "tae", "pass")},
+                "figures": table["cells"],
+                "max_entropy_tvd": table["baseline"]["maxent"],
+                "noise_tvd": table["noise_floor_tvd"],
+            }
+            for table in self.report["tables"]
+        ]
+        for entry in self.report.get("statistics", []):
             errors = [g["error"] for g in entry["groups"] if g["error"] is not None]
-            worst = max(errors, default=None)
-            groups = len(entry["groups"])
-            rows.append(
-                (entry["name"], entry["role"], groups, None, None, None, worst, entry["pass"])
-            )
-        return pl.DataFrame(rows, schema=_TARGETS, orient="row")
+            more = {"figures": len(entry["groups"]), "error": max(errors, default=None)}
+            rows.append({key: entry[key] for key in ("name", "role", "pass")} | more)
+        return pl.DataFrame(rows, schema=_TARGETS)
 
     def records(self) -> pl.DataFrame:
         """Return all records, in the order of their files."""
-        return self._frame(lambda index: self._batch(index)[0])
+        return self._all_of("data")
 
     def members(self) -> pl.DataFrame:
         """Return the members of the records, such as the persons of households.
@@ -83,26 +83,17 @@ class Run:
         """
         if self.job.members is None:
             raise InputError(f"{self.path}: its records have no members")
-        return self._frame(self._run.read_members)
+        return self._all_of("members")
 
     def provenance(self) -> pl.DataFrame:
         """Return where each record came from, in the order of `records`."""
-        return self._frame(lambda index: self._batch(index)[1])
+        return self._all_of("provenance")
 
-    def _batch(self, index: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-        found = self._run.read_batch(index)
-        if found is None:
-            raise RunDirectoryError(f"{self._run.batch_path(index)}: has just been removed")
-        return found
-
-    def _frame(self, read: Callable[[int], pl.DataFrame]) -> pl.DataFrame:
+    def _all_of(self, folder: str) -> pl.DataFrame:
         from llmsynthor.store.targets_used import check_whole
 
         check_whole(self._run)
-        files = self._run.batch_files()
-        if not files:
-            raise RunDirectoryError(f"{self.path}: holds no records yet")
-        return pl.concat([read(int(path.stem)) for path in files])
+        return self._run.read_all(folder)
 
     def write_report(self) -> dict[str, Any]:
         """Write report and data dictionary again, from the records; return the report."""
@@ -127,14 +118,13 @@ class Run:
 
         Args:
             microdata: The real records, CSV or parquet.
-            members: Their members, where the run's records have members.
+            members: File of their members, where the run's records have members.
             key: Column that links the two files, if not as in the run.
-            columns: Column -> the variable that it holds, where the names differ; or texts
-                `COLUMN=VARIABLE`.
+            columns: Column -> the variable that it holds; or texts `COLUMN=VARIABLE`.
             weight: Column with what each real record counts.
             target: Variable to train on synthetic and test on real for.
             sdmetrics: Whether SDMetrics' score is wanted too.
-            most_triples: Triples of variables compared; of more, so many are drawn.
+            most_triples: Of more triples of variables, so many are drawn.
             tell: Hears what is being done.
 
         Returns:

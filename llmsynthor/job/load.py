@@ -18,7 +18,7 @@ from llmsynthor.job.model import Job
 from llmsynthor.job.partial import Gaps, read_partly
 from llmsynthor.job.schema_walk import nearest
 from llmsynthor.job.yaml_nodes import Nodes, read_nodes, read_value
-from llmsynthor.text import clean
+from llmsynthor.text import clean, count_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LoadedJob:
     """A job with where it came from.
 
@@ -40,8 +40,13 @@ class LoadedJob:
 
     job: Job
     path: Path
-    nodes: Nodes | None = field(default=None, compare=False, repr=False)
-    frames: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    nodes: Nodes | None = field(default=None, compare=False)
+    frames: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    def __repr__(self) -> str:
+        job = self.job
+        sizes = (count_of(job.records, "record"), count_of(len(job.tables), "table"))
+        return f"<Job {self.path}: {', '.join(sizes)}, model {job.provider.model}>"
 
     @property
     def folder(self) -> Path:
