@@ -82,6 +82,7 @@ def tables(
     from llmsynthor.cli.console import out as write_out
     from llmsynthor.cli.console import say
     from llmsynthor.errors import JobError
+    from llmsynthor.files.inputs import Inputs
     from llmsynthor.files.records import read_records
     from llmsynthor.starting.from_records import options as given
     from llmsynthor.starting.from_records.account import told
@@ -100,7 +101,7 @@ def tables(
         strongest=strongest, hold_out=hold_out, rare=rare, missing=policies[missing],
         weight=weight, epsilon=epsilon, seed=seed,
     )  # fmt: skip
-    made = make_tables(read_records(microdata), options)
+    made = make_tables(read_records(str(microdata), Inputs()), options)
     fill(out, job_files(made), overwrite=overwrite)
     for line in told(made):
         say(line)
