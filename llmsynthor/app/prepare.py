@@ -9,15 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from llmsynthor.app.manifest import file_hash
 from llmsynthor.app.warnings import odd_things
 from llmsynthor.candidates.read_seed import read_seed
 from llmsynthor.candidates.rules import gather_rules
 from llmsynthor.candidates.sampler import Sampler
 from llmsynthor.engine.zones.plan import Zoned, zoned
-from llmsynthor.errors import InputError, Problem
+from llmsynthor.errors import InputError, Problem, TableError
 from llmsynthor.feasibility.check import check_feasible
 from llmsynthor.feasibility.drawn import check_drawn
+from llmsynthor.files.inputs import Inputs
 from llmsynthor.job.consistency import LOCAL_PREFIX, asks_in_focus, is_local
 from llmsynthor.job.load import LoadedJob, gather_job, read_resolved
 from llmsynthor.job.partial import Gaps
@@ -54,6 +54,7 @@ class Prepared:
     sampler: Sampler
     templates: Templates
     inputs: dict[str, str]
+    """File as the job names it -> its sha256."""
     reconciled: Reconciled
     """How the tables were made to agree."""
     model_found: str | None = None
@@ -116,7 +117,10 @@ def prepare(
         (job, [], Gaps()) if isinstance(job, LoadedJob) else gather_job(job, list(overrides))
     )
     found = _Findings(loaded, list(problems))
-    tables, table_problems = gather_tables(loaded, gaps.unsure)
+    inputs = Inputs(loaded.folder, loaded.frames)
+    if not problems:
+        found.add(inputs.unused(loaded.job))
+    tables, table_problems = gather_tables(loaded, gaps.unsure, inputs)
     found.add([replace(p, at=gaps.in_file(p.at)) for p in table_problems])
     agreed = reconcile(tables, loaded.job.reconcile, loaded.job.records)
     tables = agreed.tables
@@ -138,7 +142,7 @@ def prepare(
     if usable and rules is not None:
         ready = found.attempt(lambda: _feasible(tables, rules, loaded.job, table_problems, likely))
     sampler, zones = ready or (None, None)
-    sampler, left_out = _sampled(found, sampler)
+    sampler, left_out = _sampled(found, sampler, inputs)
     templates = found.attempt(lambda: _templates(loaded)) if not gaps.lack("prompts") else None
     model = None
     if not gaps.lack("provider"):
@@ -148,7 +152,7 @@ def prepare(
     if found.problems or sampler is None or templates is None or model is None:
         raise InputError.of(found.problems)
     loaded = model.loaded
-    hashes, absent = _hashes(loaded)
+    hashes, absent = _hashes(loaded.job, inputs)
     everything = use == "validate"
     odd = odd_things(loaded.job, tables, sampler.rules, all_of_them=everything)
     warnings = [*agreed.warnings, *odd, *left_out, *likely]
@@ -248,12 +252,14 @@ def _feasible(
     return Sampler(tables, rules, job.seed, known) if len(known) else sampler, None
 
 
-def _sampled(found: _Findings, sampler: Sampler | None) -> tuple[Sampler | None, list[Problem]]:
+def _sampled(
+    found: _Findings, sampler: Sampler | None, inputs: Inputs
+) -> tuple[Sampler | None, list[Problem]]:
     """Return the sampler with the job's seed sample, and what was left out of that."""
-    loaded = found.loaded
-    if sampler is None or loaded.job.seed_sample is None:
+    spec = found.loaded.job.seed_sample
+    if sampler is None or spec is None:
         return sampler, []
-    read = found.attempt(lambda: read_seed(loaded, sampler))
+    read = found.attempt(lambda: read_seed(spec, inputs, sampler))
     return (None, []) if read is None else (sampler.with_sample(read[0]), read[1])
 
 
@@ -313,21 +319,16 @@ def _checked(model: _Model, use: Use) -> _Model:
     return model
 
 
-def _hashes(loaded: LoadedJob) -> tuple[dict[str, str], tuple[str, ...]]:
+def _hashes(job: Job, inputs: Inputs) -> tuple[dict[str, str], tuple[str, ...]]:
     """Return the sha256 of each file that the job reads, by its name in the job.
 
     A file of the model that cannot be read is not needed where one gets here: it is named instead.
     """
-    sample = loaded.job.seed_sample
-    files = [spec.file for spec in loaded.job.tables]
-    files += [spec.file for spec in loaded.job.statistics if spec.file]
-    files += list(sample.files if sample else ())
-    files += [loaded.job.zones.crosswalk] if loaded.job.zones is not None else []
-    hashes = {file: file_hash(loaded.resolve(file)) for file in files}
-    file = _file_of_model(loaded.job)
+    hashes = inputs.hashes(job)
+    file = _file_of_model(job)
     if file is None:
         return hashes, ()
     try:
-        return {**hashes, file: file_hash(loaded.resolve(file))}, ()
-    except OSError:
+        return {**hashes, file: inputs.sha256(file)}, ()
+    except TableError:
         return hashes, (file,)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmsynthor.app.asker import make_asker, replaying_asker
 from llmsynthor.app.manifest import (
-    FINGERPRINT_VERSION,
     begin_attempt,
+    changed_since,
     end_attempt,
     limit_that_ended,
     new_manifest,
@@ -29,8 +28,6 @@ from llmsynthor.errors import (
     StopRequestedError,
 )
 from llmsynthor.job.consistency import LOCAL_PREFIX
-from llmsynthor.job.fingerprint import fingerprinted
-from llmsynthor.job.load import read_resolved
 from llmsynthor.llm.providers.fetch import MODEL_SHA256, WARNING
 from llmsynthor.llm.providers.replay import REPLY_LOG, replies_in
 from llmsynthor.results.dictionary import DICTIONARY
@@ -46,8 +43,6 @@ if TYPE_CHECKING:
     from llmsynthor.app.prepare import Prepared
     from llmsynthor.engine.executors.ending import Executor
     from llmsynthor.engine.state import State
-
-_LONGEST_VALUE = 60
 
 
 @dataclass(frozen=True)
@@ -204,7 +199,7 @@ def _open(prepared: Prepared, options: RunOptions, run: RunDirectory) -> dict[st
         return new_manifest(prepared)
     if not (options.resume or options.replay):
         raise _taken(prepared, run, old)
-    _refuse_changes(prepared, run, old)
+    _refuse_changes(prepared, run)
     manifest = dict(old)
     if options.replay:
         manifest["asking_ended"] = limit_that_ended(old)
@@ -236,41 +231,14 @@ def _refuse_strangers(run: RunDirectory) -> None:
         )
 
 
-def _refuse_changes(prepared: Prepared, run: RunDirectory, old: dict[str, Any]) -> None:
-    path = run.path / "job.resolved.yaml"
-    try:
-        before = fingerprinted(read_resolved(path))
-    except OSError as error:
-        raise RunDirectoryError(f"{path}: cannot be read ({error.strerror})") from None
-    now = fingerprinted(prepared.job)
-    changed = [
-        f"{k} ({_brief(before.get(k))} then, {_brief(now.get(k))} now)"
-        for k in sorted({*before, *now})
-        if before.get(k) != now.get(k)
-    ]
-    for what in ("inputs", "templates"):
-        then, here = old[what], prepared.inputs if what == "inputs" else prepared.templates.hashes()
-        changed += [
-            f"{name} (content)"
-            for name in sorted({*then, *here} - set(prepared.absent))
-            if then.get(name) != here.get(name)
-        ]
-    if old["fingerprint_version"] != FINGERPRINT_VERSION:
-        changed.append(
-            f"llmsynthor (fingerprint version {old['fingerprint_version']} to {FINGERPRINT_VERSION})"
-        )
+def _refuse_changes(prepared: Prepared, run: RunDirectory) -> None:
+    changed = changed_since(run, prepared.job, prepared.inputs, prepared.templates.hashes())
     if changed:
         raise RunDirectoryError(
             f"{run.path}: the job has changed since this run began: {', '.join(changed)}",
             hint="to go on with it, give the job as it was (the same `--set`); `--overwrite` throws "
             "the run away, `--out DIR` goes elsewhere",
         )
-
-
-def _brief(value: Any) -> str:  # noqa: ANN401 - any value of a job
-    """Return a value of a job, cut to a few words."""
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
 
 
 def _forget_data(run: RunDirectory) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from llmsynthor.errors import JobError
 from llmsynthor.job.load import LoadedJob, load_job
@@ -11,14 +15,13 @@ from llmsynthor.starting.safe_folder import check_folder, fill
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from os import PathLike
 
     from llmsynthor.starting.from_records.options import Kind, Missing
 
 
 def tables_from(
-    microdata: str | PathLike[str],
-    out: str | PathLike[str],
+    microdata: str | PathLike[str] | Any,  # noqa: ANN401 - a frame of any library
+    out: str | PathLike[str] | None = None,
     *,
     variables: Sequence[str] | None = None,
     types: Mapping[str, Kind] | None = None,
@@ -37,8 +40,8 @@ def tables_from(
     """Make a job and its target tables from real records (`docs/tables.md`).
 
     Args:
-        microdata: The records, CSV or parquet.
-        out: A new folder for the job.
+        microdata: The records: a CSV or parquet file, or a frame (polars or pandas).
+        out: A new folder for the job; None keeps its tables in memory.
         variables: Columns to use; None are all that are fit.
         types: Column -> type, where it is not to be inferred.
         bins: Column -> how to cut it, such as `quantile:10` or `0,18,65`.
@@ -56,6 +59,7 @@ def tables_from(
     Raises:
         InputError: The records or the options cannot be used, or the folder is not free.
     """
+    from llmsynthor.files.inputs import Inputs
     from llmsynthor.files.records import read_records
     from llmsynthor.starting.from_records.account import told
     from llmsynthor.starting.from_records.making import make_tables
@@ -66,10 +70,19 @@ def tables_from(
         None if variables is None else tuple(variables), types or {}, bins or {},
         tuple(map(tuple, joints)), strongest, hold_out, rare, missing, weight, epsilon, seed,
     )  # fmt: skip
-    made = make_tables(read_records(Path(microdata)), options)
-    fill(Path(out), job_files(made), overwrite=overwrite)
+    in_file = isinstance(microdata, str | PathLike)
+    name, given = (str(microdata), {}) if in_file else ("records.csv", {"records.csv": microdata})
+    made = make_tables(read_records(name, Inputs(given=given)), options)
+    files = job_files(made)
+    if out is None:
+        loaded = load_job(yaml.safe_load(files["job.yaml"]))
+        frames = {spec.file: files[spec.file].encode() for spec in loaded.job.tables}
+        loaded = replace(loaded, frames=frames)
+    else:
+        fill(Path(out), files, overwrite=overwrite)
+        loaded = load_job(Path(out) / "job.yaml")
     _each(told(made), tell)
-    return load_job(Path(out) / "job.yaml")
+    return loaded
 
 
 def example(name: str, out: str | PathLike[str], *, overwrite: bool = False) -> LoadedJob:
