@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmsynthor.app.manifest import FINGERPRINT_VERSION, file_hash, time_now
+from llmsynthor.app.manifest import changed_since, time_now
 from llmsynthor.engine.zones.run import executor_for, make_chunks, part_of, put_together
 from llmsynthor.errors import ExitCode, RunDirectoryError
-from llmsynthor.job.fingerprint import fingerprinted
-from llmsynthor.job.load import load_job, read_resolved
-from llmsynthor.llm.providers.discovery import AUTO
+from llmsynthor.files.inputs import Inputs
+from llmsynthor.job.load import load_job
 from llmsynthor.results.report.build import write_report
 from llmsynthor.store.chunks import missing, read_plan
 from llmsynthor.store.directory import RunDirectory
@@ -47,7 +46,13 @@ def make_part(
     run = RunDirectory(folder)
     plan = _ready(run, f"llmsynthor run {path} --out {folder} --until chunks")
     loaded = load_job(path, overrides)
-    _refuse_changes(run, loaded.job, {f: loaded.resolve(f) for f in _files(loaded.job)})
+    changed = changed_since(run, loaded.job, Inputs(loaded.folder).hashes(loaded.job))
+    if changed:
+        raise RunDirectoryError(
+            f"{run.path}: the job has changed since its chunks were made ready: {', '.join(changed)}",
+            hint="give the job as it was (the same `--set`), or make the chunks ready anew with "
+            "`--until chunks --overwrite`",
+        )
     own = part_of(plan, part, parts)
     with run.locked(time_now(), f"{part}-of-{parts}"):
         lost = make_chunks(run, plan, executor_for(loaded.job), listener, own)
@@ -57,6 +62,12 @@ def make_part(
         "records": sum(chunk.records for chunk in own),
         "failed": lost,
     }
+
+
+def chunks_ready(folder: Path) -> int:
+    """Return how many chunks of a run are ready to be made."""
+    plan = read_plan(RunDirectory(folder))
+    return len(plan.chunks) if plan else 0
 
 
 def merge_run(folder: Path) -> tuple[ExitCode, dict[str, Any]]:
@@ -98,33 +109,3 @@ def _ready(run: RunDirectory, command: str) -> Plan:
 
 def _named(chunks: list[Planned]) -> str:
     return and_more([clean(chunk.words, 80) for chunk in chunks], _MOST_NAMED, "; ")
-
-
-def _files(job: Any) -> list[str]:  # noqa: ANN401 - a job
-    sample = job.seed_sample.files if job.seed_sample is not None else ()
-    crosswalk = [job.zones.crosswalk] if job.zones is not None else []
-    return [*(spec.file for spec in job.tables), *sample, *crosswalk]
-
-
-def _refuse_changes(run: RunDirectory, job: Any, files: dict[str, Path]) -> None:  # noqa: ANN401
-    """Refuse a job that is not the run's: its chunks would not be this job's."""
-    manifest = run.manifest()
-    path = run.path / "job.resolved.yaml"
-    before = fingerprinted(read_resolved(path))
-    now = fingerprinted(job)
-    if job.provider.model == AUTO:  # the run found a model by itself
-        now |= {key: before.get(key) for key in now if key.startswith("provider.")}
-    changed = [k for k in sorted({*before, *now}) if before.get(k) != now.get(k)]
-    changed += [
-        f"{name} (content)"
-        for name, file in sorted(files.items())
-        if manifest["inputs"].get(name) != file_hash(file)
-    ]
-    if manifest["fingerprint_version"] != FINGERPRINT_VERSION:
-        changed.append("llmsynthor")
-    if changed:
-        raise RunDirectoryError(
-            f"{run.path}: the job has changed since its chunks were made ready: {', '.join(changed)}",
-            hint="give the job as it was (the same `--set`), or make the chunks ready anew with "
-            "`--until chunks --overwrite`",
-        )

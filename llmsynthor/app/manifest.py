@@ -13,21 +13,25 @@ from typing import TYPE_CHECKING, Any
 
 from llmsynthor import __version__
 from llmsynthor.job.fingerprint import fingerprinted
-from llmsynthor.job.load import dump_job
+from llmsynthor.job.load import dump_job, read_resolved
 from llmsynthor.llm.providers.base import OutOfRepliesError, simplest
+from llmsynthor.llm.providers.discovery import AUTO
 from llmsynthor.llm.providers.replay import REPLY_LOG, replies_in
 from llmsynthor.store.attempts import seconds_used
 from llmsynthor.store.directory import ITERATIONS
 from llmsynthor.store.targets_used import keep_reconciled, keep_sample, keep_tables
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from llmsynthor.app.prepare import Prepared
+    from llmsynthor.job.model import Job
     from llmsynthor.store.directory import RunDirectory
 
 FINGERPRINT_VERSION = 5
 """Goes up when the same job would give other records; older runs then refuse to resume."""
+_LONGEST_VALUE = 60
 
 
 def new_manifest(prepared: Prepared) -> dict[str, Any]:
@@ -79,6 +83,48 @@ def begin_attempt(
         keep_sample(run, prepared.sampler.sample)
     run.write_json("manifest.json", manifest)
     return attempt
+
+
+def changed_since(
+    run: RunDirectory,
+    job: Job,
+    inputs: Mapping[str, str],
+    templates: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Return what of a job has changed since a run of it began, in words.
+
+    Args:
+        run: The run.
+        job: The job as it is now.
+        inputs: File -> sha256, of the files that must be the same.
+        templates: Template -> sha256; None where it does not matter any more.
+
+    Raises:
+        InputError: What the run began with cannot be read.
+    """
+    manifest = run.manifest()
+    before = fingerprinted(read_resolved(run.path / "job.resolved.yaml"))
+    now = fingerprinted(job)
+    if job.provider.model == AUTO:  # the run found a model by itself
+        now |= {key: before.get(key) for key in now if key.startswith("provider.")}
+    changed = [
+        f"{k} ({_brief(before.get(k))} then, {_brief(now.get(k))} now)"
+        for k in sorted({*before, *now})
+        if before.get(k) != now.get(k)
+    ]
+    for what, here in (("inputs", inputs), ("templates", templates or {})):
+        known = manifest[what]
+        changed += [f"{n} (content)" for n in sorted(here) if known.get(n) != here[n]]
+    version = manifest["fingerprint_version"]
+    if version != FINGERPRINT_VERSION:
+        changed.append(f"llmsynthor (fingerprint version {version} to {FINGERPRINT_VERSION})")
+    return changed
+
+
+def _brief(value: Any) -> str:  # noqa: ANN401 - any value of a job
+    """Return a value of a job, cut to a few words."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
 
 
 _SLURM = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT")
@@ -167,9 +213,3 @@ def _git(folder: Path) -> dict[str, str] | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return {"commit": found.stdout.strip()}
-
-
-def file_hash(path: Path) -> str:
-    """Return the sha256 of a file that a job reads."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,17 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from llmsynthor.app.manifest import file_hash
 from llmsynthor.app.warnings import odd_things
 from llmsynthor.candidates.read_seed import read_seed
 from llmsynthor.candidates.rules import gather_rules
 from llmsynthor.candidates.sampler import Sampler
 from llmsynthor.engine.zones.plan import Zoned, zoned
-from llmsynthor.errors import InputError, Problem, ReplayError
+from llmsynthor.errors import InputError, Problem, ReplayError, TableError
 from llmsynthor.feasibility.check import check_feasible
 from llmsynthor.feasibility.drawn import check_drawn
+from llmsynthor.files.inputs import Inputs
 from llmsynthor.job.consistency import asks_in_focus
 from llmsynthor.job.load import LoadedJob, gather_job, read_resolved
+from llmsynthor.job.partial import Gaps
 from llmsynthor.job.providers import file_of
 from llmsynthor.llm.prompts.templates import Templates
 from llmsynthor.llm.providers.base import Setup, source_of
@@ -32,12 +33,12 @@ from llmsynthor.targets.statistic_clashes import statistic_clashes
 from llmsynthor.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from llmsynthor.candidates.rules import Rule
+    from llmsynthor.job.load import Source
     from llmsynthor.job.model import Job
-    from llmsynthor.job.partial import Gaps
     from llmsynthor.targets.table import TableSet
 
 _T = TypeVar("_T")
@@ -53,6 +54,7 @@ class Prepared:
     sampler: Sampler
     templates: Templates
     inputs: dict[str, str]
+    """File as the job names it -> its sha256."""
     reconciled: Reconciled
     """How the tables were made to agree."""
     model_found: str | None = None
@@ -93,13 +95,17 @@ class _Model:
 
 
 def prepare(
-    path: Path, overrides: list[str], begun: Path | None = None, *, use: Use = "run"
+    job: Source,
+    overrides: Sequence[str] = (),
+    begun: Path | None = None,
+    *,
+    use: Use = "run",
 ) -> Prepared:
     """Read and check a job, its tables, rules, templates and recording; spend nothing.
 
     Args:
-        path: The job file.
-        overrides: `dotted.key=value` texts.
+        job: The job file, or a job that is made already.
+        overrides: `dotted.key=value` texts, where it is not loaded yet.
         begun: A run directory to go on with; a job that names no model keeps that run's.
         use: What for. A replay needs no file of a model or recording, a preview no model file, and
             neither a preview nor a validation needs a model to be found.
@@ -107,9 +113,14 @@ def prepare(
     Raises:
         InputError: With everything that must change first.
     """
-    loaded, problems, gaps = gather_job(path, overrides)
+    loaded, problems, gaps = (
+        (job, [], Gaps()) if isinstance(job, LoadedJob) else gather_job(job, list(overrides))
+    )
     found = _Findings(loaded, list(problems))
-    tables, table_problems = gather_tables(loaded, gaps.unsure)
+    inputs = Inputs(loaded.folder, loaded.frames)
+    if not problems:
+        found.add(inputs.unused(loaded.job))
+    tables, table_problems = gather_tables(loaded, gaps.unsure, inputs)
     found.add([replace(p, at=gaps.in_file(p.at)) for p in table_problems])
     agreed = reconcile(tables, loaded.job.reconcile, loaded.job.records)
     tables = agreed.tables
@@ -131,7 +142,7 @@ def prepare(
     if usable and rules is not None:
         ready = found.attempt(lambda: _feasible(tables, rules, loaded.job, table_problems, likely))
     sampler, zones = ready or (None, None)
-    sampler, left_out = _sampled(found, sampler)
+    sampler, left_out = _sampled(found, sampler, inputs)
     templates = found.attempt(lambda: _templates(loaded)) if not gaps.lack("prompts") else None
     model = None
     if not gaps.lack("provider"):
@@ -141,7 +152,7 @@ def prepare(
     if found.problems or sampler is None or templates is None or model is None:
         raise InputError.of(found.problems)
     loaded = model.loaded
-    hashes, absent = _hashes(loaded)
+    hashes, absent = _hashes(loaded.job, inputs)
     everything = use == "validate"
     odd = odd_things(loaded.job, tables, sampler.rules, all_of_them=everything)
     warnings = [*agreed.warnings, *odd, *left_out, *likely]
@@ -241,12 +252,14 @@ def _feasible(
     return Sampler(tables, rules, job.seed, known) if len(known) else sampler, None
 
 
-def _sampled(found: _Findings, sampler: Sampler | None) -> tuple[Sampler | None, list[Problem]]:
+def _sampled(
+    found: _Findings, sampler: Sampler | None, inputs: Inputs
+) -> tuple[Sampler | None, list[Problem]]:
     """Return the sampler with the job's seed sample, and what was left out of that."""
-    loaded = found.loaded
-    if sampler is None or loaded.job.seed_sample is None:
+    spec = found.loaded.job.seed_sample
+    if sampler is None or spec is None:
         return sampler, []
-    read = found.attempt(lambda: read_seed(loaded, sampler))
+    read = found.attempt(lambda: read_seed(spec, inputs, sampler))
     return (None, []) if read is None else (sampler.with_sample(read[0]), read[1])
 
 
@@ -274,7 +287,7 @@ def _with_model(loaded: LoadedJob, begun: Path | None, use: Use) -> _Model:
         words, settings = found.words, found.settings
     provider = job.provider.model_copy(update=settings)
     changed = job.model_copy(update={"provider": provider})
-    return _Model(LoadedJob(changed, loaded.path, loaded.nodes), words)
+    return _Model(replace(loaded, job=changed), words)
 
 
 def setup_of(job: Job, loaded: LoadedJob) -> Setup:
@@ -301,21 +314,16 @@ def _checked(model: _Model, use: Use) -> _Model:
     return model
 
 
-def _hashes(loaded: LoadedJob) -> tuple[dict[str, str], tuple[str, ...]]:
+def _hashes(job: Job, inputs: Inputs) -> tuple[dict[str, str], tuple[str, ...]]:
     """Return the sha256 of each file that the job reads, by its name in the job.
 
     A file of the model that cannot be read is not needed where one gets here: it is named instead.
     """
-    sample = loaded.job.seed_sample
-    files = [spec.file for spec in loaded.job.tables]
-    files += [spec.file for spec in loaded.job.statistics if spec.file]
-    files += list(sample.files if sample else ())
-    files += [loaded.job.zones.crosswalk] if loaded.job.zones is not None else []
-    hashes = {file: file_hash(loaded.resolve(file)) for file in files}
-    file = file_of(loaded.job.provider)
+    hashes = inputs.hashes(job)
+    file = file_of(job.provider)
     if file is None:
         return hashes, ()
     try:
-        return {**hashes, file: file_hash(loaded.resolve(file))}, ()
-    except OSError:
+        return {**hashes, file: inputs.sha256(file)}, ()
+    except TableError:
         return hashes, (file,)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmsynthor.app.asker import make_asker, replaying_asker
 from llmsynthor.app.manifest import (
-    FINGERPRINT_VERSION,
     begin_attempt,
+    changed_since,
     end_attempt,
     limit_that_ended,
     new_manifest,
@@ -28,8 +27,6 @@ from llmsynthor.errors import (
     RunDirectoryError,
     StopRequestedError,
 )
-from llmsynthor.job.fingerprint import fingerprinted
-from llmsynthor.job.load import read_resolved
 from llmsynthor.job.providers import file_of, kind_of
 from llmsynthor.llm.providers.fetch import MODEL_SHA256, WARNING
 from llmsynthor.llm.providers.replay import REPLY_LOG, replies_in
@@ -47,8 +44,6 @@ if TYPE_CHECKING:
     from llmsynthor.engine.executors.ending import Executor
     from llmsynthor.engine.state import State
 
-_LONGEST_VALUE = 60
-
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -60,6 +55,22 @@ class RunOptions:
     replay: bool = False
     until_chunks: bool = False
     """Whether to stop when the chunks of zones are ready."""
+
+    def __post_init__(self) -> None:
+        """Refuse options that contradict each other.
+
+        Raises:
+            JobError: Names them.
+        """
+        if self.overwrite and (self.resume or self.replay):
+            raise JobError(
+                "`--overwrite` throws away what `--resume` and `--replay` need; give one of them"
+            )
+
+    @property
+    def begun(self) -> Path | None:
+        """Return the run directory to go on with, if that is what was asked for."""
+        return self.out if self.resume or self.replay else None
 
 
 def run_job(
@@ -188,7 +199,7 @@ def _open(prepared: Prepared, options: RunOptions, run: RunDirectory) -> dict[st
         return new_manifest(prepared)
     if not (options.resume or options.replay):
         raise _taken(prepared, run, old)
-    _refuse_changes(prepared, run, old)
+    _refuse_changes(prepared, run)
     manifest = dict(old)
     if options.replay:
         manifest["asking_ended"] = limit_that_ended(old)
@@ -220,41 +231,14 @@ def _refuse_strangers(run: RunDirectory) -> None:
         )
 
 
-def _refuse_changes(prepared: Prepared, run: RunDirectory, old: dict[str, Any]) -> None:
-    path = run.path / "job.resolved.yaml"
-    try:
-        before = fingerprinted(read_resolved(path))
-    except OSError as error:
-        raise RunDirectoryError(f"{path}: cannot be read ({error.strerror})") from None
-    now = fingerprinted(prepared.job)
-    changed = [
-        f"{k} ({_brief(before.get(k))} then, {_brief(now.get(k))} now)"
-        for k in sorted({*before, *now})
-        if before.get(k) != now.get(k)
-    ]
-    for what in ("inputs", "templates"):
-        then, here = old[what], prepared.inputs if what == "inputs" else prepared.templates.hashes()
-        changed += [
-            f"{name} (content)"
-            for name in sorted({*then, *here} - set(prepared.absent))
-            if then.get(name) != here.get(name)
-        ]
-    if old["fingerprint_version"] != FINGERPRINT_VERSION:
-        changed.append(
-            f"llmsynthor (fingerprint version {old['fingerprint_version']} to {FINGERPRINT_VERSION})"
-        )
+def _refuse_changes(prepared: Prepared, run: RunDirectory) -> None:
+    changed = changed_since(run, prepared.job, prepared.inputs, prepared.templates.hashes())
     if changed:
         raise RunDirectoryError(
             f"{run.path}: the job has changed since this run began: {', '.join(changed)}",
             hint="to go on with it, give the job as it was (the same `--set`); `--overwrite` throws "
             "the run away, `--out DIR` goes elsewhere",
         )
-
-
-def _brief(value: Any) -> str:  # noqa: ANN401 - any value of a job
-    """Return a value of a job, cut to a few words."""
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
 
 
 def _forget_data(run: RunDirectory) -> None:

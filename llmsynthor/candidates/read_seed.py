@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmsynthor.candidates.sampler import Sampler
-    from llmsynthor.job.load import LoadedJob
+    from llmsynthor.files.inputs import Inputs
     from llmsynthor.job.seed_sample import SeedSampleSpec
     from llmsynthor.targets.domain import Domain
     from llmsynthor.targets.levels import Members
@@ -42,21 +42,23 @@ FEW = 0.01
 """Share of the records that may be left out for what is wrong in them."""
 
 
-def read_seed(loaded: LoadedJob, sampler: Sampler) -> tuple[SeedSample, list[Problem]]:
+def read_seed(
+    spec: SeedSampleSpec, inputs: Inputs, sampler: Sampler
+) -> tuple[SeedSample, list[Problem]]:
     """Return the job's seed sample, and what was left out of it.
 
     Args:
-        loaded: A job with a seed sample.
+        spec: The job's `seed_sample`.
+        inputs: The job's files.
         sampler: Knows the job's domain and rules.
 
     Raises:
         MicrodataError: A file cannot be read, does not fit the job, or has more than a few records
             that do not.
     """
-    spec, members = loaded.job.seed_sample, sampler.members
-    assert spec is not None  # noqa: S101 - the caller asks only where there is one
+    members = sampler.members
     fill = spec.missing == "background"
-    level = read_level(loaded, spec, _record_of(sampler))
+    level = read_level(inputs, spec, _record_of(sampler))
     refuse_absent(level, _record_of(sampler), members, fill=fill)
     weight, keys = weights_of(level, spec.weight), keys_of(level, spec.key)
     own: Level | None = None
@@ -65,7 +67,7 @@ def read_seed(loaded: LoadedJob, sampler: Sampler) -> tuple[SeedSample, list[Pro
         codes, limits = stacked(level, domain), limits_of(level, domain)
         present = np.array([name in level.codes for name in domain.names])
     else:
-        own = _members_level(loaded, spec, members, fill=fill)
+        own = _members_level(inputs, spec, members, fill=fill)
         key = spec.members.key if spec.members else ""
         slots = None if own is None else _slots(own, key, level, keys, members)
         codes, limits = _with_members(level, own, slots, members)
@@ -87,11 +89,11 @@ def _record_of(sampler: Sampler) -> Domain:
 
 
 def _members_level(
-    loaded: LoadedJob, spec: SeedSampleSpec, members: Members, *, fill: bool
+    inputs: Inputs, spec: SeedSampleSpec, members: Members, *, fill: bool
 ) -> Level | None:
     """Return the file of the members, or None where they are drawn from the tables."""
     if spec.members is not None:
-        own = read_level(loaded, spec.members, members.own)
+        own = read_level(inputs, spec.members, members.own)
         refuse_absent(own, members.own, members, fill=fill)
         return own
     if fill:

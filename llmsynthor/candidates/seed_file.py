@@ -14,8 +14,8 @@ from llmsynthor.targets.encode import listed, read_categories, read_numbers, sug
 from llmsynthor.text import clean, count_of
 
 if TYPE_CHECKING:
+    from llmsynthor.files.inputs import Inputs
     from llmsynthor.files.records import Records
-    from llmsynthor.job.load import LoadedJob
     from llmsynthor.job.seed_sample import SeedColumns
     from llmsynthor.targets.domain import Domain, Variable
     from llmsynthor.targets.levels import Members
@@ -64,9 +64,9 @@ class Level:
         return self.frame.get_column(column).cast(pl.String).fill_null("").str.strip_chars()
 
 
-def read_level(loaded: LoadedJob, spec: SeedColumns, domain: Domain) -> Level:
+def read_level(inputs: Inputs, spec: SeedColumns, domain: Domain) -> Level:
     """Read a file's columns as codes."""
-    records = read_records(loaded.resolve(spec.file))
+    records = read_records(spec.file, inputs)
     level = Level(spec.file, not spec.file.lower().endswith(".parquet"), records.frame)
     level.sound = np.ones(level.rows, dtype=bool)
     for name, column in _columns(spec, records, domain).items():

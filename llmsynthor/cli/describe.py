@@ -8,7 +8,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from llmsynthor.cli.console import out
-from llmsynthor.engine.zones.plan import plan_words
 from llmsynthor.text import and_more, count_of, many
 from llmsynthor.text import printable as on_one_line
 
@@ -194,7 +193,7 @@ def print_preview(found: dict[str, Any]) -> None:
     if found["refused"]:
         out(f"a run would not start: {printable(found['refused'])}")
     if found["zones"] is not None:
-        out(plan_words(found["zones"]))
+        out(found["zones"]["words"])
         out("the model is shown the tables summed over zones; the records below have no zone yet")
     out("\ntables")
     print_columns(

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from llmsynthor import __version__
+import llmsynthor as ls
+from llmsynthor.app.signals import stopped_by_signals
+from llmsynthor.cli import console
 from llmsynthor.cli import results as cli_results
-from llmsynthor.cli import start as cli_import
 from llmsynthor.cli import start as cli_start
 from llmsynthor.cli import zones as cli_zones
 from llmsynthor.cli.results import AsJson
-from llmsynthor.errors import ExitCode, LLMSynthorError, StopRequestedError
-
-if TYPE_CHECKING:
-    from types import FrameType
+from llmsynthor.errors import ExitCode, JobError, LLMSynthorError, StopRequestedError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -39,7 +36,7 @@ Overrides = Annotated[
 
 def _version(wanted: bool) -> None:
     if wanted:
-        sys.stdout.write(f"llmsynthor {__version__}\n")
+        sys.stdout.write(f"llmsynthor {ls.__version__}\n")
         raise typer.Exit
 
 
@@ -87,32 +84,24 @@ def run(
     """
     from llmsynthor.app.prepare import prepare
     from llmsynthor.app.run import RunOptions, run_job
-    from llmsynthor.cli.console import out as write_out
-    from llmsynthor.cli.console import print_json, print_summary
     from llmsynthor.cli.progress import ConsoleListener
-    from llmsynthor.errors import JobError
 
-    if overwrite and (resume or replay):
-        raise JobError(
-            "`--overwrite` throws away what `--resume` and `--replay` need; give one of them"
-        )
+    folder = out or Path("runs") / job.stem
+    options = RunOptions(folder, resume, overwrite, replay, until == "chunks")
     if quiet and verbose:
         raise JobError("`-q` and `-v` exclude each other; give one of them")
-    folder = out or Path("runs") / job.stem
-    begun = folder if resume or replay else None
     if zones is not None:
         if overwrite or replay or until:
             raise JobError("`--zones` goes on with chunks that are ready; give it alone")
         cli_zones.run_part(job, set_ or [], folder, zones, as_json=as_json, quiet=quiet)
         return
-    prepared = prepare(job, set_ or [], begun, use="replay" if replay else "run")
+    prepared = prepare(job, set_ or [], options.begun, use="replay" if replay else "run")
     engine = prepared.job.engine
     listener = ConsoleListener(
         quiet=quiet, verbose=verbose, log=folder / "run.log", records=prepared.job.records,
         iterations=engine.iterations * (engine.calls_per_iteration if engine.method == "append" else 1),
     )  # fmt: skip
     with listener:
-        options = RunOptions(folder, resume, overwrite, replay, until == "chunks")
         code, report = run_job(prepared, options, listener)
         if report is not None:
             listener.finished(report)
@@ -120,11 +109,8 @@ def run(
         cli_zones.say_ready(job, folder, as_json=as_json)
         return
     if not quiet:
-        print_summary(report, folder)
-    if as_json:
-        print_json(report)
-    else:
-        write_out(str(folder))
+        console.print_summary(report, folder)
+    console.print_result(report, str(folder), as_json=as_json)
     raise typer.Exit(int(code))
 
 
@@ -136,61 +122,16 @@ def validate(job: JobPath, set_: Overrides = None, as_json: AsJson = False) -> N
 
     Example: llmsynthor validate configs/trips.yaml
     """
-    from llmsynthor.app.prepare import prepare
-    from llmsynthor.cli.console import out as write_out
-    from llmsynthor.cli.console import print_json, print_warnings
-    from llmsynthor.engine.zones.plan import plan_words, planned
-    from llmsynthor.errors import InputError
-    from llmsynthor.text import count_of
-
-    try:
-        prepared = prepare(job, set_ or [], use="validate")
-    except InputError as error:
-        if not as_json:
-            raise
-        problems = [problem.for_machines() for problem in error.problems]
-        print_json({"job": str(job), "valid": False, "problems": problems, "warnings": []})
-        raise typer.Exit(int(error.exit_code)) from None
-    tables = prepared.tables
-    key = prepared.job.provider.api_key_env
-    found: dict[str, Any] = {
-        "job": str(job),
-        "valid": True,
-        "problems": [],
-        "warnings": [warning.for_machines() for warning in prepared.warnings],
-        "variables": len(tables.domain.names),
-        "control_tables": len(tables.control),
-        "validate_tables": len(tables.validate),
-        "statistics": sum(len(statistic.groups) for statistic in tables.statistics),
-        "uncovered_pairs": len(tables.uncovered_pairs()),
-        "rules": len(prepared.sampler.rules),
-        "records": prepared.job.records,
-        "model": prepared.job.provider.model,
-        "model_found": prepared.model_found,
-        "refused": prepared.refused,
-        "key_set": None if key is None else bool(os.environ.get(key)),
-        "zones": None if prepared.zoned is None else planned(prepared.zoned, prepared.job),
-    }
+    found = ls.check(job, *set_ or ())
     if as_json:
-        print_json(found)
-        return
-    write_out(
-        f"{job}: valid ({count_of(len(tables.domain.names), 'variable')}, "
-        f"{count_of(len(tables.control), 'control table')}, "
-        f"{count_of(len(tables.validate), 'validate table')}, "
-        f"{count_of(found['statistics'], 'statistic') + ', ' if found['statistics'] else ''}"
-        f"{count_of(len(prepared.sampler.rules), 'rule')}, "
-        f"{count_of(prepared.job.records, 'record')})"
-    )
-    if found["zones"] is not None:
-        write_out(plan_words(found["zones"]))
-    print_warnings(prepared.warnings)
-    if prepared.model_found is not None:
-        write_out(prepared.model_found)
-    if prepared.refused is not None:
-        write_out(f"`run` would not start yet: {prepared.refused}")
-    if key is not None and not found["key_set"]:
-        write_out(f"the environment variable {key} is not set; `run` will need it")
+        console.print_json({"job": str(job), **found.for_machines()})
+        raise typer.Exit(int(ExitCode.DONE if found.error is None else found.error.exit_code))
+    if found.error is not None:
+        raise found.error
+    console.out(f"{job}: {found.summary}")
+    console.print_warnings(found.warnings)
+    for line in found.before_a_run:
+        console.out(line)
 
 
 @app.command(rich_help_panel="Check")
@@ -216,18 +157,14 @@ def preview(
     from llmsynthor.app.prepare import prepare
     from llmsynthor.app.preview import preview as preview_run
     from llmsynthor.app.preview import write_page
-    from llmsynthor.cli.console import WarningListener, print_json
-    from llmsynthor.cli.console import out as write_out
     from llmsynthor.cli.describe import print_preview
 
     prepared = prepare(job, set_ or [], use="run" if ask else "preview")
-    found = preview_run(prepared, WarningListener(), ask=ask, page=page)
+    found = preview_run(prepared, console.WarningListener(), ask=ask, page=page)
     if page is not None:
         write_page(found, page)
-    if as_json:
-        print_json(found)
-    elif page is not None:
-        write_out(str(page))
+    if as_json or page is not None:
+        console.print_result(found, str(page), as_json=as_json)
     else:
         print_preview(found)
 
@@ -237,7 +174,7 @@ for _command in (cli_results.report, cli_results.evaluate, cli_results.explain, 
 app.command(rich_help_panel="Run")(cli_zones.merge)
 app.command(rich_help_panel="Start")(cli_start.tables)
 app.command(rich_help_panel="Start")(cli_start.init)
-app.add_typer(cli_import.import_app, name="import", rich_help_panel="Start")
+app.add_typer(cli_start.import_app, name="import", rich_help_panel="Start")
 
 model_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Local models.")
 app.add_typer(model_app, name="model", rich_help_panel="Check")
@@ -251,14 +188,12 @@ def fetch(
 
     Example: llmsynthor model fetch
     """
-    from llmsynthor.cli.console import out as write_out
-    from llmsynthor.cli.console import say
-    from llmsynthor.llm.providers.fetch import WARNING, fetch
+    from llmsynthor.app.starts import fetch_model
 
-    path = fetch(out).absolute()
-    write_out(str(path))
-    write_out(f'provider: {{model: "local:{path}"}}')
-    say(f"note: {WARNING}")
+    path, warning = fetch_model(out)
+    console.out(str(path))
+    console.out(f'provider: {{model: "local:{path}"}}')
+    console.say(f"note: {warning}")
 
 
 @app.command(rich_help_panel="Check")
@@ -271,58 +206,32 @@ def schema(
 
     Example: llmsynthor schema > job.schema.json
     """
-    from llmsynthor.cli.console import out as write_out
-    from llmsynthor.cli.console import print_json
-    from llmsynthor.job.model import job_schema
+    from llmsynthor.app.starts import keys_of_a_job
 
-    if markdown:
-        from llmsynthor.job.reference import job_reference
-
-        write_out(job_reference(job_schema()))
-    else:
-        print_json(job_schema())
-
-
-def _stop(number: int, _frame: FrameType | None) -> None:
-    for caught in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(
-            caught, signal.SIG_IGN
-        )  # the first signal stops; a second must not cut the tidying
-    raise StopRequestedError(signal.Signals(number).name)
+    keys, reference = keys_of_a_job()
+    console.print_result(keys, reference, as_json=not markdown)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code: the one place that maps errors to codes."""
-    import threading
-
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # labels may not fit the terminal's encoding
             stream.reconfigure(errors="backslashreplace")
-    old = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-            old[number] = signal.signal(number, _stop)
     try:
-        app(args=argv, prog_name="llmsynthor")
+        with stopped_by_signals():
+            app(args=argv, prog_name="llmsynthor")
     except SystemExit as exit_:  # typer always leaves this way: usage errors, --help, typer.Exit
         return exit_.code if isinstance(exit_.code, int) else 1
     except StopRequestedError as stop:
-        from llmsynthor.cli.console import say
-
         kept = "what was made is kept: add `--resume` to the same command to go on"
-        say(f"\nstopped by {stop.signal_name}; {kept if stop.kept else 'nothing was made'}")
+        console.say(f"\nstopped by {stop.signal_name}; {kept if stop.kept else 'nothing was made'}")
         return int(stop.exit_code)
     except LLMSynthorError as error:
-        from llmsynthor.cli.console import print_error
-
-        print_error(error)
+        console.print_error(error)
         return int(error.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(ExitCode.DONE)
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
     return 0
 
 

@@ -7,8 +7,10 @@ from typing import Annotated, Literal
 
 import typer
 
+import llmsynthor as ls
+from llmsynthor.app.choices import EXPORTS, formats_with
+from llmsynthor.cli import console
 from llmsynthor.errors import StopRequestedError
-from llmsynthor.results.exports.formats import EXPORTS, formats_with
 
 AsJson = Annotated[bool, typer.Option("--json", help="Write the result as JSON to stdout.")]
 
@@ -21,17 +23,9 @@ def report(
 
     Example: llmsynthor report runs/trips
     """
-    from llmsynthor.cli.console import out as write_out
-    from llmsynthor.cli.console import print_json, print_summary
-    from llmsynthor.results.report.build import write_report
-    from llmsynthor.store.directory import RunDirectory
-
-    content = write_report(RunDirectory(folder))
-    print_summary(content, folder)
-    if as_json:
-        print_json(content)
-    else:
-        write_out(str(folder / "report.html"))
+    content = ls.open_run(folder).write_report()
+    console.print_summary(content, folder)
+    console.print_result(content, str(folder / "report.html"), as_json=as_json)
 
 
 def evaluate(
@@ -73,22 +67,14 @@ def evaluate(
 
     Example: llmsynthor evaluate runs/trips survey.csv --columns AGEP=age --target mode
     """
-    from llmsynthor.cli.console import out as write_out
-    from llmsynthor.cli.console import print_json, say
     from llmsynthor.cli.describe_evaluation import print_evaluation
-    from llmsynthor.results.evaluation.evaluate import Options, evaluate
-    from llmsynthor.results.report.build import write_report
-    from llmsynthor.store.directory import RunDirectory
 
-    options = Options(tuple(columns or ()), weight, target, sdmetrics, most_triples, members, key)
-    run = RunDirectory(folder)
-    content = evaluate(run, microdata, options, say)
-    write_report(run)  # the page shows what was found
+    content = ls.open_run(folder).evaluate(
+        microdata, members=members, key=key, columns=columns or (), weight=weight, target=target,
+        sdmetrics=sdmetrics, most_triples=most_triples, tell=console.say,
+    )  # fmt: skip
     print_evaluation(content, folder)
-    if as_json:
-        print_json(content)
-    else:
-        write_out(str(folder / "report.html"))
+    console.print_result(content, str(folder / "report.html"), as_json=as_json)
 
 
 def explain(
@@ -109,14 +95,11 @@ def explain(
 
     Example: llmsynthor explain runs/trips --record 1234
     """
-    from llmsynthor.cli.console import print_json
     from llmsynthor.cli.describe import print_explanation
-    from llmsynthor.results.explain import explain as explain_record
-    from llmsynthor.store.directory import RunDirectory
 
-    found = explain_record(RunDirectory(folder), record)
+    found = ls.open_run(folder).explain(record)
     if as_json:
-        print_json(found)
+        console.print_json(found)
     else:
         print_explanation(found, folder, prompt=prompt)
 
@@ -174,28 +157,20 @@ def export(
 
     Example: llmsynthor export runs/trips --format csv --out trips.csv
     """
-    from llmsynthor.cli.console import out as write_out
-    from llmsynthor.cli.console import print_json, say
-    from llmsynthor.results.exports.asked import ExportOptions
-    from llmsynthor.results.exports.export import export as export_run
-    from llmsynthor.store.directory import RunDirectory
-
-    options = ExportOptions(
-        format_, out, map_file, tuple(maps or ()), records, one_person_households, provenance,
-        gzip, overwrite, partial,
-    )  # fmt: skip
     try:
-        found = export_run(RunDirectory(folder), options)
+        found = ls.open_run(folder).export(
+            format_, out, columns=maps or (), map_file=map_file, records=records,
+            one_person_households=one_person_households, provenance=provenance, gzip=gzip,
+            overwrite=overwrite, partial=partial,
+        )  # fmt: skip
     except StopRequestedError as stop:
-        say(f"stopped by {stop.signal_name}; nothing was written")
+        console.say(f"stopped by {stop.signal_name}; nothing was written")
         raise typer.Exit(int(stop.exit_code)) from None
     for note in found.notes:
-        say(f"note: {note}")
+        console.say(f"note: {note}")
     files = [str(path) for path in found.files]
-    if as_json:
-        counts = {"records": found.records}
-        if found.members is not None:
-            counts["members"] = found.members
-        print_json({"format": format_, **counts, "files": files, "notes": found.notes})
-    else:
-        write_out("\n".join(files))
+    counts = {"records": found.records}
+    if found.members is not None:
+        counts["members"] = found.members
+    whole = {"format": format_, **counts, "files": files, "notes": found.notes}
+    console.print_result(whole, "\n".join(files), as_json=as_json)

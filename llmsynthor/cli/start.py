@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
+
+import llmsynthor as ls
+from llmsynthor.cli import console
 
 Texts = list[str] | None
 import_app = typer.Typer(no_args_is_help=True, help="Make a job from another program's set-up.")
@@ -77,35 +80,21 @@ def tables(
 
     Example: llmsynthor tables survey.csv --out my --bins age=0,18,25,65
     """
-    from typing import get_args
+    from llmsynthor.cli.texts import parse_joints, parse_names, parse_pairs
 
-    from llmsynthor.cli.console import out as write_out
-    from llmsynthor.cli.console import say
-    from llmsynthor.errors import JobError
-    from llmsynthor.files.records import read_records
-    from llmsynthor.starting.from_records import options as given
-    from llmsynthor.starting.from_records.account import told
-    from llmsynthor.starting.from_records.making import make_tables
-    from llmsynthor.starting.from_records.writing import job_files
-    from llmsynthor.starting.safe_folder import fill
-
-    policies: dict[str, given.Missing] = {policy: policy for policy in get_args(given.Missing)}
-    if missing not in policies:
-        raise JobError(f"--missing {missing}: the choices are {', '.join(policies)}")
-    options = given.TableOptions(
-        variables=given.parse_names(variables) if variables else None,
-        types=given.parse_types(type_ or []),
-        bins=given.parse_pairs("--bins", bins or [], "age=quantile:10"),
-        joints=given.parse_joints(joints or []),
-        strongest=strongest, hold_out=hold_out, rare=rare, missing=policies[missing],
-        weight=weight, epsilon=epsilon, seed=seed,
+    ls.tables_from(
+        microdata,
+        out,
+        variables=parse_names(variables) if variables else None,
+        types=cast("Any", parse_pairs("--type", type_ or [], "age=integer")),
+        bins=parse_pairs("--bins", bins or [], "age=quantile:10"),
+        joints=parse_joints(joints or []),
+        strongest=strongest, hold_out=hold_out, rare=rare, missing=cast("Any", missing),
+        weight=weight, epsilon=epsilon, seed=seed, overwrite=overwrite, tell=console.say,
     )  # fmt: skip
-    made = make_tables(read_records(microdata), options)
-    fill(out, job_files(made), overwrite=overwrite)
-    for line in told(made):
-        say(line)
-    say(f"\nnext: llmsynthor run {shlex.quote(str(out / 'job.yaml'))} --set provider.model=none")
-    write_out(str(out / "job.yaml"))
+    job = out / "job.yaml"
+    console.say(f"\nnext: llmsynthor run {shlex.quote(str(job))} --set provider.model=none")
+    console.out(str(job))
 
 
 def init(
@@ -121,19 +110,12 @@ def init(
 
     Example: llmsynthor init my --example mobility
     """
-    from llmsynthor.cli.console import out as write_out
-    from llmsynthor.cli.console import say
-    from llmsynthor.errors import JobError
-    from llmsynthor.starting.starters import EXAMPLES, write_starter
-
-    if example not in EXAMPLES:
-        raise JobError(f"--example {example}: the examples are {', '.join(EXAMPLES)}")
-    write_starter(folder, example, overwrite=overwrite)
+    ls.example(example, folder, overwrite=overwrite)
     job, run = shlex.quote(str(folder / "job.yaml")), shlex.quote(str(folder / "run"))
-    say(f"{folder}: the {example} example, with its tables and recorded replies; next:")
-    write_out(f"llmsynthor preview {job}")
-    write_out(f"llmsynthor run {job} --out {run}")
-    write_out(f"llmsynthor explain {run} --record 0")
+    console.say(f"{folder}: the {example} example, with its tables and recorded replies; next:")
+    console.out(f"llmsynthor preview {job}")
+    console.out(f"llmsynthor run {job} --out {run}")
+    console.out(f"llmsynthor explain {run} --record 0")
 
 
 @import_app.command()
@@ -156,19 +138,9 @@ def populationsim(
 
     Example: llmsynthor import populationsim example_calm --out calm
     """
-    from llmsynthor.cli.console import out as write_out
-    from llmsynthor.cli.console import say
-    from llmsynthor.starting.from_populationsim.building import build
-    from llmsynthor.starting.from_populationsim.setup import read_setup
-    from llmsynthor.starting.from_populationsim.writing import account, job_files
-    from llmsynthor.starting.safe_folder import check_folder, fill
+    from llmsynthor.app.starts import import_populationsim
 
     target = out or Path(f"my-{folder.resolve().name}")
-    check_folder(target, overwrite=overwrite)
-    say(f"reading {folder}")
-    made = build(read_setup(folder))
-    fill(target, job_files(made, target), overwrite=overwrite)
-    for line in account(made):
-        say(line)
-    say(f"\nnext: llmsynthor run {shlex.quote(str(target / 'job.yaml'))}")
-    write_out(str(target / "job.yaml"))
+    import_populationsim(folder, target, overwrite=overwrite, tell=console.say)
+    console.say(f"\nnext: llmsynthor run {shlex.quote(str(target / 'job.yaml'))}")
+    console.out(str(target / "job.yaml"))

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import codecs
-from typing import TYPE_CHECKING
 
 from llmsynthor.errors import Problem, TableError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _MAGIC = {
     b"PK": "an Excel workbook or a zip archive; let its name end in .xlsx, or save the sheet as CSV",
@@ -28,21 +24,17 @@ _LEAST_WIDE = 0.6
 """Share of every other byte that is 0 in UTF-16 without a mark."""
 
 
-def read_text(file: str, path: Path, encoding: str | None) -> str:
+def decoded(file: str, content: bytes, encoding: str | None) -> str:
     """Return the characters of a text file.
 
     Args:
         file: The path as the job writes it, for messages.
-        path: Where the file is.
+        content: The file's bytes.
         encoding: As the job has it; None is UTF-8, or what a byte order mark says.
 
     Raises:
-        TableError: The file cannot be read, is no text, or is stored otherwise.
+        TableError: The file is empty, is no text, or is stored otherwise.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise TableError.of([Problem(unreadable(error), file)]) from None
     if not content.strip():
         raise TableError.of([Problem("the file is empty", file)])
     for magic, words in _MAGIC.items():
@@ -55,11 +47,6 @@ def read_text(file: str, path: Path, encoding: str | None) -> str:
         )
         raise TableError.of([Problem(message, file, hint="leave `encoding` out")])
     return _decoded(file, content, mark or encoding)
-
-
-def unreadable(error: OSError) -> str:
-    """Return that a file cannot be read, and why."""
-    return f"cannot be read ({error.strerror or error})"
 
 
 def _decoded(file: str, content: bytes, encoding: str | None) -> str:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
-from llmsynthor.errors import MicrodataError
+from llmsynthor.errors import MicrodataError, TableError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from llmsynthor.files.inputs import Inputs
 
 _SEPARATORS = ",;\t|"
 _SNIFFED = 1 << 20
@@ -40,72 +40,70 @@ class Records:
         return self.frame.height
 
 
-def read_records(path: Path) -> Records:
+def read_records(file: str, inputs: Inputs) -> Records:
     """Read a file of records.
 
     Args:
-        path: A `.csv`, `.tsv` or `.parquet` file; the separator of text is taken from the header.
+        file: The name of a `.csv`, `.tsv` or `.parquet` file; the separator of text is taken from
+            the header.
+        inputs: The files among which it is.
 
     Raises:
         MicrodataError: The file is missing, empty, or not what its name says.
     """
-    kind = path.suffix.lower()
+    kind = PurePath(file).suffix.lower()
     if kind not in {".csv", ".tsv", ".parquet"}:
-        raise MicrodataError(f"{path}: the file name must end in .csv, .tsv or .parquet")
+        raise MicrodataError(f"{file}: the file name must end in .csv, .tsv or .parquet")
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        frame = pl.read_parquet(path, glob=False) if kind == ".parquet" else _read_text(path)
-    except FileNotFoundError:
-        raise MicrodataError(f"{path}: no such file") from None
+        content = inputs.read(file)
+        frame = pl.read_parquet(content) if kind == ".parquet" else _read_text(file, content)
+    except TableError as error:
+        raise MicrodataError.of(error.problems) from None
     except UnicodeDecodeError as error:
         raise MicrodataError(
-            f"{path}: byte {error.start} is not UTF-8", hint="save the file as UTF-8"
+            f"{file}: byte {error.start} is not UTF-8", hint="save the file as UTF-8"
         ) from None
-    except OSError as error:
-        raise MicrodataError(f"{path}: cannot be read ({error.strerror or error})") from None
     except pl.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0][:160]
-        raise MicrodataError(f"{path}: not a readable {kind[1:]} file ({reason})") from None
-    frame = _with_plain_names(path, frame)
+        raise MicrodataError(f"{file}: not a readable {kind[1:]} file ({reason})") from None
+    frame = _with_plain_names(file, frame)
     if frame.height == 0:
-        raise MicrodataError(f"{path}: there are no records below the header")
-    return Records(str(path), digest, frame)
+        raise MicrodataError(f"{file}: there are no records below the header")
+    return Records(file, inputs.sha256(file), frame)
 
 
-def _read_text(path: Path) -> pl.DataFrame:
-    start = _start(path)
+def _read_text(file: str, content: bytes) -> pl.DataFrame:
+    start = _start(file, content)
     header = start.splitlines()[0]
     separator = max(_SEPARATORS, key=lambda mark: (header.count(mark), mark == ","))
     names = next(csv.reader(io.StringIO(start, newline=""), delimiter=separator), [])
-    _refuse_twins(path, [name.strip() for name in names])
-    frame = pl.read_csv(path, infer_schema=False, separator=separator, glob=False)
+    _refuse_twins(file, [name.strip() for name in names])
+    frame = pl.read_csv(content, infer_schema=False, separator=separator)
     if len(names) != frame.width:
         return frame
     frame.columns = names  # polars leaves a doubled quote inside a quoted name doubled
     return frame
 
 
-def _start(path: Path) -> str:
+def _start(file: str, content: bytes) -> str:
     """Return the first lines, which must be UTF-8 text."""
-    with path.open("rb") as file:
-        start = file.read(_SNIFFED)
+    start = content[:_SNIFFED]
     if not start.strip():
-        raise MicrodataError(f"{path}: the file is empty")
+        raise MicrodataError(f"{file}: the file is empty")
     whole = start if len(start) < _SNIFFED else start[: start.rfind(b"\n") + 1] or start
     return whole.decode("utf-8-sig").lstrip("\r\n")
 
 
-def _with_plain_names(path: Path, frame: pl.DataFrame) -> pl.DataFrame:
+def _with_plain_names(file: str, frame: pl.DataFrame) -> pl.DataFrame:
     names = [" ".join(name.removeprefix("\ufeff").split()) for name in frame.columns]
-    _refuse_twins(path, names)
+    _refuse_twins(file, names)
     return frame.rename(dict(zip(frame.columns, names, strict=True)))
 
 
-def _refuse_twins(path: Path, names: list[str]) -> None:
+def _refuse_twins(file: str, names: list[str]) -> None:
     twins = sorted({name for name in names if names.count(name) > 1})
     if twins:
-        raise MicrodataError(f"{path}:1: {names.count(twins[0])} columns are named `{twins[0]}`")
+        raise MicrodataError(f"{file}:1: {names.count(twins[0])} columns are named `{twins[0]}`")
 
 
 def row_weights(records: Records, column: str) -> np.ndarray:

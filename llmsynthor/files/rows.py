@@ -7,17 +7,18 @@ import io
 import re
 from dataclasses import dataclass, replace
 from itertools import zip_longest
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from llmsynthor.errors import Problem, TableError
-from llmsynthor.files.decoding import read_text, unreadable
+from llmsynthor.files.decoding import decoded
 from llmsynthor.files.workbook import read_sheet
-from llmsynthor.text import clean, count_of, first_of, nearest
+from llmsynthor.text import clean, count_of
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
-    from pathlib import Path
 
+    from llmsynthor.files.inputs import Inputs
     from llmsynthor.job.tables import TableSpec
 
 SEPARATORS = {",": "commas", ";": "`;`", "\t": "tabs", "|": "`|`"}
@@ -70,27 +71,26 @@ class TextTable:
     headers: list[str] | None = None
 
 
-def read_rows(spec: TableSpec, path: Path) -> list[Row]:
+def read_rows(spec: TableSpec, inputs: Inputs) -> list[Row]:
     """Return the rows of a CSV, parquet or XLSX file, blank ones too, header first.
 
     Args:
         spec: The table's entry in the job.
-        path: Where the file is.
+        inputs: The job's files.
 
     Raises:
         TableError: With what is wrong with the file.
     """
-    _must_be_a_file(spec.file, path)
-    kind = path.suffix.lower()
+    content, kind = inputs.read(spec.file), PurePath(spec.file).suffix.lower()
     if kind == ".parquet":
-        return _parquet_rows(spec.file, path)
+        return _parquet_rows(spec.file, content)
     if kind == ".xlsx":
-        rows = enumerate(read_sheet(spec.file, path, spec.sheet), start=1)
+        rows = enumerate(read_sheet(spec.file, content, spec.sheet), start=1)
         return [Row(line, cells) for line, cells in rows if line > spec.skip_rows]
     if kind not in _TEXT_KINDS:
         message = "the file name must end in .csv, .tsv, .txt, .xlsx or .parquet"
         raise TableError.of([Problem(message, spec.file, hint=_OTHER_KINDS.get(kind))])
-    return list(_text_rows(spec, read_text(spec.file, path, spec.encoding)))
+    return list(_text_rows(spec, decoded(spec.file, content, spec.encoding)))
 
 
 def named_columns(spec: TableSpec, rows: Sequence[Row], known: Container[str]) -> TextTable:
@@ -176,39 +176,12 @@ def _without_notes(spec: TableSpec, rows: Sequence[Row]) -> list[Row]:
     return given[: len(given) - spec.footer_rows]
 
 
-def _must_be_a_file(file: str, path: Path) -> None:
-    if path.is_dir():
-        raise TableError.of([Problem("this is a folder, not a table file", file)])
-    if path.exists():
-        return
-    folder = path.parent
-    if not folder.is_dir():
-        message = f"no such file: there is no folder {folder}"
-        raise TableError.of([Problem(message, file)])
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
-    tables = [
-        name
-        for name in names
-        if name.lower().endswith((".csv", ".parquet", ".tsv", ".txt", ".xlsx"))
-    ]
-    stems = {name.lower().rpartition(".")[0]: name for name in tables}  # `.csv` makes all alike
-    near = nearest(path.stem.lower(), stems)
-    if near:
-        advice = f"; did you mean `{clean(stems[near])}`?"
-    else:
-        there = first_of([clean(name) for name in tables], _SHOWN)
-        advice = f"; there are {there}" if tables else ""
-    raise TableError.of([Problem(f"no such file (looked for {path}){advice}", file)])
-
-
-def _parquet_rows(file: str, path: Path) -> list[Row]:
+def _parquet_rows(file: str, content: bytes) -> list[Row]:
     import polars as pl
 
     try:
-        frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
+        frame = pl.read_parquet(io.BytesIO(content))
         frame = frame.with_columns(pl.all().cast(pl.String).fill_null(""))
-    except OSError as error:
-        raise TableError.of([Problem(unreadable(error), file)]) from None
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         reason = clean((str(error).splitlines() or ["damaged"])[0])
         raise TableError.of([Problem(f"not a readable parquet file ({reason})", file)]) from None

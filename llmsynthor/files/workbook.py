@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from llmsynthor.errors import Problem, TableError
 from llmsynthor.text import clean, first_of, quoted
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _INSTALL = (
     "install the reader: pip install 'llmsynthor[excel]' (in a clone: pip install '.[excel]')"
@@ -16,12 +11,12 @@ _INSTALL = (
 _SHOWN = 12
 
 
-def read_sheet(file: str, path: Path, sheet: str | None) -> list[list[str]]:
+def read_sheet(file: str, content: bytes, sheet: str | None) -> list[list[str]]:
     """Return the rows of a sheet from its first line on, "" where a cell is empty.
 
     Args:
         file: The path as the job writes it, for messages.
-        path: Where the file is.
+        content: The file's bytes.
         sheet: The sheet's name; None is the only one.
 
     Raises:
@@ -33,12 +28,9 @@ def read_sheet(file: str, path: Path, sheet: str | None) -> list[list[str]]:
         message = "reading .xlsx files needs a package that is not installed"
         raise TableError.of([Problem(message, file, hint=_INSTALL)]) from None
     try:
-        book = fastexcel.read_excel(path.read_bytes())
+        book = fastexcel.read_excel(content)
         name = _sheet(file, book.sheet_names, sheet)
         frame = book.load_sheet(name, header_row=None, skip_rows=0, dtypes="string").to_polars()
-    except OSError as error:
-        message = f"cannot be read ({error.strerror or error})"
-        raise TableError.of([Problem(message, file)]) from None
     except fastexcel.FastExcelError as error:
         reason = clean((str(error).splitlines() or ["damaged"])[0])
         raise TableError.of([Problem(f"not a readable .xlsx file ({reason})", file)]) from None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
@@ -15,16 +17,15 @@ from llmsynthor.job.messages import bad_key, describe_all
 from llmsynthor.job.model import Job
 from llmsynthor.job.partial import Gaps, read_partly
 from llmsynthor.job.yaml_nodes import Nodes, read_nodes, read_value
-from llmsynthor.text import clean, did_you_mean
+from llmsynthor.text import clean, count_of, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LoadedJob:
     """A job with where it came from.
 
@@ -32,12 +33,19 @@ class LoadedJob:
         job: The validated job.
         path: The job file.
         nodes: Where in the file each value stands; None for a job that is not from a file.
+        frames: What stands in place of files: name as in the job -> a frame.
         folder: Paths in the job are relative to this folder.
     """
 
     job: Job
     path: Path
-    nodes: Nodes | None = field(default=None, compare=False, repr=False)
+    nodes: Nodes | None = field(default=None, compare=False)
+    frames: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    def __repr__(self) -> str:
+        job = self.job
+        sizes = (count_of(job.records, "record"), count_of(len(job.tables), "table"))
+        return f"<Job {self.path}: {', '.join(sizes)}, model {job.provider.model}>"
 
     @property
     def folder(self) -> Path:
@@ -56,35 +64,63 @@ class LoadedJob:
         return replace(problem, file=place.file, line=place.line, column=place.column)
 
 
-def load_job(path: Path, overrides: list[str] | None = None) -> LoadedJob:
-    """Read and validate a job file.
+Source = Path | Mapping[str, Any] | Job | LoadedJob
+"""A job's file, its content, or the job itself."""
+
+
+def load_job(source: Source, overrides: Sequence[str] = ()) -> LoadedJob:
+    """Read and validate a job.
 
     Args:
-        path: The YAML file.
+        source: Its YAML file, its content, or the job itself.
         overrides: `dotted.key=value` texts; the value is read as YAML, and `null` takes the key out.
 
     Raises:
         JobError: With every problem found, each as `file:line:column: key: what to do`.
     """
-    loaded, problems, _ = gather_job(path, overrides)
+    loaded, problems, _ = gather_job(source, overrides)
     if problems:
         raise JobError.of(problems)
     return loaded
 
 
 def gather_job(
-    path: Path, overrides: list[str] | None = None
+    source: Source, overrides: Sequence[str] = ()
 ) -> tuple[LoadedJob, list[Problem], Gaps]:
-    """Read what can be read of a job file.
+    """Read what can be read of a job.
 
     Returns:
         The job, without what is wrong; every problem; and what is missing for that reason.
 
     Raises:
-        JobError: The file is no YAML mapping, or an override cannot be used.
+        JobError: It is no YAML mapping, or an override cannot be used.
     """
-    nodes, content, problems = read_nodes(path, _read(path))
-    nodes = replace(nodes, sources=_apply_overrides(content, overrides or []))
+    if isinstance(source, Path):
+        return _gathered(source, _read(source), overrides)
+    if isinstance(source, LoadedJob):
+        path, text = source.path, dump_job(source.job)
+    elif isinstance(source, Job):
+        path, text = Path(f"{source.name}.yaml"), dump_job(source)
+    else:
+        path, text = Path(f"{source.get('name', 'job')}.yaml"), _as_yaml(source)
+    loaded, problems, gaps = _gathered(path, text, overrides)
+    here = [replace(p, file=None, line=None, column=None) if p.line else p for p in problems]
+    return replace(loaded, nodes=None), here, gaps
+
+
+def _as_yaml(content: Mapping[str, Any]) -> str:
+    try:
+        return yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)
+    except yaml.YAMLError as error:
+        raise JobError(f"a job is made of texts, numbers, lists and mappings: {error}") from None
+
+
+def _gathered(
+    path: Path, text: str, overrides: Sequence[str]
+) -> tuple[LoadedJob, list[Problem], Gaps]:
+    """Return what `gather_job` does, of a job that is the YAML `text`."""
+    nodes, content, problems = read_nodes(path, text)
+    nodes = replace(nodes, sources=_apply_overrides(content, overrides))
     try:
         return LoadedJob(Job.model_validate(content), path, nodes), problems, Gaps()
     except ValidationError as error:
@@ -213,7 +249,9 @@ def _no_such_file(path: Path) -> Problem:
     return Problem(f"no such file{did_you_mean(path.name, names)}", str(path))
 
 
-def _apply_overrides(content: dict[Any, Any], overrides: list[str]) -> dict[tuple[str, ...], str]:
+def _apply_overrides(
+    content: dict[Any, Any], overrides: Sequence[str]
+) -> dict[tuple[str, ...], str]:
     """Write the overrides into `content`; return which option set which key."""
     sources: dict[tuple[str, ...], str] = {}
     for override in overrides:

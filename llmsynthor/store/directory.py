@@ -381,6 +381,17 @@ class RunDirectory:
         """
         return _read_parquet(self.members_path(index))
 
+    def read_all(self, folder: str) -> pl.DataFrame:
+        """Return all rows of `data`, `members` or `provenance`, in order.
+
+        Raises:
+            RunDirectoryError: There are none yet, or a file cannot be read.
+        """
+        names = [path.name for path in self.batch_files()]
+        if not names:
+            raise RunDirectoryError(f"{self.path}: holds no records yet")
+        return pl.concat([_read_parquet(self.path / folder / name) for name in names])
+
 
 class DamagedBatchError(RunDirectoryError):
     """A parquet file of the run cannot be read."""

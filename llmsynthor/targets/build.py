@@ -10,6 +10,7 @@ import numpy as np
 
 from llmsynthor.errors import Problem, TableError
 from llmsynthor.files.bins import Interval, format_number, parse_bin, refine
+from llmsynthor.files.inputs import Inputs
 from llmsynthor.files.unknown_names import no_label_hint
 from llmsynthor.job.partial import ANYTHING
 from llmsynthor.targets.bins import add_mean_bins, statistic_bins
@@ -45,18 +46,22 @@ def load_tables(loaded: LoadedJob) -> TableSet:
     return tables
 
 
-def gather_tables(loaded: LoadedJob, unsure: Container[str] = ()) -> tuple[TableSet, list[Problem]]:
+def gather_tables(
+    loaded: LoadedJob, unsure: Container[str] = (), inputs: Inputs | None = None
+) -> tuple[TableSet, list[Problem]]:
     """Read what can be read of the job's tables.
 
     Args:
         loaded: The job.
         unsure: Names that may be variables, though the job describes them wrongly.
+        inputs: Its files; default: those in its folder.
 
     Returns:
         The tables without those that have problems, over their domain; and every problem.
     """
     variables = dict(loaded.job.all_variables)
-    zones, problems = _zones(loaded)
+    inputs = Inputs(loaded.folder) if inputs is None else inputs
+    zones, problems = _zones(loaded.job, inputs)
     if loaded.job.zones is not None:
         variables.pop(loaded.job.zones.variable, None)
         unsure = ANYTHING if zones is None else unsure
@@ -66,7 +71,7 @@ def gather_tables(loaded: LoadedJob, unsure: Container[str] = ()) -> tuple[Table
     bins: dict[str, dict[str, Interval]] = {}
     for spec in loaded.job.tables:
         try:
-            raw = read_raw_table(spec, loaded.resolve(spec.file), variables, unsure, places)
+            raw = read_raw_table(spec, inputs, variables, unsure, places)
             own = _published_bins(raw, variables)
             if zones is not None:
                 _check_geographies(raw, zones)
@@ -77,7 +82,7 @@ def gather_tables(loaded: LoadedJob, unsure: Container[str] = ()) -> tuple[Table
             kept.append((raw, spec.counts))
             for name, intervals in own.items():
                 bins.setdefault(name, {}).update(intervals)
-    raws, statistic_problems = _read_statistics(loaded, variables, unsure)
+    raws, statistic_problems = _read_statistics(loaded.job, inputs, variables, unsure)
     problems += statistic_problems
     more, statistic_problems = statistic_bins(raws, variables)
     problems += statistic_problems
@@ -110,15 +115,14 @@ def gather_tables(loaded: LoadedJob, unsure: Container[str] = ()) -> tuple[Table
 
 
 def _read_statistics(
-    loaded: LoadedJob, variables: Mapping[str, VariableSpec], unsure: Container[str]
+    job: Job, inputs: Inputs, variables: Mapping[str, VariableSpec], unsure: Container[str]
 ) -> tuple[list[RawStatistics], list[Problem]]:
     """Return the statistics that could be read, and what is wrong with the others."""
     found: list[RawStatistics] = []
     problems: list[Problem] = []
-    for number, spec in enumerate(loaded.job.statistics):
-        path = loaded.resolve(spec.file) if spec.file else None
+    for number, spec in enumerate(job.statistics):
         try:
-            raw = read_statistics(spec, ("statistics", number), path, variables, unsure)
+            raw = read_statistics(spec, ("statistics", number), inputs, variables, unsure)
         except TableError as error:
             problems += error.problems
             continue
@@ -127,13 +131,13 @@ def _read_statistics(
     return found, problems
 
 
-def _zones(loaded: LoadedJob) -> tuple[Zones | None, list[Problem]]:
+def _zones(job: Job, inputs: Inputs) -> tuple[Zones | None, list[Problem]]:
     """Return the zones of a job that has some and whose crosswalk is right; and what is wrong."""
-    spec = loaded.job.zones
+    spec = job.zones
     if spec is None:
         return None, []
     try:
-        return read_crosswalk(spec, loaded.resolve(spec.crosswalk), loaded.job.variables), []
+        return read_crosswalk(spec, inputs, job.variables), []
     except TableError as error:
         return None, list(error.problems)
 

@@ -18,8 +18,8 @@ from llmsynthor.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
-    from pathlib import Path
 
+    from llmsynthor.files.inputs import Inputs
     from llmsynthor.job.statistics import StatisticSpec
     from llmsynthor.job.variables import VariableSpec
 
@@ -99,7 +99,7 @@ class _Figures:
 def read_statistics(
     spec: StatisticSpec,
     at: tuple[str | int, ...],
-    path: Path | None,
+    inputs: Inputs,
     variables: Mapping[str, VariableSpec],
     unsure: Container[str] = (),
 ) -> RawStatistics:
@@ -108,20 +108,20 @@ def read_statistics(
     Args:
         spec: The entry.
         at: Where it stands in the job.
-        path: Where its file is; None where it has none.
+        inputs: The job's files.
         variables: The job's variables.
         unsure: Names that may be variables, though the job describes them wrongly.
 
     Raises:
         TableError: With every problem of the file.
     """
-    if path is None:
+    if not spec.file:
         return _inline(spec, at)
     shared: dict[str, Any] = {name: getattr(spec, name) for name in FileSpec.model_fields}
     entry = TableSpec(**shared, columns=spec.columns)
     entry = entry.model_copy(update={"wide": spec.read_wide})
     known = _Figures(spec, variables)
-    text = shape(entry, read_columns(entry, path, dict(variables)), known)
+    text = shape(entry, read_columns(entry, inputs, dict(variables)), known)
     check_headers(entry, text, variables)
     held = [name for name in text.columns if known.holds(name)]
     if not held:

@@ -19,8 +19,8 @@ from llmsynthor.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Container, Mapping, Sequence
-    from pathlib import Path
 
+    from llmsynthor.files.inputs import Inputs
     from llmsynthor.job.tables import TableSpec
     from llmsynthor.job.variables import IntegerVariable, NumberVariable, VariableSpec
 
@@ -71,7 +71,7 @@ class RawTable:
 
 def read_raw_table(
     spec: TableSpec,
-    path: Path,
+    inputs: Inputs,
     variables: Mapping[str, VariableSpec],
     unsure: Container[str] = (),
     places: Sequence[str] = (),
@@ -80,7 +80,7 @@ def read_raw_table(
 
     Args:
         spec: The table's entry in the job.
-        path: Where the file is.
+        inputs: The job's files.
         variables: The job's variables.
         unsure: Names that may be variables, though the job describes them wrongly: columns of
             these names are not looked into.
@@ -89,7 +89,7 @@ def read_raw_table(
     Raises:
         TableError: With every problem of the file, each with its line.
     """
-    text = shape(spec, read_columns(spec, path, variables), variables)
+    text = shape(spec, read_columns(spec, inputs, variables), variables)
     check_headers(spec, text, variables)
     columns, lines = text.columns, text.lines
     figure = _figure_column(spec, text, variables)
@@ -175,9 +175,11 @@ def _raw(
     )
 
 
-def read_columns(spec: TableSpec, path: Path, variables: Mapping[str, VariableSpec]) -> TextTable:
+def read_columns(
+    spec: TableSpec, inputs: Inputs, variables: Mapping[str, VariableSpec]
+) -> TextTable:
     """Return the columns of a file as they stand there, whatever its form."""
-    rows = read_rows(spec, path)
+    rows = read_rows(spec, inputs)
     known = {*variables, *FIGURES, MOE, *named_in(spec)}
     if spec.format is not None:
         return form_of(spec.format).read_form(spec, rows)

@@ -17,8 +17,8 @@ from llmsynthor.text import clean, count_of, did_you_mean, first_of, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
+    from llmsynthor.files.inputs import Inputs
     from llmsynthor.job.variables import VariableSpec
     from llmsynthor.job.zones import ZonesSpec
 
@@ -144,14 +144,14 @@ def ranks_of(labels: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
     return tuple(known), group
 
 
-def read_crosswalk(spec: ZonesSpec, path: Path, variables: Mapping[str, VariableSpec]) -> Zones:
+def read_crosswalk(spec: ZonesSpec, inputs: Inputs, variables: Mapping[str, VariableSpec]) -> Zones:
     """Read the zones of a job.
 
     A zone that is listed twice must lie within the same places both times.
 
     Args:
         spec: The job's key `zones`.
-        path: Where the crosswalk is.
+        inputs: The job's files.
         variables: The job's variables; where the zone variable is one of them, its categories
             must be the zones, and their order holds.
 
@@ -160,7 +160,7 @@ def read_crosswalk(spec: ZonesSpec, path: Path, variables: Mapping[str, Variable
     """
     names = (spec.variable, *spec.within)
     entry = TableSpec(file=spec.crosswalk, separator=spec.separator)
-    text = named_columns(entry, read_rows(entry, path), {*names, *spec.columns})
+    text = named_columns(entry, read_rows(entry, inputs), {*names, *spec.columns})
     frame = _columns(spec, pl.DataFrame(text.columns), names)
     columns = {name: [value.strip() for value in frame[name].to_list()] for name in names}
     problems = _empty(spec.crosswalk, columns, text.lines)

@@ -103,7 +103,7 @@ def test_a_part_refuses_another_job(plain, tmp_path, capsys):
     words = ["run", str(job), "--out", str(folder), "--zones", "1/3", "--set", "seed=5"]
     assert main(words) == 2
     assert capsys.readouterr().err == (
-        f"error: {folder}: the job has changed since its chunks were made ready: seed\n\n"
+        f"error: {folder}: the job has changed since its chunks were made ready: seed (0 then, 5 now)\n\n"
         "hint: give the job as it was (the same `--set`), or make the chunks ready anew with "
         "`--until chunks --overwrite`\n"
     )

@@ -15,6 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from llmsynthor.cli.main import main
+from llmsynthor.cli.texts import parse_joints, parse_names, parse_pairs
 from llmsynthor.files.bins import parse_bin
 from llmsynthor.job.load import load_job
 from llmsynthor.starting.from_records.bins import cut
@@ -24,7 +25,6 @@ from llmsynthor.starting.from_records.noise import (
     to_total,
     whole_laplace,
 )
-from llmsynthor.starting.from_records.options import parse_joints, parse_names, parse_pairs
 from llmsynthor.starting.from_records.strength import chance, mutual_information
 from llmsynthor.targets.build import load_tables
 
