@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from llmsynthor.results.exports.files import ExportError
 from llmsynthor.results.exports.formats import EXPORTS
+from llmsynthor.text import clean, did_you_mean
 
 if TYPE_CHECKING:
     from llmsynthor.results.exports.asked import Exported, ExportOptions
@@ -21,7 +22,13 @@ def export(run: RunDirectory, options: ExportOptions) -> Exported:
         RunDirectoryError: The run has no records, or not all of them.
         DiskError: The disk refused a write; nothing was written.
     """
-    known = EXPORTS[options.format]
+    known = EXPORTS.get(options.format)
+    if known is None:
+        advice = did_you_mean(options.format, EXPORTS)
+        raise ExportError(
+            f"`{clean(options.format)}` is no format of exports{advice} "
+            f"(formats: {', '.join(EXPORTS)})"
+        )
     given = {
         "--records": options.records is not None,
         "--one-person-households": options.alone,
