@@ -36,7 +36,7 @@ def report(
 def evaluate(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's directory.")],
     microdata: Annotated[
-        Path, typer.Argument(metavar="MICRODATA", help="Real records, CSV or parquet.")
+        Path, typer.Argument(metavar="MICRODATA", help="Real records: CSV, XLSX or parquet.")
     ],
     members: Annotated[
         Path | None,
@@ -63,6 +63,14 @@ def evaluate(
     most_triples: Annotated[
         int, typer.Option(min=0, help="Triples of variables compared; more are drawn from.")
     ] = 2000,
+    encoding: Annotated[
+        str | None, typer.Option(metavar="NAME", help="How the characters of text are stored.")
+    ] = None,
+    separator: Annotated[
+        str | None,
+        typer.Option(metavar=";", help="What parts the columns; default: see the header."),
+    ] = None,
+    decimal: Annotated[str, typer.Option(metavar=".|,", help="What stands before decimals.")] = ".",
     as_json: AsJson = False,
 ) -> None:
     """Hold the records of a run against real records that nobody trained on.
@@ -75,11 +83,15 @@ def evaluate(
     from llmsynthor.cli.console import out as write_out
     from llmsynthor.cli.console import print_json, say
     from llmsynthor.cli.describe_evaluation import print_evaluation
+    from llmsynthor.job.file_form import form_of_options
     from llmsynthor.results.evaluation.evaluate import Options, evaluate
     from llmsynthor.results.report.build import write_report
     from llmsynthor.store.directory import RunDirectory
 
-    options = Options(tuple(columns or ()), weight, target, sdmetrics, most_triples, members, key)
+    form = form_of_options(encoding, separator, decimal)
+    options = Options(
+        tuple(columns or ()), weight, target, sdmetrics, most_triples, members, key, form
+    )
     run = RunDirectory(folder)
     content = evaluate(run, microdata, options, say)
     write_report(run)  # the page shows what was found

@@ -14,7 +14,7 @@ import_app = typer.Typer(no_args_is_help=True, help="Make a job from another pro
 
 def tables(
     microdata: Annotated[
-        Path, typer.Argument(metavar="MICRODATA", help="Records, a CSV or parquet file.")
+        Path, typer.Argument(metavar="MICRODATA", help="Records: CSV, XLSX or parquet.")
     ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="New folder for the job.")],
     variables: Annotated[
@@ -69,6 +69,13 @@ def tables(
     seed: Annotated[
         int | None, typer.Option(min=0, help="Seed of the noise; for tests, it undoes privacy.")
     ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(metavar="NAME", help="How the characters of text are stored.")
+    ] = None,
+    separator: Annotated[
+        str | None, typer.Option(metavar=";", help="What parts the columns; default: see the header.")
+    ] = None,
+    decimal: Annotated[str, typer.Option(metavar=".|,", help="What stands before decimals.")] = ".",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what this command wrote there before.")
     ] = False,
@@ -84,6 +91,7 @@ def tables(
     from llmsynthor.errors import JobError
     from llmsynthor.files.inputs import Inputs
     from llmsynthor.files.records import read_records
+    from llmsynthor.job.file_form import form_of_options
     from llmsynthor.starting.from_records import options as given
     from llmsynthor.starting.from_records.account import told
     from llmsynthor.starting.from_records.making import make_tables
@@ -93,6 +101,7 @@ def tables(
     policies: dict[str, given.Missing] = {policy: policy for policy in get_args(given.Missing)}
     if missing not in policies:
         raise JobError(f"--missing {missing}: the choices are {', '.join(policies)}")
+    form = form_of_options(encoding, separator, decimal)
     options = given.TableOptions(
         variables=given.parse_names(variables) if variables else None,
         types=given.parse_types(type_ or []),
@@ -101,7 +110,7 @@ def tables(
         strongest=strongest, hold_out=hold_out, rare=rare, missing=policies[missing],
         weight=weight, epsilon=epsilon, seed=seed,
     )  # fmt: skip
-    made = make_tables(read_records(str(microdata), Inputs()), options)
+    made = make_tables(read_records(str(microdata), Inputs(), form), options)
     fill(out, job_files(made), overwrite=overwrite)
     for line in told(made):
         say(line)

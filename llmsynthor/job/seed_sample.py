@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from llmsynthor.job.file_form import Decimal, Encoding, Form, Separator, check_text_keys
 from llmsynthor.job.variables import JobModel
 
 
@@ -14,7 +15,7 @@ class SeedColumns(JobModel):
 
     file: str = Field(
         min_length=1,
-        description="CSV or parquet file of real records, relative to the job file.",
+        description="CSV, TSV, parquet or XLSX file of real records, relative to the job file.",
         examples=["seed_households.csv"],
     )
     columns: dict[str, str] = Field(
@@ -25,6 +26,36 @@ class SeedColumns(JobModel):
         description='Variable -> (value in the file -> category or bin); `""` is an empty cell.',
         examples=[{"income": {"1": "low", "2": "high"}}],
     )
+    decimal: Decimal = Field(".", description="What stands before decimals.")
+    separator: Separator | None = Field(
+        None,
+        description="What stands between the columns of a text file; default: what its header tells.",
+        examples=[";"],
+    )
+    encoding: Encoding | None = Field(
+        None,
+        description="How a text file's characters are stored; default: UTF-8, or as its mark says.",
+    )
+    sheet: str | None = Field(
+        None, min_length=1, description="Sheet of an XLSX file, if it has several."
+    )
+
+    @model_validator(mode="after")
+    def _keys_of_the_kind(self) -> SeedColumns:
+        check_text_keys(self, self.file)
+        return self
+
+    @property
+    def form(self) -> Form:
+        """Return how the file is written."""
+        return Form(
+            self.encoding,
+            self.separator,
+            self.decimal,
+            self.sheet,
+            "`seed_sample.members`" if isinstance(self, SeedMembersSpec) else "`seed_sample`",
+            frozenset(SeedColumns.model_fields),
+        )
 
 
 class SeedMembersSpec(SeedColumns):
