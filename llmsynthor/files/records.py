@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from llmsynthor.errors import InputError, MicrodataError
+from llmsynthor.errors import InputError, MicrodataError, Problem
 from llmsynthor.files.decoding import decoded
 from llmsynthor.files.workbook import read_sheet
 from llmsynthor.job.file_form import Form
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from llmsynthor.files.inputs import Inputs
 
-_SEPARATORS = ",;\t|"
+SEPARATORS = {",": "commas", ";": "`;`", "\t": "tabs", "|": "`|`"}
 _SNIFFED = 1 << 20
 _TEXT_KINDS = {".csv", ".tsv", ".tab", ".txt"}
 _DECIMAL_COMMA = r"(^[+-]?|\d),(\d)"
@@ -132,8 +132,16 @@ class RecordFile:
             line for line in lines if self._comment is None or not line.startswith(self._comment)
         ]
         self._content = text.encode()
-        self._separator = self.form.separator or _separator(begin)
+        told = _separator(begin)
+        self._separator = self.form.separator or told
         names = _fields(begin, self._separator)[0]
+        if len(names) == 1 < len(_fields(begin, told)[0]):
+            message = (
+                f"the columns are separated by {SEPARATORS[told]}, and read as if by "
+                f"{SEPARATORS[self._separator]}"
+            )
+            hint = f"leave {self.form.key('separator')} out"
+            raise MicrodataError.of([Problem(message, self.file, 1, hint=hint)])
         given = self._csv(n_rows=0).columns
         # polars leaves a doubled quote inside a quoted name doubled
         return names if len(names) == len(given) else given
@@ -201,7 +209,7 @@ def _separator(lines: Sequence[str]) -> str:
         return len({len(row) for row in fields}) == 1, len(fields[0]), mark == ","
 
     return max(
-        (mark for mark in _SEPARATORS if len(_fields(lines, mark)[0]) > 1), key=fit, default=","
+        (mark for mark in SEPARATORS if len(_fields(lines, mark)[0]) > 1), key=fit, default=","
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from llmsynthor.errors import Problem, TableError
 from llmsynthor.files.decoding import decoded
+from llmsynthor.files.records import SEPARATORS
 from llmsynthor.files.workbook import read_sheet
 from llmsynthor.text import clean, count_of
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from llmsynthor.files.inputs import Inputs
     from llmsynthor.job.tables import TableSpec
 
-SEPARATORS = {",": "commas", ";": "`;`", "\t": "tabs", "|": "`|`"}
 _TEXT_KINDS = {".csv", ".tsv", ".tab", ".txt"}
 _OTHER_KINDS = {
     ".xls": "save the sheet as .xlsx or CSV",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Annotated, Literal, get_args
+from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -20,8 +20,11 @@ Separator = Literal[",", ";", "\t", "|"]
 Decimal = Literal[".", ","]
 _WRITTEN = {"\t": '"\\t"', ";": '";"', ",": '","', "|": '"|"'}
 """Each separator as a YAML text."""
-_NOT_TEXT = (".parquet", ".xlsx")
-_TEXT_KEYS = ("separator", "encoding", "comment")
+_NOT_FOR = {
+    ".xlsx": ("separator", "encoding", "comment"),
+    ".parquet": ("separator", "encoding", "comment", "skip_rows", "footer_rows"),
+}
+"""Keys that say nothing of files of a kind."""
 
 
 @dataclass(frozen=True)
@@ -92,14 +95,14 @@ def form_of_options(encoding: str | None, separator: str | None, decimal: str) -
     return Form(encoding, separator, decimal, keys=keys)
 
 
-def check_text_keys(model: JobModel, file: str, keys: tuple[str, ...] = _TEXT_KEYS) -> None:
+def check_text_keys(model: JobModel, file: str) -> None:
     """Refuse keys about text for a file that is none.
 
     Raises:
         ValueError: Names the key.
     """
     kind = PurePath(file).suffix.lower()
-    for key in keys if kind in _NOT_TEXT else ():
+    for key in _NOT_FOR.get(kind, ()):
         if getattr(model, key, None) not in (None, 0):
             files = "CSV" if key == "separator" else "text"
             raise ValueError(f"`{key}` is for {files} files; a {kind[1:]} file has none")
@@ -107,14 +110,51 @@ def check_text_keys(model: JobModel, file: str, keys: tuple[str, ...] = _TEXT_KE
         raise ValueError("`sheet` is for .xlsx files")
 
 
-class FileSpec(JobModel):
-    """A file as it was published, and how to read it."""
+class TextForm(JobModel):
+    """A file, and how it is written."""
+
+    SAID_IN: ClassVar[str] = "the table's entry"
 
     file: str = Field(
         min_length=1,
         description="CSV, TSV, parquet or XLSX file, relative to the job file.",
         examples=["tables/age.csv"],
     )
+    separator: Separator | None = Field(
+        None,
+        description='What stands between the columns of a text file: `";"`, `"\\t"` (a tab) or '
+        '`"|"`; default: a comma, in .tsv and .tab a tab.',
+        examples=[";"],
+    )
+    encoding: Encoding | None = Field(
+        None,
+        description="How a text file's characters are stored; default: UTF-8, or as its mark says.",
+    )
+    sheet: str | None = Field(
+        None, min_length=1, description="Sheet of an XLSX file, if it has several."
+    )
+    decimal: Decimal = Field(".", description="What stands before decimals.")
+
+    @model_validator(mode="after")
+    def _keys_of_the_kind(self) -> Self:
+        check_text_keys(self, self.file)
+        return self
+
+    @property
+    def separated_by(self) -> str | None:
+        """Return what stands between the columns of a text file; None is what the header tells."""
+        return self.separator
+
+    @property
+    def form(self) -> Form:
+        """Return how the file is written."""
+        keys = frozenset(type(self).model_fields)
+        return Form(self.encoding, self.separated_by, self.decimal, self.sheet, self.SAID_IN, keys)
+
+
+class FileSpec(TextForm):
+    """A file as it was published, and how to read it."""
+
     name: str | None = Field(
         None, min_length=1, description="Name in reports; default: the file's."
     )
@@ -157,22 +197,8 @@ class FileSpec(JobModel):
         description='What stands between thousands; `" "` is any kind of space. Default: nothing.',
         examples=[","],
     )
-    decimal: Decimal = Field(".", description="What stands before decimals.")
     percent: bool = Field(
         False, description="The shares are percentages, with or without the sign."
-    )
-    separator: Separator | None = Field(
-        None,
-        description='What stands between the columns of a text file: `";"`, `"\\t"` (a tab) or '
-        '`"|"`; default: a comma, in .tsv and .tab a tab.',
-        examples=[";"],
-    )
-    encoding: Encoding | None = Field(
-        None,
-        description="How a text file's characters are stored; default: UTF-8, or as its mark says.",
-    )
-    sheet: str | None = Field(
-        None, min_length=1, description="Sheet of an XLSX file, if it has several."
     )
     skip_rows: int = Field(0, ge=0, description="Lines above the header that are not read.")
     comment: str | None = Field(
@@ -185,13 +211,6 @@ class FileSpec(JobModel):
     )
 
     @model_validator(mode="after")
-    def _keys_of_the_kind(self) -> FileSpec:
-        has_lines = not self.file.lower().endswith(".parquet")
-        keys = _TEXT_KEYS if has_lines else (*_TEXT_KEYS, "skip_rows", "footer_rows")
-        check_text_keys(self, self.file, keys)
-        return self
-
-    @model_validator(mode="after")
     def _signs_and_ends(self) -> FileSpec:
         if self.thousands is not None and self.thousands == self.decimal:
             raise ValueError(f"`thousands` and `decimal` are both `{self.decimal}`")
@@ -199,18 +218,6 @@ class FileSpec(JobModel):
             if len(ends) != 2:
                 raise ValueError(f"`bins.{name}` must name two columns: the low and the high end")
         return self
-
-    @property
-    def form(self) -> Form:
-        """Return how the file is written."""
-        return Form(
-            self.encoding,
-            self.separated_by,
-            self.decimal,
-            self.sheet,
-            "the table's entry",
-            frozenset(FileSpec.model_fields),
-        )
 
     @property
     def separated_by(self) -> str:

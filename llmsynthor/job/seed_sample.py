@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from llmsynthor.job.file_form import Decimal, Encoding, Form, Separator, check_text_keys
-from llmsynthor.job.variables import JobModel
+from llmsynthor.job.file_form import Separator, TextForm
 
 
-class SeedColumns(JobModel):
+class SeedColumns(TextForm):
     """How to read one file of real records."""
+
+    SAID_IN: ClassVar[str] = "`seed_sample`"
 
     file: str = Field(
         min_length=1,
         description="CSV, TSV, parquet or XLSX file of real records, relative to the job file.",
         examples=["seed_households.csv"],
+    )
+    separator: Separator | None = Field(
+        None,
+        description="What stands between the columns of a text file; default: what its header tells.",
+        examples=[";"],
     )
     columns: dict[str, str] = Field(
         default_factory=dict, description="Column of the file -> variable of the job."
@@ -26,40 +32,12 @@ class SeedColumns(JobModel):
         description='Variable -> (value in the file -> category or bin); `""` is an empty cell.',
         examples=[{"income": {"1": "low", "2": "high"}}],
     )
-    decimal: Decimal = Field(".", description="What stands before decimals.")
-    separator: Separator | None = Field(
-        None,
-        description="What stands between the columns of a text file; default: what its header tells.",
-        examples=[";"],
-    )
-    encoding: Encoding | None = Field(
-        None,
-        description="How a text file's characters are stored; default: UTF-8, or as its mark says.",
-    )
-    sheet: str | None = Field(
-        None, min_length=1, description="Sheet of an XLSX file, if it has several."
-    )
-
-    @model_validator(mode="after")
-    def _keys_of_the_kind(self) -> SeedColumns:
-        check_text_keys(self, self.file)
-        return self
-
-    @property
-    def form(self) -> Form:
-        """Return how the file is written."""
-        return Form(
-            self.encoding,
-            self.separator,
-            self.decimal,
-            self.sheet,
-            "`seed_sample.members`" if isinstance(self, SeedMembersSpec) else "`seed_sample`",
-            frozenset(SeedColumns.model_fields),
-        )
 
 
 class SeedMembersSpec(SeedColumns):
     """The members of the real records: a row for each."""
+
+    SAID_IN: ClassVar[str] = "`seed_sample.members`"
 
     key: str = Field(
         min_length=1,
