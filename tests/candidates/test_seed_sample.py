@@ -369,7 +369,7 @@ def test_the_file_of_members_may_be_stored_in_another_way(tmp_path, content, for
         (
             NAMED.encode("cp1252"),
             {},
-            "error: seed_persons.csv:1: byte 15 of this line (0xE9) is not UTF-8; in Latin-1 it is "
+            "error: seed_persons.csv:1: byte 16 of this line (0xE9) is not UTF-8; in Latin-1 it is "
             "`é`\n\nhint: say how it is stored in `seed_sample.members`, for example "
             "`encoding: latin-1`\n",
         ),

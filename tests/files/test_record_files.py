@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
+import yaml
 from made_workbook import write_workbook
 from small_job import write_job
 
@@ -272,8 +274,8 @@ def test_a_crosswalk_of_any_form_is_read(tmp_path, capsys, name, content, form):
         (
             ("The zones\n" + ZONES["geo.csv"]).encode(),
             {},
-            "error: geo.csv:1: the first line has 1 field, and most rows have 2; line 2 looks like the "
-            "header\n\nhint: take out what is above it\n",
+            "error: geo.csv:1: the header seems to be on line 2; here is `The zones`\n\n"
+            "hint: take out what is above it\n",
         ),
         (
             (ZONES["geo.csv"] + "Source: our office\n").encode(),
