@@ -112,6 +112,9 @@ class Run:
         target: str | None = None,
         sdmetrics: bool = False,
         most_triples: int = 2000,
+        encoding: str | None = None,
+        separator: str | None = None,
+        decimal: str = ".",
         tell: Callable[[str], None] | None = None,
     ) -> dict[str, Any]:
         """Hold the records against real ones that nobody trained on; only aggregates are kept.
@@ -125,6 +128,9 @@ class Run:
             target: Variable to train on synthetic and test on real for.
             sdmetrics: Whether SDMetrics' score is wanted too.
             most_triples: Of more triples of variables, so many are drawn.
+            encoding: How the characters of the files are stored, where that is not found out.
+            separator: What stands between their columns, likewise.
+            decimal: The sign before decimals in them.
             tell: Hears what is being done.
 
         Returns:
@@ -133,10 +139,14 @@ class Run:
         Raises:
             InputError: The run is not finished, or the real records cannot be used as they are.
         """
+        from llmsynthor.job.file_form import form_of_options
         from llmsynthor.results.evaluation.evaluate import Options, evaluate
 
+        form = form_of_options(encoding, separator, decimal)
         people = None if members is None else Path(members)
-        options = Options(_pairs(columns), weight, target, sdmetrics, most_triples, people, key)
+        options = Options(
+            _pairs(columns), weight, target, sdmetrics, most_triples, people, key, form
+        )
         found = evaluate(self._run, Path(microdata), options, tell or (lambda _: None))
         self.write_report()  # the page shows what was found
         return found
