@@ -17,7 +17,6 @@ from llmsynthor.llm.providers.base import OutOfRepliesError, Purpose, Reply, Req
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from llmsynthor.candidates.proposals import Plan
     from llmsynthor.candidates.sampler import Sampler
     from llmsynthor.job.model import Job
     from llmsynthor.llm.budget import BudgetKeeper
