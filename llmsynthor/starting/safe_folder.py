@@ -27,7 +27,12 @@ class FolderError(InputError):
 
 
 def job_name(text: str, otherwise: str) -> str:
-    """Return a job's name made from a file's or a folder's; `otherwise` where nothing is left of it."""
+    """Return a job's name made from a file's or a folder's; `otherwise` where nothing is left of it.
+
+    Example:
+        >>> job_name("_my survey", "records"), job_name("...", "records")
+        ('my-survey', 'records')
+    """
     return NOT_IN_NAMES.sub("-", text).strip("._-") or otherwise
 
 
