@@ -76,22 +76,28 @@ def print_explanation(found: dict[str, Any], folder: Path, *, prompt: bool) -> N
         f"{count_of(found['siblings'] - 1, 'other record')}; it asked for {proposal['count']:,}"
     )
     out(f"reason: {_cut(proposal['reason'] or '(none given)', 500)}")
-    print_columns(
-        [
-            (
-                name,
-                value,
-                _percent(proposal["share"][name]),
-                _percent(found["table_share"][name]),
-                _MARKS[proposal["inside"].get(name)] + _said(proposal["values"].get(name)),
-            )
-            for name, value in found["values"].items()
-        ],
-        ("variable", "record", "in proposal", "in tables", "proposal"),
-    )
+    heads = ("variable", "record", "in proposal", "in tables", "proposal")
+    _print_beside(found, proposal, proposal["values"], heads)
     _print_members(found)
     _print_reply(found["model"], proposal)
     _print_guidance(proposal, prompt=prompt)
+
+
+def _print_beside(
+    made: dict[str, Any], proposed: dict[str, Any], said: dict[str, Any], heads: Sequence[str]
+) -> None:
+    """Show each value of a record or member beside what its proposal and the tables say."""
+    rows = [
+        (
+            name,
+            value,
+            _percent(proposed["share"][name]),
+            _percent(made["table_share"][name]),
+            _MARKS[proposed["inside"].get(name)] + _said(said.get(name)),
+        )
+        for name, value in made["values"].items()
+    ]
+    print_columns(rows, heads)
 
 
 def _print_without_proposal(found: dict[str, Any]) -> None:
@@ -120,19 +126,8 @@ def _print_members(found: dict[str, Any]) -> None:
             print_columns(rows, ("variable", found["member"], heading))
             continue
         out(f"{title}: made by members.{entry} of the proposal")
-        print_columns(
-            [
-                (
-                    name,
-                    value,
-                    _percent(member["share"][name]),
-                    _percent(tables[name]),
-                    _MARKS[member["inside"].get(name)] + _said(member["said"].get(name)),
-                )
-                for name, value in member["values"].items()
-            ],
-            ("variable", found["member"], "in proposal", heading, "proposal"),
-        )
+        heads = ("variable", found["member"], "in proposal", heading, "proposal")
+        _print_beside(member, member, member["said"], heads)
 
 
 _MARKS = {

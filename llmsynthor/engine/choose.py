@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -80,6 +80,21 @@ class Chosen:
             found.effective_sample_size / held,
             float(found.weights @ background) / max(float(found.weights.sum()), 1e-300),
         )
+
+    def line(self) -> dict[str, Any]:
+        """Return what logs keep of it."""
+        found = self.calibration
+        return {
+            "kl": found.kl,
+            "effective_sample_size": found.effective_sample_size,
+            "candidates": self.drawn,
+            "mutants": self.mutants,
+            "converged": found.converged,
+            "error": found.error,
+            "max_copies": int(self.counts.max(initial=0)),
+            "background_prior": self.candidates.share_background,
+            **self.seconds,
+        }
 
 
 class Chooser:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -43,32 +44,26 @@ class Listener(Protocol):
         """Hear of something odd that does not stop the run."""
 
 
+@dataclass(eq=False)
 class Engine:
     """Runs one job into one run directory; asks through `asker`, or not at all."""
 
-    def __init__(
-        self,
-        job: Job,
-        sampler: Sampler,
-        run: RunDirectory,
-        listener: Listener,
-        clock: Callable[[], float],
-        asker: Asker | None,
-    ) -> None:
-        self.job = job
-        self.sampler = sampler
-        self.tables = sampler.tables
-        self.run = run
-        self.listener = listener
-        self.clock = clock
-        self.asker = asker
+    job: Job
+    sampler: Sampler
+    run: RunDirectory
+    listener: Listener
+    clock: Callable[[], float]
+    asker: Asker | None
+
+    def __post_init__(self) -> None:
+        self.tables = self.sampler.tables
         self.state = State(
             counts=[np.zeros(table.cells) for table in self.tables.control],
             sums=np.zeros((len(aims_of(self.tables)), 2)),
         )
-        self.lines = {line["iteration"]: line for line in run.lines(ITERATIONS)}
-        self.batches = Batches(run, sampler, listener.warn)
-        self.chooser = Chooser(job, sampler, self.state, clock, self._stage)
+        self.lines = {line["iteration"]: line for line in self.run.lines(ITERATIONS)}
+        self.batches = Batches(self.run, self.sampler, self.listener.warn)
+        self.chooser = Chooser(self.job, self.sampler, self.state, self.clock, self._stage)
 
     def execute(self) -> State:
         """Run to the end; what exists in the run directory is not made again."""
@@ -203,18 +198,10 @@ class Engine:
         self._write_bulk(chosen, -(-left // self.job.output.row_group))
         line = {
             "iteration": 0,
-            "kl": calibration.kl,
-            "effective_sample_size": calibration.effective_sample_size,
-            "candidates": chosen.drawn,
-            "mutants": chosen.mutants,
-            "converged": calibration.converged,
-            "error": calibration.error,
-            "max_copies": int(chosen.counts.max()),
-            "background_prior": chosen.candidates.share_background,
+            **chosen.line(),
             "stop_reason": self.state.stop_reason,
             "groups": self.state.groups,
             "notes": self.state.notes,
-            **chosen.seconds,
             "seconds_writing": round(self.clock() - started, 3),
         }
         if 0 not in self.lines:

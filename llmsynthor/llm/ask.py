@@ -17,7 +17,6 @@ from llmsynthor.llm.providers.base import OutOfRepliesError, Purpose, Reply, Req
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from llmsynthor.candidates.proposals import Plan
     from llmsynthor.candidates.sampler import Sampler
     from llmsynthor.job.model import Job
     from llmsynthor.llm.budget import BudgetKeeper
@@ -71,31 +70,24 @@ class Round:
         return [rejection for plan in self.plans for rejection in plan.rejections]
 
 
+@dataclass(eq=False)
 class Asker:
     """Asks one job's questions: renders, sends, reads, repairs."""
 
-    def __init__(
-        self,
-        job: Job,
-        sampler: Sampler,
-        templates: Templates,
-        prompts: PlanPrompt,
-        provider: Provider,
-        budget: BudgetKeeper,
-        clock: Callable[[], float],
-    ) -> None:
-        self.job = job
-        self.sampler = sampler
-        self.templates = templates
-        self.prompts = prompts
-        self.provider = provider
-        self.budget = budget
-        self.clock = clock
-        self.started = clock()
+    job: Job
+    sampler: Sampler
+    templates: Templates
+    prompts: PlanPrompt
+    provider: Provider
+    budget: BudgetKeeper
+    clock: Callable[[], float]
+
+    def __post_init__(self) -> None:
+        self.started = self.clock()
         self._outlook = Outlook()
-        self._system = templates.render("system.md.j2", {})
-        self._record = sampler.tables.of_records.domain
-        self._schema = plan_schema(self._record, sampler.members)
+        self._system = self.templates.render("system.md.j2", {})
+        self._record = self.sampler.tables.of_records.domain
+        self._schema = plan_schema(self._record, self.sampler.members)
 
     def seconds_used(self) -> float:
         """Return the wall time of the run so far in seconds, earlier attempts included."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -20,13 +20,14 @@ from llmsynthor.store.targets_used import load_used, weight_of
 from llmsynthor.text import count_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from llmsynthor.candidates.sampler import Sampler
     from llmsynthor.store.directory import RunDirectory
     from llmsynthor.targets.domain import Variable
     from llmsynthor.targets.levels import Members
 
+_T = TypeVar("_T")
 BACKGROUND_MEANS = (
     "no proposal: drawn from the tables alone, which needs no model; the record stands here because "
     "the tables want it"
@@ -243,15 +244,12 @@ def shares(
     record: Mapping[str, Any],
 ) -> dict[str, float | None]:
     """Return for each variable the share that the proposal gives the record's category or bin."""
-    found: dict[str, float | None] = {}
-    for variable in variables:
-        name = variable.name
-        try:
-            box, _ = read_box(variable, said[name], sampler.marginals[name])
-            found[name] = float(box.share[_code(variable, record[name])])
-        except (BoxError, KeyError):
-            found[name] = None
-    return found
+
+    def share(variable: Variable) -> float:
+        box, _ = read_box(variable, said[variable.name], sampler.marginals[variable.name])
+        return float(box.share[_code(variable, record[variable.name])])
+
+    return {variable.name: _readable(share, variable) for variable in variables}
 
 
 def inside(
@@ -261,14 +259,20 @@ def inside(
     record: Mapping[str, Any],
 ) -> dict[str, bool | None]:
     """Return for each variable whether the record's value is in the proposal; None if unreadable."""
-    found: dict[str, bool | None] = {}
-    for variable in variables:
+
+    def holds(variable: Variable) -> bool:
         name = variable.name
-        try:
-            found[name] = takes_in(variable, said[name], record[name], sampler.marginals[name])
-        except (BoxError, KeyError):
-            found[name] = None
-    return found
+        return takes_in(variable, said[name], record[name], sampler.marginals[name])
+
+    return {variable.name: _readable(holds, variable) for variable in variables}
+
+
+def _readable(read: Callable[[Variable], _T], variable: Variable) -> _T | None:
+    """Return what is read of a proposal's value; None where it cannot be."""
+    try:
+        return read(variable)
+    except (BoxError, KeyError):
+        return None
 
 
 def members_beside(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from llmsynthor.errors import InputError
@@ -17,8 +18,22 @@ LIST = "made.json"
 """Names the files of a folder that a command wrote, with their hashes."""
 
 
+NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
+"""What the name of a job, or of a file on any system, cannot hold."""
+
+
 class FolderError(InputError):
     """A folder cannot be filled as it is."""
+
+
+def job_name(text: str, otherwise: str) -> str:
+    """Return a job's name made from a file's or a folder's; `otherwise` where nothing is left of it.
+
+    Example:
+        >>> job_name("_my survey", "records"), job_name("...", "records")
+        ('my-survey', 'records')
+    """
+    return NOT_IN_NAMES.sub("-", text).strip("._-") or otherwise
 
 
 def fill(folder: Path, files: Mapping[str, str | bytes], *, overwrite: bool = False) -> None:

@@ -62,16 +62,17 @@ def in_parallel(make: Callable[[int], _T], numbers: Iterable[int]) -> Iterator[_
         try:
             for number in numbers:
                 if len(waiting) > workers:
-                    yield _result(waiting.popleft())
+                    yield result_of(waiting.popleft())
                 waiting.append(pool.submit(make, number))
             while waiting:
-                yield _result(waiting.popleft())
+                yield result_of(waiting.popleft())
         finally:
             for future in waiting:
                 future.cancel()
 
 
-def _result(future: Future[_T]) -> _T:
+def result_of(future: Future[_T]) -> _T:
+    """Return what a thread makes, while this one can be stopped."""
     # a short wait: polars installs a SIGINT handler that restarts a blocked wait for ever
     while not future.done():
         wait([future], timeout=_POLL_S)

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from llmsynthor.targets.table import TableSet
 
 Measure = Literal["mean", "sum", "quantile", "rate"]
-Masks = "Mapping[str, np.ndarray]"
 _RECORDS_A_CELL = 8
 """Where there are fewer, cells are followed but need not be met: rounding could not meet so many."""
 _MOST_CELLS = 20_000

@@ -21,7 +21,6 @@ from llmsynthor.job.providers import PROVIDERS, ProviderKind
 from llmsynthor.job.reference import job_reference
 from llmsynthor.llm.providers.base import Reply
 from llmsynthor.results.exports.asked import opened
-from llmsynthor.results.exports.files import new_files
 from llmsynthor.results.exports.formats import EXPORTS, Format
 
 if TYPE_CHECKING:
@@ -81,10 +80,12 @@ def test_a_provider(tmp_path, monkeypatch, capsys):
 
 def names_file(run, options):
     """Write the names of a run's variables."""
-    asked, path = opened(run, options), options.file("names.txt")
-    with new_files([path]) as (file,):
-        file.write("\n".join(v.name for v in asked.records.variables).encode())
-    return asked.exported([path])
+
+    def write(records, columns, file, zipped):
+        file.write("\n".join(v.name for v in records.variables).encode())
+
+    asked = opened(run, options)
+    return asked.written({options.file("names.txt"): (asked.records, ())}, write)
 
 
 def test_an_export(tmp_path, monkeypatch, capsys):

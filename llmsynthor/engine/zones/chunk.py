@@ -159,7 +159,6 @@ class _Work:
         write_outcome(self.run, self.chunk.number, outcome)
 
     def _outcome(self, chosen: Chosen) -> dict[str, Any]:
-        calibration = chosen.calibration
         made = int(chosen.counts.sum())
         failed = self.failed
         if made < self.chunk.records and failed is None:
@@ -169,16 +168,8 @@ class _Work:
             "members": self.tables.members is not None,
             "failed": failed if failed is None else failed[:_LONGEST_REASON],
             "notes": self.notes,
-            "kl": calibration.kl,
-            "effective_sample_size": calibration.effective_sample_size,
-            "candidates": chosen.drawn,
-            "mutants": chosen.mutants,
-            "converged": calibration.converged,
-            "error": calibration.error,
-            "max_copies": int(chosen.counts.max(initial=0)),
-            "background_prior": chosen.candidates.share_background,
+            **chosen.line(),
             "peak_mb": round(peak_bytes() / 1e6),
-            **chosen.seconds,
         }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,33 +26,16 @@ from llmsynthor.store.chunks import (
 from llmsynthor.targets.by_zone import of_chunk, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from llmsynthor.engine.choose import Chosen
-    from llmsynthor.engine.loop import Listener
     from llmsynthor.engine.stopping import Effort
     from llmsynthor.engine.zones.plan import Zoned
-    from llmsynthor.job.model import Job
-    from llmsynthor.llm.ask import Asker
-    from llmsynthor.store.directory import RunDirectory
 
 
+@dataclass(eq=False)
 class ZoneEngine(Engine):
-    """Asks as the engine does, and makes the chunks ready in place of records."""
+    """Asks as the engine does, with a sampler that knows no zones, and makes the chunks ready."""
 
-    def __init__(
-        self,
-        job: Job,
-        sampler: Sampler,
-        run: RunDirectory,
-        listener: Listener,
-        clock: Callable[[], float],
-        asker: Asker | None,
-        zoned: Zoned,
-    ) -> None:
-        """Prepare to ask with `sampler`, which knows no zones, for the job whose zones are `zoned`."""
-        super().__init__(job, sampler, run, listener, clock, asker)
-        self.zoned = zoned
+    zoned: Zoned
 
     def execute(self) -> State:
         """Make the chunks ready, unless they are; nothing is asked once they are."""

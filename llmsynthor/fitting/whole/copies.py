@@ -51,10 +51,7 @@ class Copies:
         codes: Int32, shape `(copies, variables)`.
         owner: As in `Variety`.
         position: Positions inside bins of changed copies, shape `(copies, numeric)`.
-        cells: Shape `(tables, copies)`; a table that counts members has a row for each slot.
-        error: Held minus wanted, shape `(cells,)`; changes with the copies.
-        closed: Cells that must stay empty.
-        by_cell: How much a squared error counts in each cell.
+        cells, error, closed, by_cell: As given, of the copies.
         places: Per variable where it stands; nowhere if it must not be changed.
         nobody: The cell of slots that are not in use.
     """
@@ -68,7 +65,17 @@ class Copies:
         closed: np.ndarray,
         by_cell: np.ndarray,
     ) -> None:
-        """Take the copies; see `Mutations`."""
+        """Take a copy of each candidate that has one.
+
+        Args:
+            variety: In what candidates may change.
+            cells: Cell of each candidate by table, shape `(tables, candidates)`; a table that
+                counts members has a row for each slot, with the last cell for nobody.
+            counts: Copies of each candidate, shape `(candidates,)`.
+            error: Held minus wanted, shape `(cells,)`; changes with the records.
+            closed: Cells that must stay empty, shape `(cells,)`.
+            by_cell: How much a squared error counts in each cell.
+        """
         self._variety = variety
         self.held = np.flatnonzero(counts > 0)
         self.codes = variety.codes[self.held].copy()

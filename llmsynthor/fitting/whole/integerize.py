@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from llmsynthor.fitting.whole.copies import Copies
 from llmsynthor.fitting.whole.exchanges import ExactMoves, WholeSums, blocks_of
 from llmsynthor.fitting.whole.mutations import Mutants, Mutations
 from llmsynthor.fitting.whole.pivotal import round_pivotal
@@ -370,15 +371,10 @@ class _Rounding:
         """Change one copy of some candidates in a variable or more."""
         if self._variety is None or self.done:
             return
-        mutations = Mutations(
-            self._variety,
-            self._cells,
-            self.counts,
-            self.error,
-            (self._target <= 0) & (self._by_cell > 0),
-            np.minimum(self._by_cell, 1.0),
-            self.random,
-        )
+        closed = (self._target <= 0) & (self._by_cell > 0)
+        by_cell = np.minimum(self._by_cell, 1.0)
+        copies = Copies(self._variety, self._cells, self.counts, self.error, closed, by_cell)
+        mutations = Mutations(copies, self._variety, self.random)
         mutations.mend(check, self._wrong, heat)
         self.mutants.append(mutations.settle(self.counts))
 

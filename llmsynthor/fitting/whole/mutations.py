@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmsynthor.fitting.whole.copies import Copies
 from llmsynthor.fitting.whole.swaps import swap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from llmsynthor.fitting.whole.copies import Copies
     from llmsynthor.targets.domain import Domain
     from llmsynthor.targets.levels import Members
     from llmsynthor.targets.table import Table
@@ -104,30 +104,10 @@ class Mutants:
 class Mutations:
     """One copy of each candidate that records have, while it is changed."""
 
-    def __init__(
-        self,
-        variety: Variety,
-        cells: np.ndarray,
-        counts: np.ndarray,
-        error: np.ndarray,
-        closed: np.ndarray,
-        by_cell: np.ndarray,
-        random: np.random.Generator,
-    ) -> None:
-        """Take a copy of each candidate that has one.
-
-        Args:
-            variety: In what candidates may change.
-            cells: Cell of each candidate by table, shape `(tables, candidates)`; a table that
-                counts members has a row for each slot, with the last cell for nobody.
-            counts: Copies of each candidate, shape `(candidates,)`.
-            error: Held minus wanted, shape `(cells,)`; changes with the records.
-            closed: Cells that must stay empty, shape `(cells,)`.
-            by_cell: How much a squared error counts in each cell.
-            random: Breaks ties.
-        """
+    def __init__(self, copies: Copies, variety: Variety, random: np.random.Generator) -> None:
+        """Prepare to change the copies, in what `variety` says; `random` breaks ties."""
         self._variety = variety
-        self._copies = Copies(variety, cells, counts, error, closed, by_cell)
+        self._copies = copies
         self._random = random
         self._liked: dict[int, np.ndarray] = {}
 

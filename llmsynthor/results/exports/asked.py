@@ -5,17 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmsynthor.results.exports.files import ExportError, single_file
+from llmsynthor.results.exports.files import ExportError, check_free, new_files, single_file
 from llmsynthor.results.exports.layout import read_map
 from llmsynthor.results.exports.records import open_records
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+    from typing import BinaryIO
 
-    from llmsynthor.results.exports.layout import Mapped
+    from llmsynthor.results.exports.layout import Filled, Mapped
     from llmsynthor.results.exports.population import RecordKind
     from llmsynthor.results.exports.records import Records
     from llmsynthor.store.directory import RunDirectory
+
+    Table = tuple[Records, Sequence[Filled]]
+    """The rows of a file, and its columns."""
+    Writer = Callable[[Records, Sequence[Filled], BinaryIO, bool], None]
+    """Writes such a table into a file, with gzip where the last is true."""
 
 
 @dataclass(frozen=True)
@@ -96,18 +103,29 @@ class Opened:
 
     Attributes:
         records: Of the run.
+        options: What is asked.
         mapped: Column -> what fills it, as `--map` and `--map-file` say.
         notes: What the user should know.
     """
 
     records: Records
+    options: ExportOptions
     mapped: dict[str, Mapped]
     notes: list[str]
 
-    def exported(self, files: list[Path], notes: list[str] | None = None) -> Exported:
-        """Return what came of it once all files are written."""
-        made = self.records.made
-        return Exported(files, made, self.notes + (notes or []), self.records.members_made())
+    def written(self, tables: Mapping[Path, Table], write: Writer) -> Exported:
+        """Write a file for each table; all get their names together.
+
+        Raises:
+            ExportError: A file may not be written there.
+            DiskError: The disk refused a write; nothing was written.
+        """
+        check_free(list(tables), self.records.run.path, overwrite=self.options.overwrite)
+        with new_files(list(tables)) as files:
+            for (path, (records, columns)), file in zip(tables.items(), files, strict=True):
+                write(records, columns, file, path.suffix == ".gz")
+        made, members = self.records.made, self.records.members_made()
+        return Exported(list(tables), made, self.notes, members)
 
 
 def opened(run: RunDirectory, options: ExportOptions) -> Opened:
@@ -122,4 +140,4 @@ def opened(run: RunDirectory, options: ExportOptions) -> Opened:
     notes = []
     if records.made < records.asked:
         notes.append(f"the run is not finished: {records.made:,} of {records.asked:,} records")
-    return Opened(records, mapped, notes)
+    return Opened(records, options, mapped, notes)

@@ -6,13 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llmsynthor.results.exports.files import ExportError
-from llmsynthor.results.exports.layout import SOURCES, Filled
+from llmsynthor.results.exports.layout import SOURCES, Filled, by_level
 from llmsynthor.results.exports.records import column_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from llmsynthor.results.exports.layout import Code, Fixed, Mapped
+    from llmsynthor.results.exports.records import Records
     from llmsynthor.targets.domain import Variable
     from llmsynthor.targets.levels import Members
 
@@ -121,6 +122,10 @@ class Filling:
                 checked = self._whole_map(f"{place}{name}", variable, values)
                 filled.append(self._filled(name, variable, checked))
         return filled
+
+    def completed(self, own: Sequence[Filled], last: Sequence[Filled] = ()) -> list[Filled]:
+        """Return a table's columns: its own, a column for every variable left, and the last ones."""
+        return [*own, *self.others(column.name for column in [*own, *last]), *last]
 
     def checked(self, layout: str, *others: Filling) -> None:
         """Refuse what cannot be exported, in the tables that others fill too.
@@ -234,6 +239,24 @@ class Filling:
             most = int(max(abs(variable.low), abs(variable.high)))
             return Filled(name, source, "integer" if variable.is_whole else "number", most=most)
         return Filled(name, source, "text", labels=variable.labels)
+
+
+def of_both_levels(
+    records: Records, members: Members, mapped: Mapping[str, Mapped], shared: Container[str] = ()
+) -> tuple[Filling, Filling]:
+    """Return what fills the table of the records, and what fills that of their members.
+
+    Args:
+        records: Of the run.
+        members: What their members are.
+        mapped: Column -> what fills it.
+        shared: Columns that both tables have from the records.
+    """
+    of_records, of_members = by_level(mapped, members)
+    of_members |= {name: entry for name, entry in of_records.items() if name in shared}
+    both = records.of_members(members).variables
+    own = Filling(both, of_members, first=len(records.variables))
+    return Filling(records.variables, of_records), own
 
 
 def _mapped_column(name: str, source: str, values: dict[str, Code]) -> Filled:

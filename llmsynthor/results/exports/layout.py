@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from llmsynthor.results.exports.records import Records
     from llmsynthor.targets.levels import Members
 
 
@@ -135,9 +136,10 @@ def key_columns(members: Members, *, own: bool) -> list[Filled]:
     return [key, Filled(members.ordinal, ORDINAL, "integer")] if own else [key]
 
 
-def provenance_columns() -> list[Filled]:
-    """Return the columns that say where a record came from."""
-    return [Filled(name, name, "integer") for name in (ITERATION, PROPOSAL)]
+def provenance_columns(records: Records) -> list[Filled]:
+    """Return the columns that say where a record came from, where they are asked for."""
+    names = (ITERATION, PROPOSAL) if records.provenance else ()
+    return [Filled(name, name, "integer") for name in names]
 
 
 class MappedColumn(JobModel):

@@ -14,7 +14,6 @@ from xml.sax.saxutils import escape
 import polars as pl
 
 from llmsynthor.results.exports.asked import opened
-from llmsynthor.results.exports.files import check_free, new_files
 from llmsynthor.results.exports.filling import Filling
 from llmsynthor.results.exports.layout import key_columns, provenance_columns
 from llmsynthor.results.exports.plain import csv_text, gzipped
@@ -56,10 +55,7 @@ def matsim_file(run: RunDirectory, options: ExportOptions) -> Exported:
     if records.members is not None:
         records = records.of_members(records.members)
     columns = matsim_columns(records, asked.mapped)
-    check_free([path], run.path, overwrite=options.overwrite)
-    with new_files([path]) as (file,):
-        write_matsim(records, columns, file, zipped=path.suffix == ".gz")
-    return asked.exported([path])
+    return asked.written({path: (records, columns)}, write_matsim)
 
 
 def matsim_columns(records: Records, mapped: Mapping[str, Mapped]) -> list[Filled]:
@@ -71,10 +67,9 @@ def matsim_columns(records: Records, mapped: Mapping[str, Mapped]) -> list[Fille
         ExportError: Two attributes would have one name, or a label cannot be written as XML.
     """
     filling = Filling(records.variables, mapped)
-    last = provenance_columns() if records.provenance else []
     own = records.owners is not None and records.members is not None
     first = key_columns(records.members, own=True) if own and records.members else []
-    columns = [*first, *filling.others(column.name for column in [*first, *last]), *last]
+    columns = filling.completed(first, provenance_columns(records))
     for column in columns:
         wrong = [label for label in (column.name, *column.labels) if _UNWRITABLE.search(label)]
         filling.problems += [
@@ -86,9 +81,7 @@ def matsim_columns(records: Records, mapped: Mapping[str, Mapped]) -> list[Fille
     return columns
 
 
-def write_matsim(
-    records: Records, columns: Sequence[Filled], file: BinaryIO, *, zipped: bool
-) -> None:
+def write_matsim(records: Records, columns: Sequence[Filled], file: BinaryIO, zipped: bool) -> None:
     """Write the persons, batch by batch.
 
     Args:

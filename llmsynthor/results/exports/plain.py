@@ -13,16 +13,14 @@ from polars.io.plugins import register_io_source
 
 from llmsynthor.errors import RunDirectoryError
 from llmsynthor.results.exports.asked import opened
-from llmsynthor.results.exports.files import check_free, new_files
-from llmsynthor.results.exports.filling import Filling
-from llmsynthor.results.exports.layout import by_level, key_columns, provenance_columns
+from llmsynthor.results.exports.filling import Filling, of_both_levels
+from llmsynthor.results.exports.layout import key_columns, provenance_columns
 from llmsynthor.results.exports.records import made_aside, pieces_made_aside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from llmsynthor.results.exports.asked import Exported, ExportOptions
+    from llmsynthor.results.exports.asked import Exported, ExportOptions, Writer
     from llmsynthor.results.exports.layout import Filled, Mapped
     from llmsynthor.results.exports.records import Records
     from llmsynthor.store.directory import RunDirectory
@@ -38,11 +36,7 @@ def csv_files(run: RunDirectory, options: ExportOptions) -> Exported:
     Raises:
         ExportError: It cannot be made as asked for.
     """
-
-    def write(records: Records, columns: Sequence[Filled], file: BinaryIO, path: Path) -> None:
-        write_csv(records, [columns], [file], zipped=path.suffix == ".gz")
-
-    return _table_files(run, options, [".csv", ".csv.gz"], write)
+    return _table_files(run, options, write_csv, ".csv", ".csv.gz")
 
 
 def parquet_files(run: RunDirectory, options: ExportOptions) -> Exported:
@@ -51,40 +45,28 @@ def parquet_files(run: RunDirectory, options: ExportOptions) -> Exported:
     Raises:
         ExportError: It cannot be made as asked for.
     """
-
-    def write(records: Records, columns: Sequence[Filled], file: BinaryIO, _: Path) -> None:
-        write_parquet(records, columns, file)
-
-    return _table_files(run, options, [".parquet"], write)
+    return _table_files(run, options, write_parquet, ".parquet")
 
 
 def _table_files(
-    run: RunDirectory,
-    options: ExportOptions,
-    endings: Sequence[str],
-    write: Callable[[Records, Sequence[Filled], BinaryIO, Path], None],
+    run: RunDirectory, options: ExportOptions, write: Writer, ending: str, *others: str
 ) -> Exported:
     """Write the table of the records, or theirs and their members', which a key links."""
     asked = opened(run, options)
     records, members = asked.records, asked.records.members
-    levels = [records]
     if members is None:
-        paths = [options.file(f"records{endings[0]}", *endings[1:])]
-        tables = [plain_columns(records, asked.mapped)]
-    else:
-        names = [f"{members.of}s", f"{members.name}s"]
-        if names[0].casefold() == names[1].casefold():
-            names[1] = f"{members.of}_members"
-        files = [f"{name}{endings[0]}{'.gz' if options.zipped else ''}" for name in names]
-        folder = options.folder(f"a run with members has two files, `{files[0]}` and `{files[1]}`")
-        paths = [folder / file for file in files]
-        tables = linked_columns(records, members, asked.mapped)
-        levels.append(records.of_members(members))
-    check_free(paths, run.path, overwrite=options.overwrite)
-    with new_files(paths) as places:
-        for level, columns, place, path in zip(levels, tables, places, paths, strict=True):
-            write(level, columns, place, path)
-    return asked.exported(paths)
+        path = options.file(f"records{ending}", *others)
+        return asked.written({path: (records, plain_columns(records, asked.mapped))}, write)
+    names = [f"{members.of}s", f"{members.name}s"]
+    if names[0].casefold() == names[1].casefold():
+        names[1] = f"{members.of}_members"
+    files = [f"{name}{ending}{'.gz' if options.zipped else ''}" for name in names]
+    folder = options.folder(f"a run with members has two files, `{files[0]}` and `{files[1]}`")
+    first, second = linked_columns(records, members, asked.mapped)
+    own = records.of_members(members)
+    return asked.written(
+        {folder / files[0]: (records, first), folder / files[1]: (own, second)}, write
+    )
 
 
 def plain_columns(records: Records, mapped: Mapping[str, Mapped]) -> list[Filled]:
@@ -94,68 +76,49 @@ def plain_columns(records: Records, mapped: Mapping[str, Mapped]) -> list[Filled
         ExportError: Two columns would have one name, or the map is wrong.
     """
     filling = Filling(records.variables, mapped)
-    last = provenance_columns() if records.provenance else []
-    columns = [*filling.others(column.name for column in last), *last]
+    columns = filling.completed((), provenance_columns(records))
     filling.checked("the table")
     return columns
 
 
 def linked_columns(
     records: Records, members: Members, mapped: Mapping[str, Mapped]
-) -> list[list[Filled]]:
+) -> tuple[list[Filled], list[Filled]]:
     """Return the columns of two linked tables: the records' with provenance, and their members'.
 
     Raises:
         ExportError: Two columns of one table would have one name, or the map is wrong.
     """
-    of_records, of_members = by_level(mapped, members)
-    first = Filling(records.variables, of_records)
-    second = Filling(
-        records.of_members(members).variables, of_members, first=len(records.variables)
+    first, second = of_both_levels(records, members, mapped)
+    tables = (
+        first.completed(key_columns(members, own=False), provenance_columns(records)),
+        second.completed(key_columns(members, own=True)),
     )
-    last = provenance_columns() if records.provenance else []
-    key, own = key_columns(members, own=False), key_columns(members, own=True)
-    tables = [
-        [*key, *first.others(c.name for c in [*key, *last]), *last],
-        [*own, *second.others(c.name for c in own)],
-    ]
     first.checked("the table", second)
     return tables
 
 
-def write_csv(
-    records: Records,
-    tables: Sequence[Sequence[Filled]],
-    files: Sequence[BinaryIO],
-    *,
-    zipped: bool = False,
-) -> None:
-    """Write tables as CSV (UTF-8, comma, a heading), some rows at a time.
+def write_csv(records: Records, columns: Sequence[Filled], file: BinaryIO, zipped: bool) -> None:
+    """Write a table as CSV (UTF-8, comma, a heading), some rows at a time.
 
     Args:
         records: Of the run.
-        tables: Columns of each table.
-        files: Where each table goes.
-        zipped: Whether the files are compressed with gzip.
+        columns: Of the table.
+        file: Where it goes.
+        zipped: Whether it is compressed with gzip.
     """
     with ExitStack() as stack:
-        places = [stack.enter_context(gzipped(file)) if zipped else file for file in files]
-        for texts in pieces_made_aside(_csv_pieces(records, tables)):
-            for place, text in zip(places, texts, strict=True):
-                place.write(text)
+        place = stack.enter_context(gzipped(file)) if zipped else file
+        for text in pieces_made_aside(_csv_pieces(records, columns)):
+            place.write(text)
 
 
-def _csv_pieces(
-    records: Records, tables: Sequence[Sequence[Filled]]
-) -> Iterator[tuple[bytes, ...]]:
-    """Yield the next rows of each table as text; the heading is before the first."""
+def _csv_pieces(records: Records, columns: Sequence[Filled]) -> Iterator[bytes]:
+    """Yield the next rows of a table as text; the heading is before the first."""
     heading = True
     for batch in records.batches():
         for rows in batch.iter_slices(_ROWS):
-            yield tuple(
-                csv_text(rows.select(c.expression() for c in columns), include_header=heading)
-                for columns in tables
-            )
+            yield csv_text(rows.select(c.expression() for c in columns), include_header=heading)
             heading = False
 
 
@@ -172,7 +135,9 @@ def gzipped(file: BinaryIO) -> gzip.GzipFile:
     return gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=6, mtime=0)
 
 
-def write_parquet(records: Records, columns: Sequence[Filled], file: BinaryIO) -> None:
+def write_parquet(
+    records: Records, columns: Sequence[Filled], file: BinaryIO, _zipped: bool
+) -> None:
     """Write one table as one parquet file, batch by batch.
 
     Raises:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from llmsynthor.results.exports.asked import opened
-from llmsynthor.results.exports.files import ExportError, check_free, new_files
-from llmsynthor.results.exports.filling import Filling
-from llmsynthor.results.exports.layout import by_level, provenance_columns
+from llmsynthor.results.exports.files import ExportError
+from llmsynthor.results.exports.filling import Filling, of_both_levels
+from llmsynthor.results.exports.layout import provenance_columns
 from llmsynthor.results.exports.plain import write_csv
 
 if TYPE_CHECKING:
@@ -68,11 +68,8 @@ def _write_one(layout: PopulationLayout, asked: Opened, options: ExportOptions) 
         raise ExportError(f"--out {options.out}: must be a folder; {_FIXED_NAMES}")
     records = asked.records
     tables = population_tables(records, layout, kind, asked.mapped, alone=options.alone)
-    paths = [options.out / name for name in tables]
-    check_free(paths, records.run.path, overwrite=options.overwrite)
-    with new_files(paths) as files:
-        write_csv(records, list(tables.values()), files)
-    return asked.exported(paths, population_notes(layout, kind, asked.mapped, alone=options.alone))
+    asked.notes.extend(population_notes(layout, kind, asked.mapped, alone=options.alone))
+    return asked.written({options.out / n: (records, own) for n, own in tables.items()}, write_csv)
 
 
 def _write_both(
@@ -91,13 +88,13 @@ def _write_both(
                 hint=f"leave `{name}` out",
             )
     folder = options.folder(_FIXED_NAMES)
-    paths = [folder / FILES["households"], folder / FILES["persons"]]
-    tables = linked_tables(records, members, layout, asked.mapped)
-    check_free(paths, records.run.path, overwrite=options.overwrite)
-    with new_files(paths) as files:
-        write_csv(records, [tables[0]], [files[0]])
-        write_csv(records.of_members(members), [tables[1]], [files[1]])
-    return asked.exported(paths, population_notes(layout, "both", asked.mapped, alone=False))
+    households, persons = linked_tables(records, members, layout, asked.mapped)
+    asked.notes.extend(population_notes(layout, "both", asked.mapped, alone=False))
+    tables = {
+        folder / FILES["households"]: (records, households),
+        folder / FILES["persons"]: (records.of_members(members), persons),
+    }
+    return asked.written(tables, write_csv)
 
 
 def population_tables(
@@ -130,9 +127,7 @@ def population_tables(
     }
     wanted: list[RecordKind] = ["households", "persons"] if alone else [kind]
     tables = {name: filling.fixed(FILES[name], fixed[name], alone=alone) for name in wanted}
-    last = provenance_columns() if records.provenance else []
-    own = tables[kind]
-    own += [*filling.others(column.name for column in [*own, *last]), *last]
+    tables[kind] = filling.completed(tables[kind], provenance_columns(records))
     filling.checked(layout.title)
     return {FILES[name]: columns for name, columns in tables.items()}
 
@@ -153,18 +148,11 @@ def linked_tables(
     Raises:
         ExportError: With every column that cannot be filled.
     """
-    of_records, of_members = by_level(mapped, members)
     shared = {column.name for column in layout.persons if column.shared}
-    of_members |= {name: entry for name, entry in of_records.items() if name in shared}
-    first = Filling(records.variables, of_records)
-    second = Filling(
-        records.of_members(members).variables, of_members, first=len(records.variables)
-    )
-    last = provenance_columns() if records.provenance else []
+    first, second = of_both_levels(records, members, mapped, shared)
     households = first.fixed(FILES["households"], layout.households, members=members)
-    households += [*first.others(c.name for c in [*households, *last]), *last]
-    persons = second.fixed(FILES["persons"], layout.persons, members=members)
-    persons += second.others(c.name for c in persons)
+    households = first.completed(households, provenance_columns(records))
+    persons = second.completed(second.fixed(FILES["persons"], layout.persons, members=members))
     first.checked(layout.title, second)
     return households, persons
 

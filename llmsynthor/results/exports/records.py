@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,6 +12,7 @@ import polars as pl
 from llmsynthor.errors import RunDirectoryError
 from llmsynthor.store.directory import DamagedBatchError
 from llmsynthor.store.linkage import members_of
+from llmsynthor.store.materialize import result_of
 from llmsynthor.store.targets_used import used_tables
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ ORDINAL = "ordinal"
 """Column with a member's number within its record, from 1."""
 ITERATION = "iteration"
 PROPOSAL = "proposal"
-_POLL_S = 0.1
 _T = TypeVar("_T")
 
 
@@ -211,7 +211,7 @@ def pieces_made_aside(pieces: Iterator[_T]) -> Iterator[_T]:
     """
     with ThreadPoolExecutor(1) as pool:
         while True:
-            found = _result(pool.submit(lambda: next(pieces, None)))
+            found = result_of(pool.submit(lambda: next(pieces, None)))
             if found is None:
                 return
             yield found
@@ -227,14 +227,7 @@ def made_aside(make: Callable[[], _T], stop: Callable[[], None]) -> _T:
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(make)
         try:
-            return _result(future)
+            return result_of(future)
         except BaseException:
             stop()
             raise
-
-
-def _result(future: Future[_T]) -> _T:
-    # a short wait: polars installs a SIGINT handler that restarts a blocked wait for ever
-    while not future.done():
-        wait([future], timeout=_POLL_S)
-    return future.result()

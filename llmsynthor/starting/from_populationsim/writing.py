@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +12,13 @@ import yaml
 from llmsynthor.files.bins import format_number
 from llmsynthor.starting.from_populationsim.building import rows_of
 from llmsynthor.starting.from_populationsim.setup import HOUSEHOLDS, PERSONS
+from llmsynthor.starting.safe_folder import NOT_IN_NAMES, job_name
 from llmsynthor.text import count_of, printable
 
 if TYPE_CHECKING:
     from llmsynthor.starting.from_populationsim.building import Made, MadeTable
     from llmsynthor.starting.from_populationsim.geographies import Geographies
     from llmsynthor.starting.from_populationsim.variables import MadeVariable
-
-_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def job_files(made: Made, out: Path) -> dict[str, str]:
@@ -50,7 +48,7 @@ def _crosswalk(geographies: Geographies) -> pl.DataFrame:
 
 
 def _file(table: MadeTable) -> str:
-    return f"tables/{_NOT_IN_NAMES.sub('-', table.name)}.csv"
+    return f"tables/{NOT_IN_NAMES.sub('-', table.name)}.csv"
 
 
 def job_content(made: Made, out: Path) -> dict[str, Any]:
@@ -59,10 +57,9 @@ def job_content(made: Made, out: Path) -> dict[str, Any]:
     if made.geography is not None and not made.geographies.in_chunks:
         variables[made.geography] = {"type": "category", "values": made.inhabited}
     variables |= {v.name: _variable(v) for v in made.variables[HOUSEHOLDS].values()}
-    name = _NOT_IN_NAMES.sub("-", made.setup.folder.resolve().name).strip("-.") or "population"
     job: dict[str, Any] = {
         "version": 1,
-        "name": name,
+        "name": job_name(made.setup.folder.resolve().name, "population"),
         "description": "Households of a synthetic population.",
         "records": made.records,
         **({"zones": _zones(made.geographies)} if made.geographies.in_chunks else {}),

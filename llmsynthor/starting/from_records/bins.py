@@ -32,14 +32,12 @@ class Bins:
         labels: One per bin, in the notation of published tables.
         low: The variable's `min`.
         high: The variable's `max`.
-        given: Whether the user gave the edges, so that they do not come from the data.
     """
 
     edges: tuple[float, ...]
     labels: tuple[str, ...]
     low: float
     high: float
-    given: bool
 
     def codes(self, values: np.ndarray) -> np.ndarray:
         """Return the bin of each value, int32 of the same shape."""
@@ -90,7 +88,7 @@ def cut(name: str, values: np.ndarray, kind: NumberKind, decimals: int, how: str
             f"the data go from {shown(low)} to {shown(high)}"
         )
     labels = tuple(_label(kind, a, b) for a, b in pairwise(edges))
-    return Bins(edges, labels, low, high, how is not None and method not in {"quantile", "width"})
+    return Bins(edges, labels, low, high)
 
 
 def quantile_edges(

@@ -39,7 +39,6 @@ class Published:
         low: Smallest legal number; 0 for categories.
         high: Largest legal number; 0 for categories.
         decimals: Digits after the point of a number.
-        from_data: Whether labels come from the data, and not from the user.
         notes: What a reader must know of how it was made.
     """
 
@@ -52,7 +51,6 @@ class Published:
     low: float = 0.0
     high: float = 0.0
     decimals: int = 0
-    from_data: bool = True
     notes: tuple[str, ...] = ()
 
     @property
@@ -87,12 +85,12 @@ def publish(column: Column, name: str, kept: np.ndarray, options: TableOptions) 
     if there.all():
         return Published(
             name, column.name, kind, bins.labels, codes, True, bins.low, bins.high,
-            column.decimals, not bins.given, column.notes,
+            column.decimals, column.notes,
         )  # fmt: skip
     note = f"its bins are categories, since {int((~there).sum()):,} records have no value"
     return Published(
         name, column.name, "category", (*bins.labels, MISSING), codes,
-        from_data=not bins.given, notes=(*column.notes, note),
+        notes=(*column.notes, note),
     )  # fmt: skip
 
 

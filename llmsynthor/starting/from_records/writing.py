@@ -14,6 +14,7 @@ import yaml
 
 from llmsynthor.starting.from_records.account import heading, privacy_lines, readme_text
 from llmsynthor.starting.from_records.bins import shown
+from llmsynthor.starting.safe_folder import job_name
 from llmsynthor.text import printable
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./ -]*[A-Za-z0-9_.]|[A-Za-z_]")
 _NOT_IN_FILES = re.compile(r"[^\w.-]+")
-_NOT_IN_JOB_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 _LINE = 96
 _LEAST_TOLERANCE = 0.002
 """As a job has it by default."""
@@ -78,23 +78,18 @@ def _about_records(made: MadeTables) -> str:
     return f"As many as were counted; their weights are {shown(made.total)} together."
 
 
-def job_name(file: str) -> str:
-    """Return a job's name made from a file's."""
-    return _NOT_IN_JOB_NAMES.sub("-", PurePath(file).stem).strip("._-") or "records"
-
-
 def job_text(made: MadeTables) -> str:
     """Return the job as commented YAML."""
-    rows = made.rows
+    stem = PurePath(made.records.file).stem
     return "\n".join(
         [
             *_comment(heading(made)),
             "version: 1",
-            f"name: {_scalar(job_name(made.records.file))}",
+            f"name: {_scalar(job_name(stem, 'records'))}",
             "# What one record is. A model reads this sentence: write who or what, where and when.",
-            f"description: {_scalar(f'One record of {PurePath(made.records.file).stem}.')}",
+            f"description: {_scalar(f'One record of {stem}.')}",
             *_comment([_about_records(made)]),
-            f"records: {rows}",
+            f"records: {made.rows}",
             "# Everything random is derived from this number; the same seed gives the same records.",
             "seed: 1",
             "",
