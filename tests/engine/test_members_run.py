@@ -95,13 +95,23 @@ def read(run: Path) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:
     return parts[0], parts[1], json.loads((run / "report.json").read_text())
 
 
-@pytest.fixture(scope="module", params=["replay", "none"])
-def finished(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp(request.param)
-    provider = {"model": "none"} if request.param == "none" else None
-    job = write_households(folder, **({"provider": provider} if provider else {}))
+def make_run(folder: Path, **changes: Any) -> None:
+    job = write_households(folder, **changes)
     assert main(["run", str(job), "--out", str(folder / "run"), "-q"]) == 0
-    return folder / "run"
+
+
+@pytest.fixture(params=["replay", "none"])
+def finished(request, made_once) -> Path:
+    if request.param == "replay":
+        return made_once("homes_replayed", make_run) / "run"
+    made = made_once("homes_alone", lambda folder: make_run(folder, provider={"model": "none"}))
+    return made / "run"
+
+
+@pytest.fixture
+def replayed(made_once, copied) -> Path:
+    """Return a run by recorded replies, which a test may change."""
+    return copied(made_once("homes_replayed", make_run) / "run")
 
 
 def test_tables_of_both_levels_are_met_to_the_record(finished):
@@ -138,9 +148,8 @@ def test_no_household_breaks_a_rule_across_levels(finished):
     assert homes.height == 400
 
 
-def test_a_lost_file_of_members_is_made_again_with_the_same_bytes(tmp_path):
-    job, run = write_households(tmp_path), tmp_path / "run"
-    assert main(["run", str(job), "--out", str(run), "-q"]) == 0
+def test_a_lost_file_of_members_is_made_again_with_the_same_bytes(replayed):
+    job, run = replayed.parent / "job.yaml", replayed
     before = {p.name: p.read_bytes() for p in (run / "members").glob("*")}
     assert before
     manifest = json.loads((run / "manifest.json").read_text()) | {"status": "partial"}
@@ -151,9 +160,8 @@ def test_a_lost_file_of_members_is_made_again_with_the_same_bytes(tmp_path):
     assert {p.name: p.read_bytes() for p in (run / "members").glob("*")} == before
 
 
-def test_the_report_finds_members_that_do_not_fit(tmp_path):
-    job, run = write_households(tmp_path), tmp_path / "run"
-    assert main(["run", str(job), "--out", str(run), "-q"]) == 0
+def test_the_report_finds_members_that_do_not_fit(replayed):
+    run = replayed
     path = max((run / "members").glob("*"), key=lambda p: p.stat().st_size)
     persons = pl.read_parquet(path)
     last = persons.height - 1

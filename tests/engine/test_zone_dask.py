@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from zone_world import children, data_of, made_by_processes, run, start
+from zone_world import children, data_of, run, start
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 pytest.importorskip("distributed")
 
 
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return made_by_processes(tmp_path_factory.mktemp("region"))
+@pytest.fixture
+def plain(zone_run: Path) -> tuple[Path, Path]:
+    """Return a job and the run of it by two processes."""
+    return zone_run.parent / "job.yaml", zone_run
 
 
 def test_local_workers_of_which_one_is_killed(plain, tmp_path):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
 import yaml
 from zone_homes import EMPTY, SCOPES, homes, write_homes
-from zone_world import report_of, run, start
+from zone_world import make, report_of, start
 
 from llmsynthor.cli.main import main
 from llmsynthor.store.linkage import FilesOfKeys
@@ -30,13 +31,14 @@ def read(out: Path, name: str) -> pl.DataFrame:
     return pl.read_parquet(sorted((out / name).glob("*")))
 
 
-@pytest.fixture(scope="module", params=["tables alone", "seed sample"])
-def made(request, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("homes")
-    job = write_homes(folder, sampled=request.param == "seed sample")
-    code, _, err = run("run", job, "--out", folder / "out", "--set", "executor={processes: 2}")
-    assert code == 0, err
-    return job, folder / "out"
+@pytest.fixture(params=["tables alone", "seed sample"])
+def made(request, made_once) -> tuple[Path, Path]:
+    def fill(folder: Path) -> None:
+        job = write_homes(folder, sampled=request.param == "seed sample")
+        make(job, folder / "out", processes=2)
+
+    folder = made_once(f"zone homes {request.param}", fill)
+    return folder / "job.yaml", folder / "out"
 
 
 def test_tables_of_both_levels_are_met_in_zones_tracts_and_the_region(made):
@@ -108,8 +110,7 @@ def test_copies_are_of_seed_households_with_all_their_persons(made):
 
 def test_one_process_makes_the_same_bytes(made, tmp_path):
     job, out = made
-    code, _, err = run("run", job, "--out", tmp_path / "out", "--set", "executor={processes: 1}")
-    assert code == 0, err
+    make(job, tmp_path / "out")
     assert bytes_of(tmp_path / "out") == bytes_of(out)
 
 
@@ -129,13 +130,13 @@ def test_a_killed_run_and_a_lost_file_of_members_are_made_again(made, tmp_path):
     process = start("run", job, "--out", folder, "--set", "executor={processes: 1}")
     while not list(folder.glob("chunks/0*.json")):
         assert process.poll() is None
+        time.sleep(0.02)
     process.kill()
     process.communicate()
     for file in (folder / "members").glob("*.parquet"):
         file.unlink()
         break
-    code, _, err = run("run", job, "--out", folder, "--resume")
-    assert code == 0, err
+    make(job, folder, "--resume")
     assert bytes_of(folder) == bytes_of(out)
 
 
@@ -256,7 +257,16 @@ def test_names_of_zones_that_something_else_has_are_refused(tmp_path, capsys, zo
     assert message in " ".join(capsys.readouterr().err.split())
 
 
-def told_with_persons_moved(folder: Path, zone: int, moved: int) -> list[str]:
+def warned(job: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what `validate` warns of."""
+    capsys.readouterr()
+    assert main(["validate", str(job)]) == 0
+    return capsys.readouterr().err
+
+
+def told_with_persons_moved(
+    folder: Path, capsys: pytest.CaptureFixture[str], zone: int, moved: int
+) -> list[str]:
     """Return the warnings where persons of a zone's neighbour in its tract are said to be in it."""
     job = write_homes(folder)
     ages = pl.read_csv(folder / "taz_age.csv")
@@ -266,16 +276,14 @@ def told_with_persons_moved(folder: Path, zone: int, moved: int) -> list[str]:
             count=pl.when(one).then(pl.col("count") + change).otherwise("count")
         )
     ages.write_csv(folder / "taz_age.csv")
-    code, _, err = run("validate", job)
-    assert code == 0, err
-    return [line for line in err.splitlines() if "cannot both be met" in line]
+    return [line for line in warned(job, capsys).splitlines() if "cannot both be met" in line]
 
 
 @pytest.mark.parametrize("zone", [2, EMPTY])
-def test_a_zone_whose_households_do_not_hold_its_persons_is_named(tmp_path, zone):
+def test_a_zone_whose_households_do_not_hold_its_persons_is_named(tmp_path, capsys, zone):
     persons = homes(12)[1]["taz"].to_list()
     held = [persons.count(f"taz{place}") for place in (zone - 1, zone)]
-    assert told_with_persons_moved(tmp_path, zone, 3) == [
+    assert told_with_persons_moved(tmp_path, capsys, zone, 3) == [
         f"warning: taz_age.csv: taz=taz{place} has {says} persons, and the households that "
         f"taz_size.csv has there hold {holds}: they cannot both be met there"
         for place, says, holds in (
@@ -285,11 +293,11 @@ def test_a_zone_whose_households_do_not_hold_its_persons_is_named(tmp_path, zone
     ]
 
 
-def test_zones_whose_households_hold_their_persons_are_not_named(tmp_path):
-    assert told_with_persons_moved(tmp_path, 2, 0) == []
+def test_zones_whose_households_hold_their_persons_are_not_named(tmp_path, capsys):
+    assert told_with_persons_moved(tmp_path, capsys, 2, 0) == []
 
 
-def test_open_sizes_leave_room_for_the_persons_of_a_zone(tmp_path):
+def test_open_sizes_leave_room_for_the_persons_of_a_zone(tmp_path, capsys):
     job = write_homes(tmp_path)
     sizes = pl.read_csv(tmp_path / "taz_size.csv").with_columns(pl.col("size").cast(pl.String))
     open_class = pl.when(pl.col("size") >= "3").then(pl.lit("3+")).otherwise("size")
@@ -302,7 +310,7 @@ def test_open_sizes_leave_room_for_the_persons_of_a_zone(tmp_path):
     one, two, more = sizes.filter(pl.col("taz") == "taz2")["count"].to_list()
     ages = pl.read_csv(tmp_path / "taz_age.csv")
     persons = ages.filter(pl.col("taz") == "taz2")["count"].sum()
-    assert "cannot both be met" not in run("validate", job)[2]
+    assert "cannot both be met" not in warned(job, capsys)
     assert one + 2 * two + 3 * more <= persons <= one + 2 * two + 4 * more
     extra = one + 2 * two + 4 * more - persons + 1
     for place, change in (("taz2", extra), ("taz1", -extra)):
@@ -311,7 +319,7 @@ def test_open_sizes_leave_room_for_the_persons_of_a_zone(tmp_path):
             count=pl.when(cell).then(pl.col("count") + change).otherwise("count")
         )
     ages.write_csv(tmp_path / "taz_age.csv")
-    told = run("validate", job)[2]
+    told = warned(job, capsys)
     assert (
         f"taz_age.csv: taz=taz2 has {persons + extra} persons, and the households that taz_size.csv "
         f"has there hold {one + 2 * two + 3 * more} to {persons + extra - 1}: they cannot both be met"

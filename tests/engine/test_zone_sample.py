@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
-from zone_world import data_of, households, label, report_of, run, write_region
+from zone_world import data_of, households, label, make, report_of, write_region
 
 from llmsynthor.cli.main import main
 
@@ -37,8 +37,7 @@ def write_job(folder: Path, zones: int = 60, **changes: object) -> Path:
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("sampled")
     job = write_job(folder)
-    code, _, err = run("run", job, "--out", folder / "out", "--set", "executor={processes: 2}")
-    assert code == 0, err
+    make(job, folder / "out", processes=2)
     return job, folder / "out"
 
 
@@ -65,8 +64,7 @@ def test_copies_have_the_values_of_the_seed_record_in_many_zones(made):
 
 def test_one_process_and_a_resumed_part_make_the_same_bytes(made, tmp_path):
     job, out = made
-    code, _, err = run("run", job, "--out", tmp_path / "one", "--set", "executor={processes: 1}")
-    assert code == 0, err
+    make(job, tmp_path / "one")
     assert data_of(tmp_path / "one") == data_of(out)
     parts = tmp_path / "parts"
     assert main(["run", str(job), "--out", str(parts), "--until", "chunks"]) == 0
@@ -91,14 +89,13 @@ def test_a_part_refuses_another_sample(tmp_path, capsys):
     )
 
 
-def test_a_lost_sample_of_the_chunks_is_named(tmp_path):
+def test_a_lost_sample_of_the_chunks_is_named(tmp_path, capsys):
     job = write_job(tmp_path / "job", 20)
     out = tmp_path / "out"
     assert main(["run", str(job), "--out", str(out), "--until", "chunks"]) == 0
     (out / "chunks" / "sample.npz").unlink()
-    code, _, err = run("run", job, "--out", out, "--resume")
-    assert code == 3
-    assert f"{out}/chunks/sample.npz: cannot be read" in err
+    assert main(["run", str(job), "--out", str(out), "--resume", "-q"]) == 3
+    assert f"{out}/chunks/sample.npz: cannot be read" in capsys.readouterr().err
 
 
 def test_a_zone_of_the_sample_is_refused(tmp_path, capsys):

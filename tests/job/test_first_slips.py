@@ -193,12 +193,9 @@ def test_a_noun_has_its_article(tmp_path, capsys):
     )
 
 
-def test_explain_shows_no_share_where_no_table_has_one(tmp_path, capsys):
-    job = household_job.write_job(tmp_path)
-    out = str(tmp_path / "out")
-    assert main(["run", str(job), "--out", out, "-q"]) == 0
+def test_explain_shows_no_share_where_no_table_has_one(household_run, capsys):
     capsys.readouterr()
-    assert main(["explain", out, "--record", "3"]) == 0
+    assert main(["explain", str(household_run), "--record", "3"]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     shown = {row[0]: row[2:] for row in rows}
     sizes = {"1": "45.0", "2": "32.5", "3": "15.0", "4": "7.5"}

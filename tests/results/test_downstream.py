@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import warnings
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from real_records import real_frame, write_real
 from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, r2_score, roc_auc_score
-from small_job import write_job
 
 from llmsynthor.cli.main import main
 from llmsynthor.results.evaluation import downstream
@@ -22,17 +22,13 @@ from llmsynthor.results.evaluation.records import read_synthetic
 from llmsynthor.store.directory import RunDirectory
 from llmsynthor.store.targets_used import load_used
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 EXACT = 1e-9
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("downstream")
-    assert main(["run", str(write_job(folder)), "--out", str(folder / "out"), "-q"]) == 0
-    return folder / "out"
+def run(small_run, tmp_path_factory) -> Path:
+    """Return a copy of a run, since each evaluation is written into it."""
+    return Path(shutil.copytree(small_run, tmp_path_factory.mktemp("copy") / "out"))
 
 
 def evaluated(run: Path, real: Path, *options: str) -> dict:

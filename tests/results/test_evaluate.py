@@ -6,7 +6,8 @@ import itertools
 import json
 import math
 import re
-from typing import TYPE_CHECKING
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,19 +19,15 @@ from small_job import write_job
 
 from llmsynthor.cli.main import main
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 BINS = {"age": [18, 40, 65, 91]}
 NAMES = ("age", "work", "mode")
 EXACT = 1e-9
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("evaluate")
-    assert main(["run", str(write_job(folder)), "--out", str(folder / "out"), "-q"]) == 0
-    return folder / "out"
+def run(small_run, tmp_path_factory) -> Path:
+    """Return a copy of a run, since each evaluation is written into it."""
+    return Path(shutil.copytree(small_run, tmp_path_factory.mktemp("copy") / "out"))
 
 
 def evaluated(run: Path, real: Path, *options: str) -> dict:

@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 MARK = "not in the proposal: smoothing or rounding"
 
 
-@pytest.fixture
-def asked(tmp_path) -> Path:
-    """Return a finished run whose first reply needed a repair."""
+def make_repaired(folder: Path) -> None:
     # the two plans of the first iteration, then the repair of the first
     steps = [
         reply("Sorry, I cannot."),
@@ -33,9 +31,14 @@ def asked(tmp_path) -> Path:
         reply(plan(proposal(3), proposal(9))),
     ]
     with ScriptedServer(steps, default=plan_for) as server:
-        job = write_job(tmp_path, provider=provider(server.base_url, concurrency=1))
-        assert main(["run", str(job), "--out", str(tmp_path / "out"), "-q"]) == 0
-    return tmp_path / "out"
+        job = write_job(folder, provider=provider(server.base_url, concurrency=1))
+        assert main(["run", str(job), "--out", str(folder / "out"), "-q"]) == 0
+
+
+@pytest.fixture
+def asked(made_once, copied) -> Path:
+    """Return a finished run whose first reply needed a repair."""
+    return copied(made_once("repaired", make_repaired) / "out")
 
 
 def told(run: Path, record: int, capsys) -> dict:

@@ -10,7 +10,7 @@ import shutil
 
 import polars as pl
 import pytest
-from export_runs import ODD, asked_run, odd_run, records_of, tree
+from export_runs import ODD, odd_run, records_of, tree
 from polars.testing import assert_frame_equal
 from small_job import write_job
 
@@ -22,9 +22,9 @@ def odd(tmp_path_factory):
     return odd_run(tmp_path_factory.mktemp("odd"))
 
 
-@pytest.fixture(scope="module")
-def asked(tmp_path_factory):
-    return asked_run(tmp_path_factory.mktemp("asked"))
+@pytest.fixture
+def asked(asked_run):
+    return asked_run
 
 
 def export(run, form, out, *more):
@@ -115,7 +115,7 @@ def test_what_is_there_is_replaced_only_when_asked(asked, tmp_path, capsys):
 
 def test_a_runs_own_folders_are_no_place_for_an_export(asked, capsys):
     before = tree(asked)
-    for place in ("data/00000.parquet", "data/9.parquet", "provenance/x.parquet", "../run/data"):
+    for place in ("data/00000.parquet", "data/9.parquet", "provenance/x.parquet", "../out/data"):
         assert export(asked, "parquet", asked / place, "--overwrite") == 2
         assert "would be among the run's own files" in capsys.readouterr().err
     assert tree(asked) == before

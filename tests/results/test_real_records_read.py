@@ -8,7 +8,6 @@ import numpy as np
 import polars as pl
 import pytest
 from real_records import real_frame, write_real
-from small_job import write_job
 
 from llmsynthor.cli.main import main
 from llmsynthor.errors import MicrodataError
@@ -139,10 +138,8 @@ def test_files_that_are_none(tmp_path):
 
 
 @pytest.fixture
-def run(tmp_path) -> Path:
-    job = write_job(tmp_path)
-    assert main(["run", str(job), "--out", str(tmp_path / "out"), "-q"]) == 0
-    return tmp_path / "out"
+def run(small_run, copied) -> Path:
+    return copied(small_run)
 
 
 def refused(run: Path, real: Path, capsys, *options: str) -> str:

@@ -8,8 +8,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from scripted_server import ScriptedServer
-from small_job import plan_for, provider, write_job
+from small_job import write_job
 
 from llmsynthor.cli.main import main
 from llmsynthor.errors import RunDirectoryError
@@ -34,12 +33,10 @@ CONTENTS = {
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(asked_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a job, a finished run of it in `out`, and an evaluation."""
-    folder = tmp_path_factory.mktemp("finished")
-    with ScriptedServer([], default=plan_for) as server:
-        job = write_job(folder, provider=provider(server.base_url))
-        assert main(["run", str(job), "--out", str(folder / "out"), "-q"]) in (0, 3)
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    shutil.copytree(asked_run.parent, folder)
     real = folder / "out" / "data" / "00000.parquet"
     shutil.copy(real, folder / "real.parquet")
     assert main(["evaluate", str(folder / "out"), str(folder / "real.parquet")]) == 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from engine_world import category_domain, table_of
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import sparse
 
@@ -142,6 +142,7 @@ def test_soft_tables_give_way_to_those_that_must_be_met(joints, moe):
 
 
 @given(st.integers(0, 10_000), st.integers(2, 12), st.integers(1, 5))
+@example(6058, 4, 3)  # looks far less far before it gets on
 def test_nothing_that_meets_the_equations_is_nearer(seed, figures, equations):
     random = np.random.default_rng(seed)
     matrix = sparse.csr_array(random.integers(-1, 2, (equations, figures)).astype(float))

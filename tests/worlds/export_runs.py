@@ -1,4 +1,4 @@
-"""Finished runs for the tests of exports: one with odd labels, one with a model's proposals."""
+"""A finished run with odd labels, for the tests of exports."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import csv
 from typing import TYPE_CHECKING
 
 import polars as pl
-from scripted_server import ScriptedServer
-from small_job import job_content, plan_for, provider, write_job
+from small_job import job_content, write_job
 
 from llmsynthor.cli.main import main
 
@@ -35,14 +34,6 @@ def odd_run(folder: Path, name: str = "odd\tname", records: int = 2400) -> Path:
         output={"row_group": 1000},
     )
     assert main(["run", str(job), "--out", str(folder / "run"), "-q"]) == 0
-    return folder / "run"
-
-
-def asked_run(folder: Path) -> Path:
-    """Make a run of the small job, most of whose records come from a scripted model's proposals."""
-    with ScriptedServer(default=plan_for) as server:
-        job = write_job(folder, provider=provider(server.base_url))
-        assert main(["run", str(job), "--out", str(folder / "run"), "-q"]) == 0
     return folder / "run"
 
 

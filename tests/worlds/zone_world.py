@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
+from llmsynthor.cli.main import main
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -127,12 +129,10 @@ def run(*words: object, **environment: str) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-def made_by_processes(folder: Path) -> tuple[Path, Path]:
-    """Write the region's job; return it and the run of it by two processes."""
-    job = write_region(folder)
-    code, _, err = run("run", job, "--out", folder / "out", "--set", "executor={processes: 2}")
-    assert code == 0, err
-    return job, folder / "out"
+def make(job: Path, out: Path, *options: str, processes: int = 1) -> None:
+    """Make a run in this process, its chunks in others."""
+    executor = ["--set", f"executor={{processes: {processes}}}"]
+    assert main(["run", str(job), "--out", str(out), "-q", *executor, *options]) == 0
 
 
 def children(pid: int) -> list[int]:

@@ -30,7 +30,8 @@ _PRECISION = 1e-10
 _NEARLY = 2e-9
 _RIDGE = 1e-11
 """Equations may say the same twice: this share of the diagonal makes the system regular."""
-_MOST_RIDGE = 1.0
+_MOST_RIDGE = 10.0
+"""Above 1, as a thousandfold of a thousandfold comes to a little more than 1."""
 _SMALLEST_STEP = 1e-3
 _FLOAT_NOISE = 1e-14
 _DIRECT = 20_000
