@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -69,6 +69,21 @@ class Chosen:
     mutants: int
     seconds: dict[str, float]
     notes: list[str]
+
+    def figures(self) -> dict[str, Any]:
+        """Return what choosing them took, as `Figures` names it."""
+        found = self.calibration
+        return {
+            "kl": found.kl,
+            "effective_sample_size": found.effective_sample_size,
+            "candidates": self.drawn,
+            "mutants": self.mutants,
+            "converged": found.converged,
+            "error": found.error,
+            "max_copies": int(self.counts.max(initial=0)),
+            "background_prior": self.candidates.share_background,
+            **self.seconds,
+        }
 
     def effort(self) -> Effort:
         """Return what it took to fit the candidates to the tables; mutants came after that."""
