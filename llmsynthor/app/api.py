@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from llmsynthor.engine.loop import Listener
     from llmsynthor.job.load import Source
     from llmsynthor.job.model import Job
+    from llmsynthor.store.lines import Iteration
 
     AnyJob = str | PathLike[str] | Mapping[str, Any] | Job | LoadedJob
     """A job's file, its content, or the job itself."""
@@ -238,9 +239,9 @@ def run(
 class _Logged:
     """Tells the story of a run to Python's `logging`, which shows warnings unless told otherwise."""
 
-    def iteration(self, line: dict[str, Any]) -> None:
+    def iteration(self, line: Iteration) -> None:
         """Log a finished iteration."""
-        figures = (line["iteration"], line["library"], line["prior_tvd"], line["records"])
+        figures = (line.iteration, line.library, line.prior_tvd, line.records)
         _LOG.info("iteration %d: %d proposals, prior TVD %.4f, %d records", *figures)
 
     def progress(self, stage: str, done: int, whole: int) -> None:

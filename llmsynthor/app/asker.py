@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llmsynthor.app.prepare import setup_of
-from llmsynthor.errors import RunDirectoryError
 from llmsynthor.job.consistency import asks_in_focus
 from llmsynthor.job.model import Budget
 from llmsynthor.llm.ask import Asker, FocusAsker
@@ -20,6 +19,8 @@ from llmsynthor.llm.providers.replay import (
     REPLY_LOG,
     LoggedProvider,
     PromptKeeper,
+    PromptLine,
+    read_reply_line,
     replies_in,
 )
 
@@ -31,23 +32,26 @@ if TYPE_CHECKING:
     from llmsynthor.engine.loop import Listener
     from llmsynthor.job.model import Job
     from llmsynthor.llm.prompts.templates import Templates
-    from llmsynthor.llm.providers.base import Provider, Request
+    from llmsynthor.llm.providers.base import Provider, Request, Stop
     from llmsynthor.store.directory import RunDirectory
 
 _LONG_WAIT_S = 5.0
 
 
-def replaying_asker(prepared: Prepared, job: Job, run: RunDirectory, ended: str | None) -> Asker:
+def replaying_asker(prepared: Prepared, job: Job, run: RunDirectory, ended: Stop | None) -> Asker:
     """Return who asks the run's own reply log alone: no model, no file of one, no limit.
 
     Args:
         prepared: The job, checked.
         job: As the engine has it.
         run: The run's directory.
-        ended: The limit that ended its asking; where the log ends, asking ends for this reason.
+        ended: What ended its asking from outside; where the log ends, asking ends for this reason.
     """
     log = LoggedProvider(
-        None, run.lines(REPLY_LOG), lambda record: run.append(REPLY_LOG, record), ended
+        None,
+        run.lines(REPLY_LOG, read_reply_line),
+        lambda record: run.append(REPLY_LOG, record),
+        ended,
     )
     return asker_of(prepared.sampler, prepared.templates, job, log, _no_limits())
 
@@ -68,7 +72,7 @@ def make_asker(prepared: Prepared, job: Job, run: RunDirectory, listener: Listen
     Raises:
         InputError: The provider cannot be used as the job stands.
     """
-    records = run.lines(REPLY_LOG)
+    records = run.lines(REPLY_LOG, read_reply_line)
     setup = replace(
         setup_of(job, prepared.loaded),
         structured=simplest(reply.structured for reply in replies_in(records)),
@@ -96,11 +100,9 @@ def _told_of_waits(listener: Listener) -> Callable[[int, float, str], None]:
 
 def _keeping_prompts(inner: Provider, run: RunDirectory, job: Job) -> PromptKeeper:
     """Return `inner`, its prompts written into the run directory for `explain`."""
-    try:
-        kept = [line["key"] for line in run.lines(PROMPT_LOG)]
-    except (RunDirectoryError, KeyError, TypeError):
-        kept = []  # damage here costs an explanation, and must not cost the run
-    key_env = job.provider.api_key_env
+    # damage here costs an explanation, and must not cost the run
+    lines, _ = run.readable_lines(PROMPT_LOG, PromptLine.model_validate)
+    kept, key_env = [line.key for line in lines], job.provider.api_key_env
     return PromptKeeper(inner, kept, lambda line: run.append(PROMPT_LOG, line), key_env)
 
 

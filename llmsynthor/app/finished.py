@@ -210,7 +210,7 @@ class Run:
 
     def _lines(self) -> list[str]:
         report = self._run.report()
-        return verdict(report) if report else [f"{self._run.manifest()['status']}, no report yet"]
+        return verdict(report) if report else [f"{self._run.manifest().status}, no report yet"]
 
 
 def _pairs(given: Mapping[str, str] | Iterable[str]) -> tuple[str, ...]:

@@ -88,13 +88,15 @@ def merge_run(folder: Path) -> tuple[ExitCode, dict[str, Any]]:
             )
         put_together(run, plan, [])
         manifest = run.manifest()
-        manifest["attempts"][-1].update(end=manifest["attempts"][-1]["end"] or time_now())
-        manifest.update(status="complete", exit_code=0, stop_reason=plan.stop_reason)
+        manifest.attempts[-1].end = manifest.attempts[-1].end or time_now()
+        manifest.status, manifest.exit_code = "complete", 0
+        manifest.stop_reason, manifest.stop_kind = plan.stop_reason, plan.stop_kind
         run.write_json("manifest.json", manifest)
         report = write_report(run)
         code = ExitCode.DONE if report["pass"] else ExitCode.TOLERANCE_MISSED
         if code:
-            run.write_json("manifest.json", {**manifest, "exit_code": int(code)})
+            manifest.exit_code = int(code)
+            run.write_json("manifest.json", manifest)
     return code, report
 
 

@@ -9,16 +9,15 @@ import platform
 import socket
 import subprocess
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmsynthor import __version__
 from llmsynthor.job.fingerprint import fingerprinted
 from llmsynthor.job.load import dump_job, read_resolved
-from llmsynthor.llm.providers.base import OutOfRepliesError, simplest
+from llmsynthor.llm.providers.base import Stop, kept_stop, simplest
 from llmsynthor.llm.providers.discovery import AUTO
-from llmsynthor.llm.providers.replay import REPLY_LOG, replies_in
-from llmsynthor.store.attempts import seconds_used
-from llmsynthor.store.directory import ITERATIONS
+from llmsynthor.llm.providers.replay import REPLY_LOG, read_reply_line, replies_in
+from llmsynthor.store.lines import Attempt, Manifest, seconds_used
 from llmsynthor.store.targets_used import keep_reconciled, keep_sample, keep_tables
 
 if TYPE_CHECKING:
@@ -34,48 +33,48 @@ FINGERPRINT_VERSION = 5
 _LONGEST_VALUE = 60
 
 
-def new_manifest(prepared: Prepared) -> dict[str, Any]:
+def new_manifest(prepared: Prepared) -> Manifest:
     """Return the manifest of a run that has not begun."""
     content = [fingerprinted(prepared.job), prepared.inputs, prepared.templates.hashes()]
     text = json.dumps([FINGERPRINT_VERSION, *content], sort_keys=True)
-    return {
-        "version": 1,
-        "name": prepared.job.name,
-        "status": "partial",
-        "stop_reason": None,
-        "exit_code": None,
-        "job_fingerprint": hashlib.sha256(text.encode()).hexdigest(),
-        "fingerprint_version": FINGERPRINT_VERSION,
-        "inputs": prepared.inputs,
-        "templates": prepared.templates.hashes(),
-        "model": prepared.job.provider.model,
-        "structured": None,
-        "model_found": prepared.model_found,
-        "api_base": prepared.job.provider.api_base,
-        "seed": prepared.job.seed,
-        "attempts": [],
-    }
+    return Manifest(
+        version=1,
+        name=prepared.job.name,
+        status="partial",
+        stop_reason=None,
+        stop_kind=None,
+        exit_code=None,
+        job_fingerprint=hashlib.sha256(text.encode()).hexdigest(),
+        fingerprint_version=FINGERPRINT_VERSION,
+        inputs=prepared.inputs,
+        templates=prepared.templates.hashes(),
+        model=prepared.job.provider.model,
+        structured=None,
+        model_found=prepared.model_found,
+        api_base=prepared.job.provider.api_base,
+        seed=prepared.job.seed,
+        attempts=[],
+    )
 
 
-def begin_attempt(
-    prepared: Prepared, run: RunDirectory, manifest: dict[str, Any]
-) -> dict[str, Any]:
+def begin_attempt(prepared: Prepared, run: RunDirectory, manifest: Manifest) -> Attempt:
     """Add an attempt to the manifest, write that with the job and its tables; return the attempt."""
-    attempt = {
-        "start": time_now(),
-        "seconds_before": round(seconds_used(manifest["attempts"], run.lines(ITERATIONS)), 3),
-        "seconds": None,
-        "end": None,
-        "reason": None,
-        "exit_code": None,
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "slurm": {k: v for k, v in sorted(os.environ.items()) if k in _SLURM},
-        "versions": _versions(),
-        "git": _git(prepared.loaded.folder),
-    }
-    manifest["status"] = "partial"
-    manifest["attempts"] = [*manifest["attempts"], attempt]
+    logged = (line.seconds_used for line in run.iterations()[0])
+    attempt = Attempt(
+        start=time_now(),
+        seconds_before=round(seconds_used(manifest.attempts, logged), 3),
+        seconds=None,
+        end=None,
+        reason=None,
+        exit_code=None,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        slurm={k: v for k, v in sorted(os.environ.items()) if k in _SLURM},
+        versions=_versions(),
+        git=_git(prepared.loaded.folder),
+    )
+    manifest.status = "partial"
+    manifest.attempts = [*manifest.attempts, attempt]
     run.write_text("job.resolved.yaml", dump_job(prepared.job))
     keep_tables(run, prepared.tables, prepared.reconciled.changes)
     keep_reconciled(run, prepared.reconciled)
@@ -112,16 +111,15 @@ def changed_since(
         for k in sorted({*before, *now})
         if before.get(k) != now.get(k)
     ]
-    for what, here in (("inputs", inputs), ("templates", templates or {})):
-        known = manifest[what]
+    for known, here in ((manifest.inputs, inputs), (manifest.templates, templates or {})):
         changed += [f"{n} (content)" for n in sorted(here) if known.get(n) != here[n]]
-    version = manifest["fingerprint_version"]
+    version = manifest.fingerprint_version
     if version != FINGERPRINT_VERSION:
         changed.append(f"llmsynthor (fingerprint version {version} to {FINGERPRINT_VERSION})")
     return changed
 
 
-def _brief(value: Any) -> str:  # noqa: ANN401 - any value of a job
+def _brief(value: object) -> str:
     """Return a value of a job, cut to a few words."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
@@ -132,38 +130,42 @@ _SLURM = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RE
 
 def end_attempt(
     run: RunDirectory,
-    manifest: dict[str, Any],
-    attempt: dict[str, Any],
+    manifest: Manifest,
     status: str,
     code: int,
     reason: str,
+    stop_kind: str | None = None,
 ) -> None:
-    """Write into the manifest how an attempt ended, and so how the run stands.
+    """Write into the manifest how its last attempt ended, and so how the run stands.
 
     Args:
         run: The run's directory.
         manifest: With the attempt in it.
-        attempt: The last one.
         status: `complete` or `partial`.
         code: Exit code.
         reason: Why it ended, or why asking ended.
+        stop_kind: Of a run that is made: what ended asking.
     """
-    attempt.update(end=time_now(), reason=reason, exit_code=code)
-    structured = simplest(reply.structured for reply in replies_in(run.lines(REPLY_LOG)))
-    manifest.update(status=status, exit_code=code, stop_reason=reason, structured=structured)
+    attempt = manifest.attempts[-1]
+    attempt.end, attempt.reason, attempt.exit_code = time_now(), reason, code
+    manifest.status, manifest.exit_code, manifest.stop_reason = status, code, reason
+    manifest.stop_kind = stop_kind
+    log = run.lines(REPLY_LOG, read_reply_line)
+    manifest.structured = simplest(reply.structured for reply in replies_in(log))
     run.write_json("manifest.json", manifest)
 
 
-def limit_that_ended(manifest: dict[str, Any]) -> str | None:
-    """Return the stop reason of a finished run that a limit or its recording ended, else None.
+def limit_that_ended(manifest: Manifest) -> Stop | None:
+    """Return why asking ended in a finished run if a limit or its recording ended it, else None.
 
-    Only such an end cannot be made again from the replies alone.
+    Only such an end cannot be made again from the replies alone. Of an older run that kept no kind
+    it is taken to be one: that changes nothing, unless the replies end before the rest is done.
     """
-    if manifest["status"] != "complete":
-        return manifest.get("asking_ended")  # a replay that was stopped
-    reason = str(manifest["stop_reason"])
-    ends = reason.startswith("budget.") or reason == str(OutOfRepliesError())
-    return reason if ends else None
+    words, kind = manifest.stop_reason, manifest.stop_kind
+    if not manifest.is_complete:  # a replay that was stopped
+        words, kind = manifest.asking_ended, manifest.asking_ended_kind
+    ended = kept_stop(kind, words or "")
+    return ended if words and ended.kind in (None, "budget", "recording") else None
 
 
 def time_now() -> str:

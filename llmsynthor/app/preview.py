@@ -17,7 +17,7 @@ from llmsynthor.engine.zones.plan import plan_words, planned
 from llmsynthor.errors import InputError
 from llmsynthor.job.providers import kind_of
 from llmsynthor.llm.budget import most_usage
-from llmsynthor.llm.providers.base import OutOfRepliesError, source_of
+from llmsynthor.llm.providers.base import OutOfRepliesError, Stop, source_of
 from llmsynthor.llm.providers.discovery import AUTO
 from llmsynthor.seeds import generator
 from llmsynthor.store.directory import RunDirectory
@@ -60,7 +60,7 @@ class _OneCall:
     def complete(self, request: Request) -> Reply:
         """Return the reply to the first plan request; see `Provider.complete`."""
         if (request.purpose, request.sequence) != ("plan", 0):
-            raise OutOfRepliesError("a preview makes one call")
+            raise OutOfRepliesError(Stop("preview", "a preview makes one call"))
         return self._inner.complete(request)
 
     def close(self) -> None:
@@ -235,7 +235,7 @@ def _shown_plan(found: Round) -> dict[str, Any]:
         "rejections": [
             {"id": r.id, "reason": r.reason, "problem": r.problem} for r in found.rejections
         ],
-        "stop": None if found.plans else found.stop,
+        "stop": None if found.plans or found.stop is None else found.stop.words,
     }
 
 

@@ -29,7 +29,7 @@ from llmsynthor.errors import (
 )
 from llmsynthor.job.providers import file_of, kind_of
 from llmsynthor.llm.providers.fetch import MODEL_SHA256, WARNING
-from llmsynthor.llm.providers.replay import REPLY_LOG, replies_in
+from llmsynthor.llm.providers.replay import REPLY_LOG, read_reply_line, replies_in
 from llmsynthor.results.dictionary import DICTIONARY
 from llmsynthor.results.report.build import write_report
 from llmsynthor.store.chunks import read_plan
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from llmsynthor.app.prepare import Prepared
     from llmsynthor.engine.executors.ending import Executor
     from llmsynthor.engine.state import State
+    from llmsynthor.store.lines import Manifest
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def run_job(
         run.create()
         with run.locked(time_now()):
             manifest = _open(prepared, options, run)
-            if manifest["status"] == "complete" and not options.replay:
+            if manifest.is_complete and not options.replay:
                 return _no_op(run, manifest)
             return _attempt(prepared, options, run, listener, manifest)
     except StopRequestedError as stop:
@@ -104,7 +105,7 @@ def _attempt(
     options: RunOptions,
     run: RunDirectory,
     listener: Listener,
-    manifest: dict[str, Any],
+    manifest: Manifest,
 ) -> tuple[ExitCode, dict[str, Any] | None]:
     """Make the records and the report; keep in the manifest how it went."""
     started = time.monotonic()
@@ -118,26 +119,26 @@ def _attempt(
         engine = _engine(prepared, options, run, listener, manifest)
         if engine.asker is not None:
             engine.asker.started = started
-            engine.asker.budget.seconds_before = attempt["seconds_before"]
+            engine.asker.budget.seconds_before = attempt.seconds_before or 0.0
         executor = _executor(prepared, options)  # gets ready while the engine works
         state = _executed(engine)
         lost = _made_chunks(run, executor, listener)
     except (LLMSynthorError, StopRequestedError) as error:
         reason = error.signal_name if isinstance(error, StopRequestedError) else str(error)
-        attempt["seconds"] = round(time.monotonic() - started, 3)
-        end_attempt(run, manifest, attempt, "partial", int(error.exit_code), reason)
+        attempt.seconds = round(time.monotonic() - started, 3)
+        end_attempt(run, manifest, "partial", int(error.exit_code), reason)
         raise
-    attempt["seconds"] = round(time.monotonic() - started, 3)
+    attempt.seconds = round(time.monotonic() - started, 3)
     if options.until_chunks:
-        end_attempt(run, manifest, attempt, "partial", 0, "the chunks are ready")
+        end_attempt(run, manifest, "partial", 0, "the chunks are ready")
         return ExitCode.DONE, None
-    status = "partial" if lost else "complete"
-    end_attempt(run, manifest, attempt, status, 0, state.stop_reason)
+    status, kind = "partial" if lost else "complete", state.stop.kind if state.stop else None
+    end_attempt(run, manifest, status, 0, state.stop_reason, kind)
     listener.progress("reporting", prepared.job.records, prepared.job.records)
     report = write_report(run)
     code = ExitCode.DONE if report["pass"] else ExitCode.TOLERANCE_MISSED
     if code:  # the end stays as it is: the report shows it
-        attempt["exit_code"] = manifest["exit_code"] = int(code)
+        attempt.exit_code = manifest.exit_code = int(code)
         run.write_json("manifest.json", manifest)
     return code, report
 
@@ -173,7 +174,7 @@ def _executed(engine: Engine) -> State:
             engine.asker.provider.close()
 
 
-def _no_op(run: RunDirectory, manifest: dict[str, Any]) -> tuple[ExitCode, dict[str, Any]]:
+def _no_op(run: RunDirectory, manifest: Manifest) -> tuple[ExitCode, dict[str, Any]]:
     """Return the outcome of a finished run; its report is written again, with the same bytes."""
     check_whole(run)
     report = run.report()
@@ -183,12 +184,13 @@ def _no_op(run: RunDirectory, manifest: dict[str, Any]) -> tuple[ExitCode, dict[
     else:
         run.write_json("report.json", report)
     code = ExitCode.DONE if report["pass"] else ExitCode.TOLERANCE_MISSED
-    if manifest["exit_code"] != int(code):
-        run.write_json("manifest.json", {**manifest, "exit_code": int(code)})
+    if manifest.exit_code != int(code):
+        manifest.exit_code = int(code)
+        run.write_json("manifest.json", manifest)
     return code, report
 
 
-def _open(prepared: Prepared, options: RunOptions, run: RunDirectory) -> dict[str, Any]:
+def _open(prepared: Prepared, options: RunOptions, run: RunDirectory) -> Manifest:
     """Return the manifest to go on with: an old one that fits, or a new one."""
     old = run.manifest() if run.holds_run() and not options.overwrite else None
     if options.overwrite and run.holds_run():
@@ -200,23 +202,24 @@ def _open(prepared: Prepared, options: RunOptions, run: RunDirectory) -> dict[st
     if not (options.resume or options.replay):
         raise _taken(prepared, run, old)
     _refuse_changes(prepared, run)
-    manifest = dict(old)
     if options.replay:
-        manifest["asking_ended"] = limit_that_ended(old)
+        ended = limit_that_ended(old)
+        old.asking_ended = ended.words if ended is not None else None
+        old.asking_ended_kind = ended.kind if ended is not None else None
         _forget_data(run)
-    return manifest
+    return old
 
 
-def _taken(prepared: Prepared, run: RunDirectory, old: dict[str, Any]) -> RunDirectoryError:
+def _taken(prepared: Prepared, run: RunDirectory, old: Manifest) -> RunDirectoryError:
     """Return the refusal of a directory that holds a run, of this job or of another."""
     name = prepared.job.name
-    if old["name"] == name:
+    if old.name == name:
         return RunDirectoryError(
-            f"{run.path}: holds a run already ({old['status']})",
+            f"{run.path}: holds a run already ({old.status})",
             hint="`--resume` goes on with it, `--overwrite` starts anew, `--out DIR` goes elsewhere",
         )
     return RunDirectoryError(
-        f"{run.path}: holds a run of another job already, `{clean(old['name'])}` ({old['status']}); "
+        f"{run.path}: holds a run of another job already, `{clean(old.name)}` ({old.status}); "
         f"this one is `{name}`",
         hint=f"`--out {run.path.parent / name}` keeps both; `--overwrite` throws that run away",
     )
@@ -254,24 +257,24 @@ def _engine(
     options: RunOptions,
     run: RunDirectory,
     listener: Listener,
-    manifest: dict[str, Any],
+    manifest: Manifest,
 ) -> Engine:
     job = append_job(prepared.job) if prepared.job.engine.method == "append" else prepared.job
     kind = AppendEngine if job.engine.method == "append" else Engine
     if kind_of(job.provider.model).source is None or run_is_asked(run):
         asker = None
     elif options.replay:
-        asker = replaying_asker(prepared, job, run, manifest["asking_ended"])
+        asker = replaying_asker(prepared, job, run, limit_that_ended(manifest))
     else:
         asker = make_asker(prepared, job, run, listener)
-    manifest["replies_before"] = len(replies_in(run.lines(REPLY_LOG)))
+    manifest.replies_before = len(replies_in(run.lines(REPLY_LOG, read_reply_line)))
     if prepared.zoned is None:
         engine = kind(job, prepared.sampler, run, listener, time.monotonic, asker)
     else:
         engine = ZoneEngine(
             job, prepared.sampler, run, listener, time.monotonic, asker, prepared.zoned
         )
-    if manifest["inputs"].get(file_of(job.provider)) == MODEL_SHA256:
+    if manifest.inputs.get(file_of(job.provider) or "") == MODEL_SHA256:
         listener.warn(WARNING)
         engine.state.notes.append(WARNING)
     return engine

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 from llmsynthor.candidates.boxes import BoxError, read_box
 from llmsynthor.candidates.layouts import layouts
@@ -73,37 +74,71 @@ def said(proposal: Proposal) -> dict[str, Any]:
     return {"values": proposal.values, "members": [block.line() for block in proposal.members]}
 
 
-def proposal_line(proposal: Proposal, records: int) -> dict[str, Any]:
+class ProposalLine(BaseModel):
+    """A proposal as `proposals.jsonl` has it, a refused one as the model wrote it.
+
+    Further keys are kept, and only those that were set are written.
+    """
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    id: int
+    iteration: int
+    accepted: bool
+    reason: str
+    problem: str | None
+    count: Any = None
+    values: Any = None
+    members: Any = None
+    records: int
+    request: str | None = None
+
+
+class AcceptedLine(ProposalLine):
+    """A proposal that was taken into the library, with the records that it made."""
+
+    count: int
+    values: dict[str, Any]
+    members: list[dict[str, Any]] = []
+
+
+def read_proposal_line(content: Any) -> ProposalLine:  # noqa: ANN401 - whatever JSON holds
+    """Return a line of `proposals.jsonl`."""
+    is_accepted = isinstance(content, dict) and content.get("accepted") is True
+    return (AcceptedLine if is_accepted else ProposalLine).model_validate(content)
+
+
+def proposal_line(proposal: Proposal, records: int = 0) -> AcceptedLine:
     """Return an accepted proposal's line of `proposals.jsonl`."""
-    return {
-        "id": proposal.id,
-        "iteration": proposal.iteration,
-        "reason": proposal.reason,
-        "count": proposal.count,
+    return AcceptedLine(
+        id=proposal.id,
+        iteration=proposal.iteration,
+        reason=proposal.reason,
+        count=int(proposal.count),
         **said(proposal),
-        "accepted": True,
-        "problem": None,
-        "records": records,
-    }
+        accepted=True,
+        problem=None,
+        records=records,
+    )
 
 
-def rejection_line(rejection: Rejection) -> dict[str, Any]:
+def rejection_line(rejection: Rejection) -> ProposalLine:
     """Return a refused proposal's line of `proposals.jsonl`."""
     raw = rejection.raw
-    return {
-        "id": rejection.id,
-        "iteration": rejection.iteration,
-        "reason": rejection.reason,
-        "count": raw.get("count") if isinstance(raw, dict) else None,
-        "values": raw.get("values") if isinstance(raw, dict) else raw,
+    return ProposalLine(
+        id=rejection.id,
+        iteration=rejection.iteration,
+        reason=rejection.reason,
+        count=raw.get("count") if isinstance(raw, dict) else None,
+        values=raw.get("values") if isinstance(raw, dict) else raw,
         **({"members": raw["members"]} if isinstance(raw, dict) and "members" in raw else {}),
-        "accepted": False,
-        "problem": rejection.problem,
-        "records": 0,
-    }
+        accepted=False,
+        problem=rejection.problem,
+        records=0,
+    )
 
 
-def read_library(lines: Iterable[Mapping[str, Any]], tables: TableSet) -> list[Proposal]:
+def read_library(lines: Iterable[ProposalLine], tables: TableSet) -> list[Proposal]:
     """Return the accepted proposals of `proposals.jsonl`; a line that no longer fits is left out."""
     marginals = {name: tables.marginal(name) for name in tables.domain.names}
     library = []
@@ -113,17 +148,17 @@ def read_library(lines: Iterable[Mapping[str, Any]], tables: TableSet) -> list[P
         return tuple(read_box(v, values[v.name], marginals[v.name])[0] for v in domain.variables)
 
     for line in lines:
-        if not line["accepted"]:
+        if not isinstance(line, AcceptedLine):
             continue
         try:
-            blocks = tuple(_block(block, partial(boxes, own)) for block in line.get("members", ()))
+            blocks = tuple(_block(block, partial(boxes, own)) for block in line.members)
             proposal = Proposal(
-                line["id"],
-                line["iteration"],
-                line["reason"],
-                line["count"],
-                boxes(tables.of_records.domain, line["values"]),
-                line["values"],
+                line.id,
+                line.iteration,
+                line.reason,
+                line.count,
+                boxes(tables.of_records.domain, line.values),
+                line.values,
                 blocks,
             )
         except (BoxError, KeyError, TypeError, ValueError):

@@ -203,12 +203,7 @@ def _lawless(
     for rule in rules:
         broken = np.zeros(level.rows, dtype=bool)
         broken[sound] = broken_mask([rule], frame)
-        level.leave_out(broken, f"{_BREAKS} `{clean(rule.name)}`")
-
-
-_BREAKS = "the record breaks the rule"
-_ANY_NUMBER = (_BREAKS, "the weight ")
-"""How reasons begin that say nothing against the job's description of the file."""
+        level.leave_out(broken, f"the record breaks the rule `{clean(rule.name)}`", "rule")
 
 
 def _accounted(levels: Sequence[Level]) -> list[Problem]:
@@ -220,14 +215,14 @@ def _accounted(levels: Sequence[Level]) -> list[Problem]:
     found: list[Problem] = []
     too_many = False
     for level in levels:
-        wrong = sum(n for why, n, _ in level.left_out if not why.startswith(_ANY_NUMBER))
+        wrong = sum(left.rows for left in level.left_out if left.kind == "wrong")
         too_many |= wrong > FEW * level.rows
-        for why, number, row in level.left_out:
+        for left in level.left_out:
             unit = "line" if level.records.has_lines else "row"
             found.append(
                 Problem(
-                    f"{number:,} of {count_of(level.rows, 'record')} left out of the seed sample: "
-                    f"{why} (first on {unit} {level.place(row)})",
+                    f"{left.rows:,} of {count_of(level.rows, 'record')} left out of the seed sample: "
+                    f"{left.words} (first on {unit} {level.place(left.first)})",
                     level.file,
                 )
             )

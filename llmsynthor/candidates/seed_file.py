@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import polars as pl
@@ -21,6 +21,24 @@ if TYPE_CHECKING:
     from llmsynthor.targets.levels import Members
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """Rows that were left out for one reason.
+
+    Attributes:
+        kind: `wrong` speaks against the job's description of the file, where it is more than a few;
+            what breaks a `rule` or has no `weight` does not.
+        words: Why, in words.
+        rows: How many.
+        first: The first of them.
+    """
+
+    kind: Literal["wrong", "rule", "weight"]
+    words: str
+    rows: int
+    first: int
+
+
 @dataclass
 class Level:
     """One file as it was read.
@@ -30,14 +48,14 @@ class Level:
         codes: Variable -> code of each row, below 0 where there is none.
         limits: Numeric variable -> lower and upper limit of each row's value, `(2, rows)`.
         sound: Rows in which nothing is wrong so far.
-        left_out: Why rows were left out, each with its number and its first row.
+        left_out: Why rows were left out.
     """
 
     records: Records
     codes: dict[str, np.ndarray] = field(default_factory=dict)
     limits: dict[str, np.ndarray] = field(default_factory=dict)
     sound: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=bool))
-    left_out: list[tuple[str, int, int]] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
 
     @property
     def file(self) -> str:
@@ -54,11 +72,13 @@ class Level:
         """Return the number of rows."""
         return self.frame.height
 
-    def leave_out(self, wrong: np.ndarray, why: str) -> None:
+    def leave_out(
+        self, wrong: np.ndarray, why: str, kind: Literal["wrong", "rule", "weight"] = "wrong"
+    ) -> None:
         """Leave out rows, unless they are already."""
         wrong = wrong & self.sound
         if wrong.any():
-            self.left_out.append((why, int(wrong.sum()), int(wrong.argmax())))
+            self.left_out.append(LeftOut(kind, why, int(wrong.sum()), int(wrong.argmax())))
             self.sound = self.sound & ~wrong
 
     def place(self, row: int) -> int:
@@ -189,7 +209,7 @@ def weights_of(level: Level, column: str | None) -> np.ndarray:
             f"not a number above 0 ({count_of(int(wrong.sum()), 'such record')})",
             hint=comma_hint(text, level.records.form),
         )
-    level.leave_out(weights == 0, f"the weight `{clean(column)}` is 0")
+    level.leave_out(weights == 0, f"the weight `{clean(column)}` is 0", "weight")
     return np.asarray(weights)
 
 

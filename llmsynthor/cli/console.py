@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from llmsynthor.app.scorecard import Part
     from llmsynthor.errors import LLMSynthorError, Problem
+    from llmsynthor.store.lines import Iteration
 
 
 WIDTH = 80
@@ -96,7 +97,7 @@ def print_warnings(warnings: Iterable[Problem]) -> None:
 class WarningListener:
     """Tells only what is odd."""
 
-    def iteration(self, line: dict[str, Any]) -> None:
+    def iteration(self, line: Iteration) -> None:
         """Say nothing."""
 
     def progress(self, stage: str, done: int, whole: int) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from llmsynthor.store.lines import Iteration
+
 SILENCE_S = 10.0
 """A batch job's log is never silent for longer than this."""
 _REDRAW_S = 0.5
@@ -50,7 +52,8 @@ class ConsoleListener:
         self._ticker: threading.Thread | None = None
         self._stage, self._since, self._first = "", clock(), 0
         self._done, self._current = 0, 0
-        self._told_at, self._line = clock(), dict[str, Any]()
+        self._told_at = clock()
+        self._line: Iteration | None = None
         self._seconds: list[float] = []
         self._between = True
         self._drawn = 0
@@ -72,12 +75,12 @@ class ConsoleListener:
                 words = f"stopped by {error}" if stopped else str(error) or type(error).__name__
                 self._write("WARNING" if stopped else "ERROR", words)
 
-    def iteration(self, line: dict[str, Any]) -> None:
+    def iteration(self, line: Iteration) -> None:
         """Show a finished iteration."""
         with self._lock:
-            self._line, self._done = line, line["records"]
-            self._current = line["iteration"]
-            self._seconds.append(line["seconds"])
+            self._line, self._done = line, line.records
+            self._current = line.iteration
+            self._seconds.append(line.seconds)
             self._between = True
             self._tell("INFO", self._words(line), short=self._short(line))
 
@@ -91,7 +94,7 @@ class ConsoleListener:
             if fresh:
                 self._stage, self._since, self._first = stage, self._clock(), done
             if fresh and stage == "asking":
-                self._current = self._line.get("iteration", 0) + 1
+                self._current = self._told + 1
             self._done = done
             if self._live:
                 self._draw()
@@ -110,34 +113,36 @@ class ConsoleListener:
         with self._lock:
             if self._stage:  # else nothing was done
                 made, used = report["records"], report["llm"]
-                cost = "unknown" if used["cost_usd"] is None else f"{used['cost_usd']:.4f}"
                 self._write(
                     "INFO",
                     f"{'pass' if report['pass'] else 'not passed'} "
-                    f"records={made['made']}/{made['asked']} calls={used['calls']} cost_usd={cost} "
+                    f"records={made['made']}/{made['asked']} calls={used['calls']} "
+                    f"cost_usd={_cost(used['cost_usd'])} "
                     f"worst_tvd={report['summary']['control_tvd_max']:.5f} "
                     f"stop_reason={_quoted(report['stop_reason'])}",
                 )
 
-    def _words(self, line: dict[str, Any]) -> str:
-        used, worst = line["so_far"], line.get("worst_table")
-        cost = "unknown" if used["cost_usd"] is None else f"{used['cost_usd']:.4f}"
-        table = (
-            f"worst_table={_quoted(worst['name'])} worst_tvd={worst['tvd']:.4f} " if worst else ""
-        )
+    @property
+    def _told(self) -> int:
+        """Return the number of the last iteration that was told of."""
+        return self._line.iteration if self._line is not None else 0
+
+    def _words(self, line: Iteration) -> str:
+        used, worst = line.so_far, line.worst_table
+        table = f"worst_table={_quoted(worst.name)} worst_tvd={worst.tvd:.4f} " if worst else ""
         return (
-            f"iteration {line['iteration']} of {self._iterations} "
-            f"proposals={line['library']} accepted={line['proposals_accepted']} "
-            f"rejected={line['proposals_rejected']} prior_tvd={line['prior_tvd']:.4f} {table}"
-            f"records={line['records']}/{self._records} calls={used['calls']} "
-            f"tokens={used['tokens']} cost_usd={cost}"
+            f"iteration {line.iteration} of {self._iterations} "
+            f"proposals={line.library} accepted={line.proposals_accepted} "
+            f"rejected={line.proposals_rejected} prior_tvd={line.prior_tvd:.4f} {table}"
+            f"records={line.records}/{self._records} calls={used.calls} "
+            f"tokens={used.tokens} cost_usd={_cost(used.cost_usd)}"
         )
 
-    def _short(self, line: dict[str, Any]) -> str:
+    def _short(self, line: Iteration) -> str:
         return (
-            f"iteration {line['iteration']}/{self._iterations}: "
-            f"{count_of(line['library'], 'proposal')}, prior TVD {line['prior_tvd']:.4f}, "
-            f"{count_of(line['records'], 'record')}"
+            f"iteration {line.iteration}/{self._iterations}: "
+            f"{count_of(line.library, 'proposal')}, prior TVD {line.prior_tvd:.4f}, "
+            f"{count_of(line.records, 'record')}"
         )
 
     def _state(self) -> str:
@@ -154,8 +159,8 @@ class ConsoleListener:
         if self._stage == "writing":
             made = self._done - self._first
             return passed * (self._records - self._done) / made if made > 0 else None
-        left = self._iterations - self._line.get("iteration", 0)
-        if not self._seconds or left <= 0 or self._current <= self._line.get("iteration", 0):
+        left = self._iterations - self._told
+        if not self._seconds or left <= 0 or self._current <= self._told:
             return None
         return max(0.0, left * sum(self._seconds) / len(self._seconds) - passed)
 
@@ -227,13 +232,17 @@ class ConsoleListener:
         first = f"{begin}{bar}{end}"
         if not self._line:
             return first, ""
-        used, worst = self._line["so_far"], self._line.get("worst_table")
-        cost = "cost unknown" if used["cost_usd"] is None else f"{used['cost_usd']:.4f} USD"
-        spent = f"{count_of(used['calls'], 'call')}, {count_of(used['tokens'], 'token')}, {cost}"
+        used, worst = self._line.so_far, self._line.worst_table
+        cost = "cost unknown" if used.cost_usd is None else f"{used.cost_usd:.4f} USD"
+        spent = f"{count_of(used.calls, 'call')}, {count_of(used.tokens, 'token')}, {cost}"
         if not worst:
             return first, spent
         room = max(8, width - len(spent) - len("worst table  TVD 0.0000; "))
-        return first, f"worst table {fit(worst['name'], room)} TVD {worst['tvd']:.4f}; {spent}"
+        return first, f"worst table {fit(worst.name, room)} TVD {worst.tvd:.4f}; {spent}"
+
+
+def _cost(cost_usd: float | None) -> str:
+    return "unknown" if cost_usd is None else f"{cost_usd:.4f}"
 
 
 def _quoted(text: str) -> str:

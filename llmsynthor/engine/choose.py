@@ -70,19 +70,8 @@ class Chosen:
     seconds: dict[str, float]
     notes: list[str]
 
-    def effort(self) -> Effort:
-        """Return what it took to fit the candidates to the tables; mutants came after that."""
-        found = self.calibration
-        held = len(found.weights)
-        background = self.candidates.background_share()[:held]
-        return effort_of(
-            found.kl,
-            found.effective_sample_size / held,
-            float(found.weights @ background) / max(float(found.weights.sum()), 1e-300),
-        )
-
-    def line(self) -> dict[str, Any]:
-        """Return what logs keep of it."""
+    def figures(self) -> dict[str, Any]:
+        """Return what choosing them took, as `Figures` names it."""
         found = self.calibration
         return {
             "kl": found.kl,
@@ -95,6 +84,17 @@ class Chosen:
             "background_prior": self.candidates.share_background,
             **self.seconds,
         }
+
+    def effort(self) -> Effort:
+        """Return what it took to fit the candidates to the tables; mutants came after that."""
+        found = self.calibration
+        held = len(found.weights)
+        background = self.candidates.background_share()[:held]
+        return effort_of(
+            found.kl,
+            found.effective_sample_size / held,
+            float(found.weights @ background) / max(float(found.weights.sum()), 1e-300),
+        )
 
 
 class Chooser:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -12,8 +12,11 @@ from llmsynthor.engine.choose import Chooser
 from llmsynthor.engine.state import State
 from llmsynthor.engine.stopping import Effort, levelled_off, logged_effort
 from llmsynthor.fitting.values.aims import aims_of
+from llmsynthor.llm.budget import Usage
+from llmsynthor.llm.providers.base import Stop
 from llmsynthor.store.batches import Batches
 from llmsynthor.store.directory import ITERATIONS, PROPOSALS
+from llmsynthor.store.lines import Bulk, Iteration, Used, WorstTable
 from llmsynthor.store.materialize import Materializer, deal, in_parallel
 from llmsynthor.targets.measures import tvd
 from llmsynthor.text import clean
@@ -21,6 +24,8 @@ from llmsynthor.text import clean
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from llmsynthor.candidates.library import ProposalLine
+    from llmsynthor.candidates.proposals import Proposal
     from llmsynthor.candidates.sampler import Sampler
     from llmsynthor.engine.choose import Chosen
     from llmsynthor.job.model import Job
@@ -34,7 +39,7 @@ PILOT_CANDIDATES = (20_000, 60_000)
 class Listener(Protocol):
     """Is told what happens; shows it to a person."""
 
-    def iteration(self, line: dict[str, Any]) -> None:
+    def iteration(self, line: Iteration) -> None:
         """Hear of a finished iteration."""
 
     def progress(self, stage: str, done: int, whole: int) -> None:
@@ -61,7 +66,8 @@ class Engine:
             counts=[np.zeros(table.cells) for table in self.tables.control],
             sums=np.zeros((len(aims_of(self.tables)), 2)),
         )
-        self.lines = {line["iteration"]: line for line in self.run.lines(ITERATIONS)}
+        lines, self.bulk = self.run.iterations()
+        self.lines = {line.iteration: line for line in lines}
         self.batches = Batches(self.run, self.sampler, self.listener.warn)
         self.chooser = Chooser(self.job, self.sampler, self.state, self.clock, self._stage)
 
@@ -72,9 +78,9 @@ class Engine:
             for iteration in range(1, self.job.engine.iterations + 1):
                 if not self._iterate(self.asker, iteration):
                     break
-            self.state.stop_reason = self.state.stop_reason or "all iterations done"
+            self.state.stop = self.state.stop or Stop("iterations", "all iterations done")
         else:
-            self.state.stop_reason = "no model is asked"
+            self.state.stop = Stop("unasked", "no model is asked")
         self._materialize()
         self._write_proposals(with_records=True)
         return self.state
@@ -102,7 +108,7 @@ class Engine:
         self._stage("asking")
         found = asker.ask_plans(iteration, self.plan_context(asker, iteration), state.next_id)
         if found.stop and not found.plans:
-            state.stop_reason = found.stop
+            state.stop = found.stop
             return False
         self._admit(found)
         asked = self.clock()
@@ -113,8 +119,8 @@ class Engine:
         state.priors.append(library_tvd(state.library, self.tables))
         self._note_iteration(iteration, found, asked - started, self.clock() - started)
         self._write_proposals(with_records=False)
-        state.stop_reason = found.stop or self._levelled_off() or ""
-        return not state.stop_reason
+        state.stop = found.stop or self._levelled_off()
+        return state.stop is None
 
     def plan_context(self, asker: Asker, iteration: int) -> dict[str, Any]:
         """Return what an iteration's plan prompts are made from."""
@@ -145,7 +151,7 @@ class Engine:
         state.refused = [rejection.problem for rejection in found.rejections]
         state.refused += [plan.problem for plan in found.plans if plan.problem]
 
-    def _levelled_off(self) -> str | None:
+    def _levelled_off(self) -> Stop | None:
         state = self.state
         return levelled_off(state.priors, state.efforts, self.job.engine.patience)
 
@@ -196,15 +202,19 @@ class Engine:
         started = self.clock()
         self._stage("writing")
         self._write_bulk(chosen, -(-left // self.job.output.row_group))
-        line = {
-            "iteration": 0,
-            **chosen.line(),
-            "stop_reason": self.state.stop_reason,
-            "groups": self.state.groups,
-            "notes": self.state.notes,
-            "seconds_writing": round(self.clock() - started, 3),
-        }
-        if 0 not in self.lines:
+        self._note_bulk(**chosen.figures(), seconds_writing=round(self.clock() - started, 3))
+
+    def _note_bulk(self, **figures: Any) -> None:  # noqa: ANN401 - fields of the line
+        """Write the line of the bulk, unless it is there."""
+        state = self.state
+        if not self.bulk.model_fields_set:
+            line = Bulk(
+                iteration=0,
+                stop_reason=state.stop_reason,
+                groups=state.groups,
+                notes=state.notes,
+                **figures,
+            )
             self.run.append(ITERATIONS, line)
 
     def _write_bulk(self, chosen: Chosen, groups: int) -> None:
@@ -243,7 +253,7 @@ class Engine:
     def _stage(self, stage: str) -> None:
         self.listener.progress(stage, self.state.records, self.job.records)
 
-    def worst_table(self) -> dict[str, Any]:
+    def worst_table(self) -> WorstTable:
         """Return the control table that is furthest off, of the records so far or else the library."""
         if self.state.records:
             held = [counts / counts.sum() for counts in self.state.counts]
@@ -254,7 +264,7 @@ class Engine:
             held = [np.zeros(table.cells) for table in self.tables.control]
         apart = [tvd(t.flat_share, h) for t, h in zip(self.tables.control, held, strict=True)]
         worst = int(np.argmax(apart))
-        return {"name": self.tables.control[worst].name, "tvd": round(float(apart[worst]), 6)}
+        return WorstTable(name=self.tables.control[worst].name, tvd=round(float(apart[worst]), 6))
 
     def data_tvd(self) -> float | None:
         """Return the mean TVD of the records so far to the control tables."""
@@ -271,49 +281,47 @@ class Engine:
     def _note_iteration(self, iteration: int, found: Round, asking: float, seconds: float) -> None:
         line = self.lines.get(iteration)
         if line is None:
-            line = {
-                "iteration": iteration,
-                "calls": found.calls,
-                "repairs": found.repairs,
-                "failed_calls": found.failed_calls,
-                "unread_replies": found.unread,
-                "proposals_accepted": len(found.proposals),
-                "proposals_rejected": len(found.rejections),
-                "mended": sum(plan.mended for plan in found.plans),
-                "library": len(self.state.library),
-                "prior_tvd": self.state.priors[-1],
-                "data_tvd": self.data_tvd(),
-                "worst_table": self.worst_table(),
-                **(effort.line() if (effort := self.state.efforts[-1]) else {}),
-                "records": self.state.records,
-                "prompt_tokens": found.prompt_tokens,
-                "completion_tokens": found.completion_tokens,
-                "cost_usd": found.cost_usd,
-                "so_far": self._used(),
-                "seconds_used": round(self.asker.seconds_used(), 3) if self.asker else 0.0,
-                "seconds_asking": round(asking, 3),
-                "seconds": round(seconds, 3),
-            }
+            line = Iteration(
+                iteration=iteration,
+                calls=found.calls,
+                repairs=found.repairs,
+                failed_calls=found.failed_calls,
+                unread_replies=found.unread,
+                proposals_accepted=len(found.proposals),
+                proposals_rejected=len(found.rejections),
+                mended=sum(plan.mended for plan in found.plans),
+                library=len(self.state.library),
+                prior_tvd=self.state.priors[-1],
+                data_tvd=self.data_tvd(),
+                worst_table=self.worst_table(),
+                **(asdict(effort) if (effort := self.state.efforts[-1]) else {}),
+                records=self.state.records,
+                prompt_tokens=found.prompt_tokens,
+                completion_tokens=found.completion_tokens,
+                cost_usd=found.cost_usd,
+                so_far=self._used(),
+                seconds_used=round(self.asker.seconds_used(), 3) if self.asker else 0.0,
+                seconds_asking=round(asking, 3),
+                seconds=round(seconds, 3),
+            )
             self.run.append(ITERATIONS, line)
         self.listener.iteration(line)
 
-    def _used(self) -> dict[str, Any]:
+    def _used(self) -> Used:
         """Return what the run has used so far, earlier attempts included."""
-        if self.asker is None:
-            return {"calls": 0, "tokens": 0, "cost_usd": 0.0}
-        usage = self.asker.budget.usage
+        usage = Usage() if self.asker is None else self.asker.budget.usage
         tokens = usage.prompt_tokens + usage.completion_tokens
-        return {
-            "calls": usage.calls,
-            "tokens": tokens,
-            "cost_usd": usage.known_cost_usd,
-        }
+        return Used(calls=usage.calls, tokens=tokens, cost_usd=usage.known_cost_usd)
 
     def _write_proposals(self, *, with_records: bool) -> None:
         state = self.state
         made = state.made if with_records else {}
-        accepted = [proposal_line(p, made.get(p.id, 0)) for p in state.library]
-        refused = [rejection_line(rejection) for rejection in state.rejections]
-        for line in [*accepted, *refused]:
-            line["request"] = state.requests[line["id"]]
-        self.run.write_lines(PROPOSALS, sorted([*accepted, *refused], key=lambda line: line["id"]))
+        lines: list[ProposalLine] = [self._accepted(p, made.get(p.id, 0)) for p in state.library]
+        lines += [rejection_line(rejection) for rejection in state.rejections]
+        for line in lines:
+            line.request = state.requests[line.id]
+        lines.sort(key=lambda line: line.id)
+        self.run.write_lines(PROPOSALS, lines)
+
+    def _accepted(self, proposal: Proposal, records: int) -> ProposalLine:
+        return proposal_line(proposal, records)

@@ -9,8 +9,8 @@ import numpy as np
 from llmsynthor.candidates.proposals import Proposal, Rejection
 from llmsynthor.engine.loop import Engine
 from llmsynthor.job.consistency import MOST_APPENDED
+from llmsynthor.llm.providers.base import Stop
 from llmsynthor.seeds import generator
-from llmsynthor.store.directory import ITERATIONS
 
 if TYPE_CHECKING:
     from llmsynthor.candidates.boxes import Box
@@ -63,8 +63,9 @@ class AppendEngine(Engine):
             ]
         super()._admit(found)
 
-    def _levelled_off(self) -> str | None:
-        return "all records made" if self.state.records >= self.job.records else None
+    def _levelled_off(self) -> Stop | None:
+        made_all = self.state.records >= self.job.records
+        return Stop("records", "all records made") if made_all else None
 
     def _pilot(self, iteration: int) -> None:
         """Append the records of this iteration's proposals, until there are enough."""
@@ -108,14 +109,7 @@ class AppendEngine(Engine):
                 f"the proposals made {self.state.records} of {self.job.records} records; "
                 "`engine.method: calibrated` always makes all"
             )
-        if 0 not in self.lines:
-            line = {
-                "iteration": 0,
-                "stop_reason": self.state.stop_reason,
-                "groups": self.state.groups,
-                "notes": self.state.notes,
-            }
-            self.run.append(ITERATIONS, line)
+        self._note_bulk()
 
 
 def _single(variable: Variable, box: Box) -> np.ndarray:

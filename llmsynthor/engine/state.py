@@ -10,6 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from llmsynthor.candidates.proposals import Proposal, Rejection
     from llmsynthor.engine.stopping import Effort
+    from llmsynthor.llm.providers.base import Stop
 
 
 @dataclass
@@ -28,7 +29,7 @@ class State:
         priors: Mean TVD of the library to the control tables, after each iteration.
         efforts: What calibrating each iteration's pilot batch took; None where there was none.
         requests: Key of the request that each proposal answers, refused ones included.
-        stop_reason: Why asking ended.
+        stop: Why asking ended.
         refused: What was refused in the last iteration, in words.
         notes: What the report must mention.
     """
@@ -44,9 +45,14 @@ class State:
     priors: list[float] = field(default_factory=list)
     efforts: list[Effort | None] = field(default_factory=list)
     requests: dict[int, str] = field(default_factory=dict)
-    stop_reason: str = ""
+    stop: Stop | None = None
     refused: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def stop_reason(self) -> str:
+        """Return why asking ended, in words."""
+        return self.stop.words if self.stop is not None else ""
 
     @property
     def next_id(self) -> int:

@@ -13,13 +13,16 @@ improves, asking goes on.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from llmsynthor.llm.providers.base import Stop
 from llmsynthor.text import count_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+
+    from llmsynthor.store.lines import Iteration
 
 _TVD_GAIN = 0.01
 _LEAST_TVD_GAIN = 0.0005
@@ -44,27 +47,23 @@ class Effort:
     effective_share: float
     background_share: float
 
-    def line(self) -> dict[str, float]:
-        """Return the figures as they stand in a line of `iterations.jsonl`."""
-        return asdict(self)
-
 
 def effort_of(kl: float, effective_share: float, background_share: float) -> Effort:
     """Return an effort with its figures rounded as they are logged, so that a resumed run has the same."""
     return Effort(*(round(float(x), _DIGITS) for x in (kl, effective_share, background_share)))
 
 
-def logged_effort(line: Mapping[str, Any]) -> Effort | None:
+def logged_effort(line: Iteration) -> Effort | None:
     """Return the effort in a line of `iterations.jsonl`; None where no pilot batch was calibrated."""
-    if line.get("kl") is None:
-        return None
-    return Effort(line["kl"], line["effective_share"], line["background_share"])
+    figures = (line.kl, line.effective_share, line.background_share)
+    known = [figure for figure in figures if figure is not None]
+    return Effort(*known) if len(known) == len(figures) else None
 
 
 def levelled_off(
     priors: Sequence[float], efforts: Sequence[Effort | None], patience: int
-) -> str | None:
-    """Return in words why asking should end, or None while something still gets better.
+) -> Stop | None:
+    """Return why asking should end, or None while something still gets better.
 
     Args:
         priors: Mean TVD of the library after each iteration.
@@ -83,12 +82,13 @@ def levelled_off(
     known = [effort for effort in efforts[:-patience] if effort]
     recent = [effort for effort in efforts[-patience:] if effort]
     if not known or not recent:
-        return words
+        return Stop("gain", words)
     if _easier(known, recent):
         return None
-    return (
+    return Stop(
+        "gain",
         f"{words} and calibration became no easier (best KL {min(e.kl for e in recent):.3f}, "
-        f"before {min(e.kl for e in known):.3f})"
+        f"before {min(e.kl for e in known):.3f})",
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llmsynthor.candidates.library import said
@@ -10,19 +10,19 @@ from llmsynthor.candidates.proposals import Plan, Proposal, Rejection, parse_pla
 from llmsynthor.candidates.reply_schema import plan_schema
 from llmsynthor.errors import ProviderUnavailableError
 from llmsynthor.llm.concurrent import Outlook, gather
-from llmsynthor.llm.prompts.focus import FocusPrompt, Target, completed, focus_schema
+from llmsynthor.llm.prompts.focus import FocusPrompt, Target, completed, focus_schema, focus_words
 from llmsynthor.llm.prompts.groups import groups_schema
 from llmsynthor.llm.providers.base import OutOfRepliesError, Purpose, Reply, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from llmsynthor.candidates.sampler import Sampler
     from llmsynthor.job.model import Job
     from llmsynthor.llm.budget import BudgetKeeper
     from llmsynthor.llm.prompts.plan import PlanPrompt
     from llmsynthor.llm.prompts.templates import Templates
-    from llmsynthor.llm.providers.base import Provider
+    from llmsynthor.llm.providers.base import Provider, Stop
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Round:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost_usd: float | None = 0.0
-    stop: str | None = None
+    stop: Stop | None = None
 
     def add(self, reply: Reply) -> None:
         """Count one reply."""
@@ -96,16 +96,17 @@ class Asker:
     def plan_requests(self, iteration: int, context: Mapping[str, Any]) -> list[Request]:
         """Return the plan requests of one iteration, each with a focus of its own."""
         calls = self.job.engine.calls_per_iteration
+        asked = [self.prompts.call_context(context, call) for call in range(calls)]
         return [
             self._request(
                 "plan",
                 (iteration - 1) * calls + call,
-                self.templates.render(
-                    self.prompts.template, self.prompts.call_context(context, call)
-                ),
+                self.templates.render(self.prompts.template, given),
                 self._schema,
+                given["focus"] or None,
+                [gap.words(has_library=given["library_size"] > 0) for gap in given["gaps"]],
             )
-            for call in range(calls)
+            for call, given in enumerate(asked)
         ]
 
     def ask_plans(self, iteration: int, context: Mapping[str, Any], first_id: int) -> Round:
@@ -142,7 +143,13 @@ class Asker:
         return (answers[0][1].text if answers else None), found
 
     def _request(
-        self, purpose: Purpose, sequence: int, prompt: str, schema: dict[str, Any] | None
+        self,
+        purpose: Purpose,
+        sequence: int,
+        prompt: str,
+        schema: dict[str, Any] | None,
+        focus: str | None = None,
+        gaps: Sequence[str] = (),
     ) -> Request:
         provider = self.job.provider
         return Request(
@@ -154,6 +161,8 @@ class Asker:
             model=provider.model,
             temperature=provider.temperature,
             max_output_tokens=provider.max_output_tokens,
+            focus=focus,
+            gaps=tuple(gaps),
         )
 
     def _ask(self, requests: list[Request], found: Round) -> list[tuple[Request, Reply]]:
@@ -170,7 +179,7 @@ class Asker:
                 found.add(outcome)
                 self.budget.add(request, outcome)
             elif isinstance(outcome, OutOfRepliesError):
-                found.stop = found.stop or str(outcome)
+                found.stop = found.stop or outcome.stop
             elif isinstance(outcome, ProviderUnavailableError):
                 missing.append((request, outcome))
             else:
@@ -190,7 +199,7 @@ class Asker:
         if give_up:
             give_up(request, reason)
 
-    def _affordable(self, requests: list[Request]) -> tuple[int, str | None]:
+    def _affordable(self, requests: list[Request]) -> tuple[int, Stop | None]:
         """Return how many requests fit the budget.
 
         What the reply log knows costs nothing, but is taken at its most beside what is not known,
@@ -247,12 +256,16 @@ class Asker:
             request.sequence,
             self.templates.render("repair_plan.md.j2", context),
             self._schema,
+            request.focus,
+            request.gaps,
         )
         stop = found.stop
         answers = self._ask([again], found)
         limit = found.stop
-        if not answers and limit is not None and limit.startswith("budget."):
-            self._give_up(again, limit)  # a resume with a larger budget would shift proposal ids
+        if not answers and limit is not None and limit.kind == "budget":
+            self._give_up(
+                again, limit.words
+            )  # a resume with a larger budget would shift proposal ids
         found.stop = stop  # a recording without this repair may still have the next plan
         if not answers:
             return [plan]
@@ -275,16 +288,16 @@ class FocusAsker(Asker):
         if not isinstance(self.prompts, FocusPrompt):
             raise TypeError("a FocusAsker needs a FocusPrompt")
         targets = self.prompts.targets(context, iteration)
+        asked = [self.prompts.focus_context(target, context["rejected"]) for target in targets]
         requests = [
             self._request(
                 "plan",
                 (iteration - 1) * len(targets) + number,
-                self.templates.render(
-                    "propose_focus.md.j2", self.prompts.focus_context(target, context["rejected"])
-                ),
+                self.templates.render("propose_focus.md.j2", given),
                 focus_schema(self.sampler.domain, target, self.prompts.freed),
+                focus_words(given),
             )
-            for number, target in enumerate(targets)
+            for number, (target, given) in enumerate(zip(targets, asked, strict=True))
         ]
         self._targets = {r.key(): t for r, t in zip(requests, targets, strict=True)}
         return requests
@@ -292,7 +305,10 @@ class FocusAsker(Asker):
     def _ask(self, requests: list[Request], found: Round) -> list[tuple[Request, Reply]]:
         answers, targets = super()._ask(requests, found), self._targets or {}
         return [
-            (request, replace(reply, text=completed(reply.text, targets[request.key()])))
+            (
+                request,
+                reply.model_copy(update={"text": completed(reply.text, targets[request.key()])}),
+            )
             if request.key() in targets
             else (request, reply)
             for request, reply in answers

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmsynthor.errors import JobError
 from llmsynthor.job.consistency import asks_in_focus
+from llmsynthor.llm.providers.base import Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -123,7 +124,7 @@ class BudgetKeeper:
                 hint="give `provider.price_per_mtok: {input: ..., output: ...}`, or remove the limit",
             )
 
-    def affordable(self, requests: list[Request], seconds: float) -> tuple[int, str | None]:
+    def affordable(self, requests: list[Request], seconds: float) -> tuple[int, Stop | None]:
         """Return how many of the requests fit, in order, and which limit stops the next.
 
         Args:
@@ -140,7 +141,7 @@ class BudgetKeeper:
             self.limits.minutes is not None
             and self.seconds_before + seconds >= 60 * self.limits.minutes
         ):
-            return 0, f"budget.minutes {self.limits.minutes:g}"
+            return 0, Stop("budget", f"budget.minutes {self.limits.minutes:g}")
         for number, request in enumerate(requests):
             prompt = self._most_prompt(request)
             calls += 1
@@ -148,7 +149,7 @@ class BudgetKeeper:
             cost += self._cost(prompt, request.max_output_tokens)
             limit = self._crossed(calls, tokens, cost)
             if limit is not None:
-                return number, limit
+                return number, Stop("budget", limit)
         return len(requests), None
 
     @property

@@ -63,7 +63,7 @@ def write_dictionary(run: RunDirectory, job: Job, tables: TableSet) -> None:
     Raises:
         RunDirectoryError: A data file cannot be read.
     """
-    manifest = run.read_json("manifest.json")
+    manifest = run.manifest()
     paths = run.batch_files()
     members = tables.members
     own = [run.members_path(int(path.stem)) for path in paths]
@@ -82,7 +82,7 @@ def write_dictionary(run: RunDirectory, job: Job, tables: TableSet) -> None:
                 **_meaning(variable),
                 **({"of": _level(variable.name, members)} if members is not None else {}),
                 "data": _found(variable, *_place_of(variable.name, position, members, paths, own)),
-                "tables": _sources(variable.name, job, tables, manifest["inputs"]),
+                "tables": _sources(variable.name, job, tables, manifest.inputs),
             }
             for position, variable in enumerate((*tables.domain.variables, *_levels(tables)))
         ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -10,12 +9,17 @@ import polars as pl
 
 from llmsynthor.candidates.boxes import BoxError, read_box, takes_in
 from llmsynthor.candidates.layouts import weighed
-from llmsynthor.candidates.library import read_library
+from llmsynthor.candidates.library import AcceptedLine, read_library, read_proposal_line
 from llmsynthor.candidates.seed_sample import SEED_RECORD
 from llmsynthor.errors import RunDirectoryError
-from llmsynthor.llm.prompts.answered import read_guidance
-from llmsynthor.llm.providers.replay import PROMPT_LOG, REPLY_LOG, reply_of
-from llmsynthor.store.directory import ITERATIONS, PROPOSALS, DamagedBatchError
+from llmsynthor.llm.providers.replay import (
+    PROMPT_LOG,
+    REPLY_LOG,
+    Answered,
+    PromptLine,
+    read_reply_line,
+)
+from llmsynthor.store.directory import PROPOSALS, DamagedBatchError
 from llmsynthor.store.targets_used import load_used, weight_of
 from llmsynthor.text import count_of
 
@@ -72,7 +76,7 @@ def explain(run: RunDirectory, number: int) -> dict[str, Any]:
         "meaning": BACKGROUND_MEANS if source is None and copied is None else None,
         "siblings": _records_of(run, source, copied),
         "seed_record": None if copied is None else _seed_record(run, copied),
-        "model": manifest["model"],
+        "model": manifest.model,
         "table_share": table_shares(sampler, variables, record),
         "proposal": None if line is None else _proposal(run, sampler, line, record),
         **more,
@@ -124,7 +128,7 @@ def _made_in(run: RunDirectory, iteration: int) -> str:
     """Return in words when the record was made."""
     if iteration:
         return f"the batch of iteration {iteration}"
-    asked = sum(line["iteration"] > 0 for line in run.lines(ITERATIONS))
+    asked = len(run.iterations()[0])
     return f"the bulk, after {count_of(asked, 'iteration')} of asking" if asked else "the bulk"
 
 
@@ -144,41 +148,30 @@ def _records_of(run: RunDirectory, source: int | None, copied: str | None) -> in
     return total
 
 
-def _proposal_line(run: RunDirectory, source: int) -> dict[str, Any]:
-    line = next((line for line in run.lines(PROPOSALS) if line["id"] == source), None)
-    if line is None:
+def _proposal_line(run: RunDirectory, source: int) -> AcceptedLine:
+    lines = run.lines(PROPOSALS, read_proposal_line)
+    line = next((line for line in lines if line.id == source), None)
+    if not isinstance(line, AcceptedLine):
         raise RunDirectoryError(f"{run.path / PROPOSALS}: does not have proposal {source}")
     return line
 
 
 def _proposal(
-    run: RunDirectory, sampler: Sampler, line: Mapping[str, Any], record: Mapping[str, Any]
+    run: RunDirectory, sampler: Sampler, line: AcceptedLine, record: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return a proposal with the record's values beside its own, and what it answered."""
     variables = sampler.tables.of_records.domain.variables
-    key = line.get("request")
-    guidance, problem = _guidance(run, key)
-    reply, reply_problem = _reply(run, key)
+    guidance, problem = _guidance(run, line.request)
+    reply, reply_problem = _reply(run, line.request)
     return {
-        "id": line["id"],
-        "iteration": line["iteration"],
-        "reason": line["reason"],
-        "count": line["count"],
-        "values": line["values"],
-        "inside": inside(sampler, variables, line["values"], record),
-        "share": shares(sampler, variables, line["values"], record),
+        **line.model_dump(include={"id", "iteration", "reason", "count", "values"}),
+        "inside": inside(sampler, variables, line.values, record),
+        "share": shares(sampler, variables, line.values, record),
         "reply": reply,
         "reply_problem": reply_problem,
         "guidance": guidance,
         "guidance_problem": problem,
     }
-
-
-def _line_of(run: RunDirectory, name: str, key: str | None) -> tuple[dict[str, Any] | None, int]:
-    """Return the line of a log that has this key, and how many lines of the log are damaged."""
-    lines, damaged = run.readable_lines(name)
-    found = (line for line in lines if key is not None and line.get("key") == key)
-    return next((line for line in found if "given_up" not in line), None), damaged
 
 
 def _why_missing(name: str, damaged: int) -> str:
@@ -189,30 +182,21 @@ def _why_missing(name: str, damaged: int) -> str:
 
 def _reply(run: RunDirectory, key: str | None) -> tuple[dict[str, Any] | None, str | None]:
     """Return the logged reply that a proposal stands in, or why it cannot be shown."""
-    line, damaged = _line_of(run, REPLY_LOG, key)
-    try:
-        reply = None if line is None else reply_of(line)
-    except (KeyError, TypeError, AttributeError):
-        reply, damaged = None, damaged + 1
-    if line is None or reply is None:
+    lines, damaged = run.readable_lines(REPLY_LOG, read_reply_line)
+    line = next((x for x in lines if isinstance(x, Answered) and x.key == key), None)
+    if line is None:
         return None, _why_missing(REPLY_LOG, damaged)
-    where = {"purpose": line.get("purpose"), "sequence": line.get("sequence")}
-    return {"key": key, **where, **asdict(reply)}, None
+    where = {"key": key, "purpose": line.purpose, "sequence": line.sequence}
+    return {**where, **line.reply.model_dump()}, None
 
 
 def _guidance(run: RunDirectory, key: str | None) -> tuple[dict[str, Any] | None, str | None]:
     """Return what the model was told and asked, as it was sent, or why that cannot be shown."""
-    line, damaged = _line_of(run, PROMPT_LOG, key)
-    if line is None or not isinstance(line.get("prompt"), str):
+    lines, damaged = run.readable_lines(PROMPT_LOG, PromptLine.model_validate)
+    line = next((x for x in lines if x.key == key and x.prompt is not None), None)
+    if line is None:
         return None, _why_missing(PROMPT_LOG, damaged)
-    guided = read_guidance(line["prompt"])
-    return {
-        "purpose": line.get("purpose"),
-        "system": line.get("system"),
-        "prompt": line["prompt"],
-        "focus": guided.focus,
-        "gaps": list(guided.gaps),
-    }, None
+    return line.model_dump(include={"purpose", "system", "prompt", "focus", "gaps"}), None
 
 
 def _code(variable: Variable, value: Any) -> int:  # noqa: ANN401 - a record's value
@@ -276,7 +260,7 @@ def _readable(read: Callable[[Variable], _T], variable: Variable) -> _T | None:
 
 
 def members_beside(
-    sampler: Sampler, members: Members, own: pl.DataFrame, line: Mapping[str, Any] | None
+    sampler: Sampler, members: Members, own: pl.DataFrame, line: AcceptedLine | None
 ) -> list[dict[str, Any]]:
     """Return the members of one record, each beside the entry of the proposal that made it.
 
@@ -292,7 +276,7 @@ def members_beside(
     found = []
     for row, entry in zip(rows, made, strict=True):
         values = {v.name: row[v.name] for v in variables}
-        said = {} if line is None or entry is None else line["members"][entry]["values"]
+        said = {} if line is None or entry is None else line.members[entry]["values"]
         found.append(
             {
                 "number": int(row[members.ordinal]),
@@ -311,7 +295,7 @@ def _entries(
     sampler: Sampler,
     members: Members,
     rows: Sequence[Mapping[str, Any]],
-    line: Mapping[str, Any] | None,
+    line: AcceptedLine | None,
 ) -> list[int | None]:
     """Return which entry of a proposal's `members` made each member; None where none can have.
 

@@ -9,14 +9,14 @@ import dataclasses
 import io
 import json
 import zipfile
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from llmsynthor.candidates import seed_sample as seedsample
 from llmsynthor.errors import RunDirectoryError
-from llmsynthor.store.shapes import wrong_outcome, wrong_plan
+from llmsynthor.store.lines import Figures, Line
 from llmsynthor.targets import domain, zones
 from llmsynthor.targets import levels as members
 from llmsynthor.targets import table as tables
@@ -44,8 +44,7 @@ _KINDS = {
 """What can be packed, by name: dataclasses of tables, variables, members, zones and seed samples."""
 
 
-@dataclass(frozen=True)
-class Planned:
+class Planned(Line):
     """One chunk as planned.
 
     Attributes:
@@ -73,28 +72,49 @@ class Planned:
         return f"chunk {self.number} ({self.named})"
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(Line):
     """What chunks a run makes, and how it came to them.
 
     Attributes:
         chunks: In order.
         stop_reason: Why asking ended.
+        stop_kind: What ended it.
         groups: Variables that depend on each other.
         notes: What the report must mention.
         coarse: What the coarse step took; None where there is one chunk.
     """
 
-    chunks: tuple[Planned, ...]
+    chunks: list[Planned]
     stop_reason: str
+    stop_kind: str | None = None
     groups: list[list[str]]
     notes: list[str]
-    coarse: dict[str, Any] | None
+    coarse: dict[str, Any] | None = None
 
     @property
     def records(self) -> int:
         """Return the records of all chunks."""
         return sum(chunk.records for chunk in self.chunks)
+
+
+class Outcome(Figures):
+    """What came of a chunk.
+
+    Attributes:
+        records: How many it made.
+        members: Whether its records have members.
+        files: How many files it made.
+        failed: Why its records do not meet the tables, if so.
+        by_proposal: Proposals, each with the records that it made.
+        peak_mb: The most memory that its process held.
+    """
+
+    records: int
+    members: bool
+    files: int
+    failed: str | None = None
+    by_proposal: list[list[int]]
+    peak_mb: int
 
 
 def range_named(labels: Sequence[str]) -> str:
@@ -151,7 +171,7 @@ def _read(path: Path) -> Any:  # noqa: ANN401 - whatever was packed
 
 def write_plan(run: RunDirectory, plan: Plan) -> None:
     """Write the plan: from then on the chunks are ready."""
-    run.write_json(PLAN, asdict(plan))
+    run.write_json(PLAN, plan)
 
 
 def read_plan(run: RunDirectory) -> Plan | None:
@@ -160,30 +180,24 @@ def read_plan(run: RunDirectory) -> Plan | None:
     Raises:
         RunDirectoryError: The plan is damaged.
     """
-    found = run.read_json(PLAN)
-    if found is None:
-        return None
-    wrong = wrong_plan(found)
-    if wrong is not None:
-        raise RunDirectoryError(f"{run.path / PLAN}: damaged: {wrong}", hint=_ANEW)
-    chunks = tuple(Planned(**chunk) for chunk in found.pop("chunks"))
-    return Plan(chunks=chunks, **found)
+    return run.read(PLAN, Plan.model_validate, _ANEW)
 
 
-def write_outcome(run: RunDirectory, number: int, outcome: dict[str, Any]) -> None:
+def write_outcome(run: RunDirectory, number: int, outcome: Outcome) -> None:
     """Write what came of a chunk, when its records are written."""
     run.write_json(_outcome(number), outcome)
 
 
-def read_outcome(run: RunDirectory, chunk: Planned) -> dict[str, Any] | None:
+def read_outcome(run: RunDirectory, chunk: Planned) -> Outcome | None:
     """Return what came of a chunk, or None where it is not done yet or nothing tells."""
-    found = run.read_json(_outcome(chunk.number))
-    if wrong_outcome(found) is not None:
+    try:
+        found = Outcome.model_validate(run.read_json(_outcome(chunk.number)))
+    except ValidationError:
         return None
-    files = range(chunk.first_file, chunk.first_file + found["files"])
-    paths = [run.batch_path, run.provenance_path, *([run.members_path] if found["members"] else [])]
+    files = range(chunk.first_file, chunk.first_file + found.files)
+    paths = [run.batch_path, run.provenance_path, *([run.members_path] if found.members else [])]
     done = all(path(index).exists() for index in files for path in paths)
-    return dict(found) if done else None
+    return found if done else None
 
 
 def missing(run: RunDirectory, plan: Plan) -> list[Planned]:

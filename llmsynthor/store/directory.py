@@ -13,17 +13,30 @@ import re
 import socket
 from contextlib import contextmanager
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
+from pydantic import BaseModel, ValidationError
 
 from llmsynthor.errors import DiskError, RunDirectoryError
-from llmsynthor.store.shapes import wrong_line, wrong_manifest, wrong_report
+from llmsynthor.store.lines import (
+    Bulk,
+    Iteration,
+    Manifest,
+    ReportParts,
+    cut_half_line,
+    damage,
+    parsed,
+    plain,
+    read_iteration,
+    written_line,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+_Line = TypeVar("_Line")
 ITERATIONS = "iterations.jsonl"
 PROPOSALS = "proposals.jsonl"
 EVALUATION = "evaluation.json"
@@ -138,14 +151,14 @@ class RunDirectory:
         self._write(self.path / name, text.encode("utf-8", "backslashreplace"))
 
     def write_json(self, name: str, content: Any) -> None:  # noqa: ANN401 - any JSON value
-        """Write a JSON file with sorted keys; see `write_text`."""
+        """Write a JSON file with sorted keys, a model or any JSON value; see `write_text`."""
         self.write_text(
-            name, json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+            name, json.dumps(plain(content), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
         )
 
-    def write_lines(self, name: str, records: list[dict[str, Any]]) -> None:
+    def write_lines(self, name: str, records: Sequence[BaseModel | dict[str, Any]]) -> None:
         """Write a whole JSON-lines file; see `write_text`."""
-        self.write_text(name, "".join(_line(record) for record in records))
+        self.write_text(name, "".join(written_line(record) for record in records))
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Write a whole file; see `write_text`."""
@@ -165,66 +178,61 @@ class RunDirectory:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def append(self, name: str, record: dict[str, Any]) -> None:
+    def append(self, name: str, record: BaseModel | dict[str, Any]) -> None:
         """Append one line to a JSON-lines file and sync it; safe to call from several threads."""
         path = self.path / name
         with self._append_lock:
             try:
                 with path.open("a+b") as file:
-                    _cut_half_line(file)
-                    file.write(_line(record).encode("utf-8", "backslashreplace"))
+                    cut_half_line(file)
+                    file.write(written_line(record).encode("utf-8", "backslashreplace"))
                     file.flush()
                     os.fsync(file.fileno())
             except OSError as error:
                 raise _disk_error(path, error) from None
 
-    def lines(self, name: str) -> list[dict[str, Any]]:
-        """Return the records of a JSON-lines file, without a half line at its end."""
-        path = self.path / name
-        if not path.exists():
-            return []
-        content = path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1].decode("utf-8", "replace")
-        return [
-            self._whole_line(name, number, line)
-            for number, line in enumerate(whole.split("\n"), start=1)
-            if line.strip()
-        ]
+    def lines(self, name: str, read: Callable[[Any], _Line]) -> list[_Line]:
+        """Return the records of a JSON-lines file, without a half line at its end.
 
-    def _whole_line(self, name: str, number: int, line: str) -> dict[str, Any]:
+        Args:
+            name: Of the file.
+            read: Makes a line of what stands there; raises pydantic's error where it is none.
+
+        Raises:
+            RunDirectoryError: A line is damaged.
+        """
         try:
-            content: dict[str, Any] = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            wrong: str | None = f"no JSON ({str(error)[:120]})"
-        else:
-            wrong = wrong_line(name, content)
-            if wrong is None:
-                return content
-        raise RunDirectoryError(
-            f"{self.path / name}:{number}: this line is damaged: {wrong}",
-            hint=_WITHOUT if name == "replies.jsonl" else MENDING,
-        )
+            content = (self.path / name).read_bytes()
+        except FileNotFoundError:
+            return []
+        found = []
+        for number, line, wrong in parsed(content[: content.rfind(b"\n") + 1], read):
+            if line is None:
+                raise RunDirectoryError(
+                    f"{self.path / name}:{number}: this line is damaged: {wrong}",
+                    hint=_WITHOUT if name == "replies.jsonl" else MENDING,
+                )
+            found.append(line)
+        return found
 
-    def readable_lines(self, name: str) -> tuple[list[dict[str, Any]], int]:
+    def readable_lines(self, name: str, read: Callable[[Any], _Line]) -> tuple[list[_Line], int]:
         """Return the records of a JSON-lines file that can be read, and how many lines cannot."""
         try:
-            content = (self.path / name).read_bytes().decode("utf-8", "replace")
+            content = (self.path / name).read_bytes()
         except OSError:
             return [], 0
-        found: list[dict[str, Any]] = []
-        damaged = 0
-        for line in content.split("\n"):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError):
-                record = None
-            if wrong_line(name, record) is None:
-                found.append(record)
-            else:
-                damaged += 1
-        return found, damaged
+        lines = [line for _, line, _ in parsed(content, read)]
+        return [line for line in lines if line is not None], lines.count(None)
+
+    def iterations(self) -> tuple[list[Iteration], Bulk]:
+        """Return the rounds of asking and the bulk, which is empty where it is not made yet.
+
+        Raises:
+            RunDirectoryError: A line is damaged.
+        """
+        lines = self.lines(ITERATIONS, read_iteration)
+        rounds = [line for line in lines if isinstance(line, Iteration)]
+        return rounds, next((line for line in lines if isinstance(line, Bulk)), Bulk())
 
     def read_json(self, name: str) -> Any:  # noqa: ANN401 - any JSON value
         """Return a JSON file's content, or None where there is none.
@@ -242,30 +250,46 @@ class RunDirectory:
                 f"{path}: cannot be read ({error})", hint="`--overwrite` starts the run anew"
             ) from None
 
-    def manifest(self) -> dict[str, Any]:
+    def read(self, name: str, kind: Callable[[Any], _Line], hint: str) -> _Line | None:
+        """Return what a JSON file says, or None where there is none.
+
+        Args:
+            name: Of the file.
+            kind: Makes it of what stands there; raises pydantic's error where it is none.
+            hint: What to do about damage.
+
+        Raises:
+            RunDirectoryError: It is damaged.
+        """
+        found = self.read_json(name)
+        try:
+            return None if found is None else kind(found)
+        except ValidationError as error:
+            raise RunDirectoryError(
+                f"{self.path / name}: damaged: {damage(error)}", hint=hint
+            ) from None
+
+    def manifest(self) -> Manifest:
         """Return what the run here is.
 
         Raises:
             RunDirectoryError: There is no run here, or its manifest is damaged.
         """
-        found = self.read_json("manifest.json")
+        found = self.read(
+            "manifest.json", Manifest.model_validate, "`--overwrite` starts the run anew"
+        )
         if found is None:
             raise RunDirectoryError(f"{self.path}: holds no run (there is no manifest.json)")
-        wrong = wrong_manifest(found)
-        if wrong is not None:
-            raise RunDirectoryError(
-                f"{self.path / 'manifest.json'}: damaged: {wrong}",
-                hint="`--overwrite` starts the run anew",
-            )
-        return dict(found)
+        return found
 
     def report(self) -> dict[str, Any] | None:
         """Return what `report.json` says; None where it is missing, or is no report."""
         try:
             found = self.read_json("report.json")
-        except RunDirectoryError:
+            ReportParts.model_validate(found)
+        except (RunDirectoryError, ValidationError):
             return None
-        return None if found is None or wrong_report(found) else dict(found)
+        return dict(found)
 
     def lost_batches(self) -> list[Path]:
         """Return the data files that are missing, though their provenance is there."""
@@ -421,27 +445,6 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _cut_half_line(file: io.BufferedRandom) -> None:
-    """Truncate an appended file after its last whole line."""
-    end = file.seek(0, os.SEEK_END)
-    position = end
-    while position > 0:
-        start = max(0, position - 65536)
-        file.seek(start)
-        newline = file.read(position - start).rfind(b"\n")
-        if newline >= 0:
-            position = start + newline + 1
-            break
-        position = start
-    if position < end:
-        file.truncate(position)
-    file.seek(0, os.SEEK_END)
-
-
-def _line(record: dict[str, Any]) -> str:
-    return json.dumps(record, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def _parquet(frame: pl.DataFrame) -> bytes:

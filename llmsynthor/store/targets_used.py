@@ -15,8 +15,8 @@ from llmsynthor.errors import RunDirectoryError
 from llmsynthor.job.load import LoadedJob, read_resolved
 from llmsynthor.job.statistics import StatisticSpec
 from llmsynthor.job.tables import TableSpec
-from llmsynthor.store.directory import ITERATIONS, MENDING
-from llmsynthor.store.shapes import wrong_reconciled
+from llmsynthor.store.directory import MENDING
+from llmsynthor.store.lines import KeptReconciled
 from llmsynthor.targets.build import load_tables
 from llmsynthor.text import and_more, clean
 
@@ -59,10 +59,11 @@ def check_whole(run: RunDirectory) -> None:
     Raises:
         RunDirectoryError: Names the files that are missing.
     """
-    if run.manifest()["status"] != "complete":
+    if not run.manifest().is_complete:
         return
     lost = run.lost_batches()
-    made = sum(line.get("records") or line.get("max_copies") or 0 for line in run.lines(ITERATIONS))
+    lines, bulk = run.iterations()
+    made = bulk.max_copies or any(line.records for line in lines)
     if lost:
         which = and_more([path.name for path in lost], _MOST_NAMED)
         message = f"{run.path / 'data'}: {which} {'is' if len(lost) == 1 else 'are'} missing"
@@ -243,44 +244,39 @@ def _column(table: Table, axis: int, zones: Zones | None) -> str:
 
 def keep_reconciled(run: RunDirectory, reconciled: Reconciled) -> None:
     """Write what was done so that the tables agree into the run directory."""
-    content = {
-        "notes": [str(note) for note in reconciled.notes],
-        "tables": {change.used.name: change.as_json() for change in reconciled.changes},
-        "filled": {t.name: _filled(t) for t in reconciled.tables.tables if t.filled},
-    }
-    run.write_json(_KEPT, content)
+    kept = KeptReconciled(
+        notes=[str(note) for note in reconciled.notes],
+        tables={change.used.name: change.as_json() for change in reconciled.changes},
+        filled={t.name: _filled(t) for t in reconciled.tables.tables if t.filled},
+    )
+    run.write_json(_KEPT, kept)
 
 
 def reconciled_notes(run: RunDirectory) -> list[str]:
     """Return what a reader must know of how the tables were made to agree."""
-    return list(_kept(run).get("notes", []))
+    return _kept(run).notes
 
 
 def with_changes(run: RunDirectory, scores: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the measures of each table with what was changed or filled in it, None where nothing was."""
     kept = _kept(run)
-    changes, filled = kept.get("tables", {}), kept.get("filled", {})
     return [
         {
             **score,
-            "reconciled": changes.get(score["name"]),
-            "filled": filled.get(score["name"]),
+            "reconciled": kept.tables.get(score["name"]),
+            "filled": kept.filled.get(score["name"]),
         }
         for score in scores
     ]
 
 
-def _kept(run: RunDirectory) -> dict[str, Any]:
+def _kept(run: RunDirectory) -> KeptReconciled:
     """Return what was kept, nothing where an older run kept none.
 
     Raises:
         RunDirectoryError: It is damaged.
     """
-    found = run.read_json(_KEPT)
-    wrong = None if found is None else wrong_reconciled(found)
-    if wrong is not None:
-        raise RunDirectoryError(f"{run.path / _KEPT}: damaged: {wrong}", hint=MENDING)
-    return dict(found or {})
+    return run.read(_KEPT, KeptReconciled.model_validate, MENDING) or KeptReconciled()
 
 
 def _filled(table: Table) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from llmsynthor.text import and_more, clean
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from llmsynthor.job.tables import Reconcile
+    from llmsynthor.job.tables import Reconcile, ScaleTo
     from llmsynthor.targets.domain import Domain
     from llmsynthor.targets.levels import Members
     from llmsynthor.targets.margins import Margin
@@ -27,7 +27,7 @@ _MOST_LEFT_OUT = 3
 _FLOAT_NOISE = 1e-9
 
 
-_HINT = (
+_ADVICE = (
     "tables that are met must agree; correct them, or give one a `weight` or `tolerance` "
     "(it then gives way), or `role: validate`, or let the job make them agree: "
     "`reconcile: least_squares`, or `reconcile: {scale_to: NAME}`"
@@ -36,7 +36,12 @@ _HINT = (
 
 @dataclass(frozen=True)
 class Clash:
-    """Two tables that differ, and how."""
+    """Two tables that differ, and how.
+
+    Attributes:
+        tables: Both.
+        problem: How; its hint says only what settles this very difference, if something does.
+    """
 
     tables: tuple[Table, Table]
     problem: Problem
@@ -69,19 +74,21 @@ def disagreements(tables: TableSet, policy: Reconcile = "error") -> list[Problem
         tables: As they are used.
         policy: The job's, which has been followed already.
     """
+    advice = _ADVICE if policy == "error" else _advice_after(policy)
     found = [clash.problem for clash in clashes(tables)]
-    if policy == "error":
-        return found
+    return [replace(p, hint=f"{p.hint}; or: {advice}" if p.hint else advice) for p in found]
+
+
+def _advice_after(policy: Literal["least_squares"] | ScaleTo) -> str:
+    """Return what to do where a policy has been followed, and tables still differ."""
     words, other = ("least_squares", "")
     if not isinstance(policy, str):
-        words, other = policy.words.replace(" ", ": ", 1), ", or try `reconcile: least_squares`"
-        words = f"{{{words}}}"
-    hint = (
+        words, other = f"{{scale_to: {policy.scale_to}}}", ", or try `reconcile: least_squares`"
+    return (
         f"`reconcile: {words}` finds no figures with which these agree (shown are those that it "
         "comes to, not the files'); correct a table, or give one a `weight` or `tolerance` (it then "
         f"gives way), or `role: validate`{other}"
     )
-    return [replace(p, hint=(p.hint or "").replace(_HINT, hint) or None) for p in found]
 
 
 def clashes(tables: TableSet) -> list[Clash]:
@@ -124,8 +131,7 @@ def _wrong_sizes(tables: TableSet, members: Members) -> list[Clash]:
             f"{says} {members.name}s"
         )
         more = larger_sizes(table, members, own.total)
-        hint = f"{more}; or: {_HINT}" if more else _HINT
-        found.append(Clash((table, own), Problem(message, own.file, hint=hint)))
+        found.append(Clash((table, own), Problem(message, own.file, hint=more or None)))
     return found
 
 
@@ -241,7 +247,7 @@ def _different_totals(domain: Domain, tables: Sequence[Table]) -> list[Clash]:
                 f"the counts add up to {_figure(other.total)}, those of {first.file} to "
                 f"{_figure(first.total)}{_left_out(domain, first, other)}"
             )
-            found.append(Clash((first, other), Problem(message, other.file, hint=_HINT)))
+            found.append(Clash((first, other), Problem(message, other.file)))
     return found
 
 
@@ -275,10 +281,10 @@ def different_margins(domain: Domain, first: Table, second: Table) -> list[Clash
             for table, share in zip((first, second), shares, strict=True)
         )
         message = f"{margin.cell_name(cell)} has {b}, and {a} in {first.file}"
-        problems.append(Problem(message, second.file, hint=_HINT))
+        problems.append(Problem(message, second.file))
     if len(apart) > _MOST_PER_PAIR:
         message = f"and {len(apart) - _MOST_PER_PAIR} more cells that {first.file} has otherwise"
-        problems.append(Problem(message, second.file, hint=_HINT))
+        problems.append(Problem(message, second.file))
     return [Clash((first, second), problem) for problem in problems]
 
 

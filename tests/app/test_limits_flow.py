@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-REPLY = Reply("{}", "tiny")
+REPLY = Reply(text="{}", model="tiny")
 PRICE = {"input": 1.0, "output": 2.0}
 
 

@@ -21,7 +21,7 @@ from llmsynthor.cli import progress
 from llmsynthor.cli.console import fit, print_summary, width_of
 from llmsynthor.cli.main import main
 from llmsynthor.cli.progress import ConsoleListener
-from llmsynthor.store.attempts import seconds_used
+from llmsynthor.store.lines import Attempt, Iteration, seconds_used
 
 ROOT = Path(__file__).parents[2]
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00"
@@ -132,13 +132,15 @@ def test_on_a_terminal_the_live_lines_fit_it(tmp_path, monkeypatch):
     )  # fmt: skip
     line = {
         "iteration": 1, "records": 450, "library": 24, "prior_tvd": 0.0412, "seconds": 60.0,
-        "proposals_accepted": 24, "proposals_rejected": 0,
+        "proposals_accepted": 24, "proposals_rejected": 0, "calls": 4, "failed_calls": 0,
+        "prompt_tokens": 1, "completion_tokens": 1, "cost_usd": 0.01, "data_tvd": None,
+        "seconds_asking": 60.0,
         "worst_table": {"name": "\u4ea4\u901a\u624b\u6bb5\x1b[2J" * 9, "tvd": 0.0123},
         "so_far": {"calls": 4, "tokens": 41_200, "cost_usd": 0.01},
     }  # fmt: skip
     with listener:
         listener.progress("asking", 0, 30_000)
-        listener.iteration(line)
+        listener.iteration(Iteration.model_validate(line))
         listener.progress("asking", 450, 30_000)
         now[0] = 30.0
         listener.progress("asking", 450, 30_000)
@@ -327,5 +329,5 @@ def test_calibration_counts(tmp_path):
     ],
 )
 def test_the_time_of_attempts(attempts, logged, seconds):
-    lines = [{"seconds_used": s} for s in logged]
-    assert seconds_used(attempts, lines) == seconds
+    given = [Attempt.model_validate({"start": "x"} | attempt) for attempt in attempts]
+    assert seconds_used(given, logged) == seconds

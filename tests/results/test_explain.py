@@ -14,7 +14,6 @@ from stand_in_library import install
 
 from llmsynthor.candidates.boxes import takes_in
 from llmsynthor.cli.main import main
-from llmsynthor.llm.prompts.answered import Guidance, read_guidance
 from llmsynthor.targets.domain import Variable
 
 if TYPE_CHECKING:
@@ -312,7 +311,3 @@ def test_a_focus_of_a_small_model_is_told(tmp_path, monkeypatch, capsys):
     found = told(tmp_path / "out", first_of(tmp_path / "out", 0), capsys)["proposal"]
     assert found["guidance"]["focus"] == "records with mode: car"
     assert found["guidance"]["gaps"] == []
-
-
-def test_a_prompt_of_another_template_has_no_focus():
-    assert read_guidance("Tell me who exists.\n# Something else\n- a") == Guidance(None, ())

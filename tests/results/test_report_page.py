@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from llmsynthor.candidates.library import ProposalLine, read_proposal_line
 from llmsynthor.results.report.page import render_page
 from llmsynthor.results.report.tables import PICTURED, TableView
+from llmsynthor.store.lines import Iteration
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -230,8 +232,8 @@ def so_far(calls: int, cost_usd: float | None) -> dict[str, Any]:
     return {"calls": calls, "tokens": 100 * calls, "cost_usd": cost_usd}
 
 
-def make_iteration(number: int, **changes: Any) -> dict[str, Any]:
-    return {
+def make_iteration(number: int, **changes: Any) -> Iteration:
+    line = {
         "iteration": number,
         "calls": 4,
         "proposals_accepted": 20,
@@ -243,21 +245,28 @@ def make_iteration(number: int, **changes: Any) -> dict[str, Any]:
         "cost_usd": 0.25,
         "so_far": so_far(4 * number, 0.25 * number),
         "seconds": 14.2,
+        "seconds_asking": 9.0,
+        "failed_calls": 0,
+        "prompt_tokens": 100,
+        "completion_tokens": 100,
         **changes,
     }
+    return Iteration.model_validate(line)
 
 
-def make_proposal(number: int, **changes: Any) -> dict[str, Any]:
-    return {
+def make_proposal(number: int, **changes: Any) -> ProposalLine:
+    line = {
         "id": number,
         "iteration": 1,
         "reason": f"reason {number}",
         "count": 50,
         "accepted": True,
         "problem": None,
+        "values": {},
         "records": 10 * number,
         **changes,
     }
+    return read_proposal_line(line)
 
 
 @pytest.fixture

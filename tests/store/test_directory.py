@@ -62,7 +62,7 @@ def test_a_half_line_is_not_read_and_is_cut_before_the_next(run):
     run.append("lines.jsonl", {"n": 1})
     with (run.path / "lines.jsonl").open("a") as file:
         file.write('{"n": 2, "text": "hal')
-    assert run.lines("lines.jsonl") == [{"n": 1}]
+    assert run.lines("lines.jsonl", dict) == [{"n": 1}]
     run.append("lines.jsonl", {"n": 3})
     assert (run.path / "lines.jsonl").read_text() == '{"n": 1}\n{"n": 3}\n'
 
@@ -70,7 +70,7 @@ def test_a_half_line_is_not_read_and_is_cut_before_the_next(run):
 def test_a_long_half_line_alone_is_cut_to_nothing(run):
     (run.path / "lines.jsonl").write_text("x" * 200_000)
     run.append("lines.jsonl", {"n": 1})
-    assert run.lines("lines.jsonl") == [{"n": 1}]
+    assert run.lines("lines.jsonl", dict) == [{"n": 1}]
 
 
 def test_a_long_half_line_leaves_the_lines_before_it(run):
@@ -78,20 +78,20 @@ def test_a_long_half_line_leaves_the_lines_before_it(run):
     with (run.path / "lines.jsonl").open("a") as file:
         file.write("x" * 150_000)
     run.append("lines.jsonl", {"n": 2})
-    assert run.lines("lines.jsonl") == [{"text": "y" * 100_000}, {"n": 2}]
+    assert run.lines("lines.jsonl", dict) == [{"text": "y" * 100_000}, {"n": 2}]
 
 
 def test_odd_characters_stay_on_their_line(run):
     record = {"text": "a\u2028b\r\nc\u0085"}
     run.append("lines.jsonl", record)
-    assert run.lines("lines.jsonl") == [record]
+    assert run.lines("lines.jsonl", dict) == [record]
 
 
 def test_lines_of_no_file_are_none_and_a_damaged_line_is_an_error(run):
-    assert run.lines("lines.jsonl") == []
+    assert run.lines("lines.jsonl", dict) == []
     (run.path / "lines.jsonl").write_text("nonsense\n")
     with pytest.raises(RunDirectoryError) as caught:
-        run.lines("lines.jsonl")
+        run.lines("lines.jsonl", dict)
     assert str(caught.value) == (
         f"{run.path}/lines.jsonl:1: this line is damaged: no JSON (Expecting value: line 1 column 1 (char 0))"
     )

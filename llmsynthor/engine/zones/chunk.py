@@ -5,11 +5,11 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmsynthor.candidates.library import read_library
+from llmsynthor.candidates.library import read_library, read_proposal_line
 from llmsynthor.candidates.rules import compile_rules
 from llmsynthor.candidates.sampler import Sampler
 from llmsynthor.engine.choose import Chooser
@@ -19,7 +19,14 @@ from llmsynthor.feasibility.check import check_feasible
 from llmsynthor.job.load import read_resolved
 from llmsynthor.seeds import derive_seed
 from llmsynthor.store.batches import Batches
-from llmsynthor.store.chunks import LIBRARY, read_plan, read_sample, read_task, write_outcome
+from llmsynthor.store.chunks import (
+    LIBRARY,
+    Outcome,
+    read_plan,
+    read_sample,
+    read_task,
+    write_outcome,
+)
 from llmsynthor.store.directory import RunDirectory
 from llmsynthor.store.materialize import Materializer, deal
 
@@ -69,7 +76,7 @@ class _Work:
         seed = job.seed if is_only else derive_seed(job.seed, "chunk", chunk.number)
         self.job = job.model_copy(update={"records": chunk.records, "seed": seed})
         self.rules = compile_rules(job.rules, tables.domain, tables.members)
-        self.library = read_library(run.lines(LIBRARY), tables)
+        self.library = read_library(run.lines(LIBRARY, read_proposal_line), tables)
         self.sample = self._sample()
         self.notes: list[str] = []
         self.failed: str | None = None
@@ -153,24 +160,21 @@ class _Work:
             first += held.records
             for proposal, records in held.by_proposal.items():
                 made[proposal] = made.get(proposal, 0) + records
-        outcome = self._outcome(chosen)
-        outcome |= {"files": files, "by_proposal": sorted(made.items())}
-        outcome["seconds_writing"] = round(time.monotonic() - started, 3)
+        failed, records = self.failed, int(chosen.counts.sum())
+        if records < self.chunk.records and failed is None:
+            failed = f"{records:,} of {self.chunk.records:,} records could be made"
+        outcome = Outcome(
+            records=records,
+            members=self.tables.members is not None,
+            files=files,
+            failed=failed if failed is None else failed[:_LONGEST_REASON],
+            notes=self.notes,
+            by_proposal=[[proposal, number] for proposal, number in sorted(made.items())],
+            peak_mb=round(peak_bytes() / 1e6),
+            seconds_writing=round(time.monotonic() - started, 3),
+            **chosen.figures(),
+        )
         write_outcome(self.run, self.chunk.number, outcome)
-
-    def _outcome(self, chosen: Chosen) -> dict[str, Any]:
-        made = int(chosen.counts.sum())
-        failed = self.failed
-        if made < self.chunk.records and failed is None:
-            failed = f"{made:,} of {self.chunk.records:,} records could be made"
-        return {
-            "records": made,
-            "members": self.tables.members is not None,
-            "failed": failed if failed is None else failed[:_LONGEST_REASON],
-            "notes": self.notes,
-            **chosen.line(),
-            "peak_mb": round(peak_bytes() / 1e6),
-        }
 
 
 def peak_bytes() -> int:

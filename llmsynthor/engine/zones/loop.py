@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmsynthor.candidates.boxes import ANY
-from llmsynthor.candidates.library import proposal_line, read_library, rejection_line
+from llmsynthor.candidates.library import proposal_line, read_library
 from llmsynthor.candidates.sampler import Sampler
 from llmsynthor.engine.choose import Chooser
 from llmsynthor.engine.loop import PILOT_CANDIDATES, Engine
 from llmsynthor.engine.state import State
+from llmsynthor.llm.providers.base import kept_stop
 from llmsynthor.store.chunks import (
     LIBRARY,
     Plan,
@@ -26,6 +27,8 @@ from llmsynthor.store.chunks import (
 from llmsynthor.targets.by_zone import of_chunk, whole
 
 if TYPE_CHECKING:
+    from llmsynthor.candidates.library import ProposalLine
+    from llmsynthor.candidates.proposals import Proposal
     from llmsynthor.engine.choose import Chosen
     from llmsynthor.engine.stopping import Effort
     from llmsynthor.engine.zones.plan import Zoned
@@ -42,7 +45,7 @@ class ZoneEngine(Engine):
         plan = read_plan(self.run)
         if plan is None:
             return super().execute()
-        self.state.stop_reason = plan.stop_reason
+        self.state.stop = kept_stop(plan.stop_kind, plan.stop_reason)
         return self.state
 
     def _pilot(self, iteration: int) -> Effort | None:
@@ -55,7 +58,7 @@ class ZoneEngine(Engine):
 
     def _materialize(self) -> None:
         """Write what each chunk must meet, and at last the plan."""
-        lines = [self._zoned_line(line) for line in map(_accepted, self.state.library)]
+        lines = [self._accepted(proposal, 0) for proposal in self.state.library]
         self.run.write_lines(LIBRARY, lines)
         if self.sampler.sample is not None:
             write_sample(self.run, self.sampler.sample)
@@ -67,15 +70,23 @@ class ZoneEngine(Engine):
             coarse = _taken(chosen)
         state = self.state
         write_plan(
-            self.run, Plan(chunks, state.stop_reason, state.groups, list(state.notes), coarse)
+            self.run,
+            Plan(
+                chunks=chunks,
+                stop_reason=state.stop_reason,
+                stop_kind=state.stop.kind if state.stop is not None else None,
+                groups=state.groups,
+                notes=list(state.notes),
+                coarse=coarse,
+            ),
         )
 
-    def _only(self) -> tuple[Planned, ...]:
+    def _only(self) -> list[Planned]:
         tables = whole(self.zoned.tables)
         write_task(self.run, 0, tables)
         return self._planned([self.job.records])
 
-    def _coarse(self, lines: list[dict[str, Any]]) -> Chosen:
+    def _coarse(self, lines: list[ProposalLine]) -> Chosen:
         """Return records over chunks in place of zones, which meet every table summed to chunks."""
         self._stage("sharing out")
         tables = self.zoned.coarse
@@ -94,7 +105,7 @@ class ZoneEngine(Engine):
             self._note(f"sharing out to chunks: {chooser.unmet(chosen.calibration, records)}")
         return chosen
 
-    def _share_out(self, chosen: Chosen) -> tuple[Planned, ...]:
+    def _share_out(self, chosen: Chosen) -> list[Planned]:
         chunking, tables = self.zoned.chunking, self.zoned.tables
         held = np.flatnonzero(chosen.counts)
         codes, counts = chosen.candidates.codes[held], chosen.counts[held]
@@ -112,33 +123,35 @@ class ZoneEngine(Engine):
                 write_task(self.run, number, small)
         return self._planned(records)
 
-    def _planned(self, records: list[int]) -> tuple[Planned, ...]:
+    def _planned(self, records: list[int]) -> list[Planned]:
         zones, first, begin, found = self.zoned.tables.zones, 0, 0, []
         for number, own in enumerate(records):
             files = -(-own // self.job.output.row_group)
             codes = self.zoned.chunking.zones[number]
             labels = [zones.labels[code] for code in codes] if zones is not None else []
             words = range_named(labels)
-            found.append(Planned(number, own, first, files, len(codes), words, begin))
+            found.append(
+                Planned(
+                    number=number,
+                    records=own,
+                    first_file=first,
+                    files=files,
+                    zones=len(codes),
+                    named=words,
+                    first_record=begin,
+                )
+            )
             first, begin = first + files, begin + own
-        return tuple(found)
+        return found
 
     def _write_proposals(self, *, with_records: bool) -> None:  # noqa: ARG002
         """Write the proposals so far; how many records each made is known when all chunks are done."""
-        state = self.state
-        lines = [self._zoned_line(_accepted(proposal)) for proposal in state.library]
-        lines += [rejection_line(rejection) for rejection in state.rejections]
-        for line in lines:
-            line["request"] = state.requests[line["id"]]
-        self.run.write_lines("proposals.jsonl", sorted(lines, key=lambda line: line["id"]))
+        super()._write_proposals(with_records=False)
 
-    def _zoned_line(self, line: dict[str, Any]) -> dict[str, Any]:
+    def _accepted(self, proposal: Proposal, records: int) -> ProposalLine:
         """Return a proposal's line; it leaves the zone to the tables."""
-        return {**line, "values": {**line["values"], _name(self.zoned): ANY}}
-
-
-def _accepted(proposal: Any) -> dict[str, Any]:  # noqa: ANN401 - a proposal
-    return proposal_line(proposal, 0)
+        line = proposal_line(proposal, records)
+        return line.model_copy(update={"values": {**line.values, _name(self.zoned): ANY}})
 
 
 def _name(zoned: Zoned) -> str:
@@ -147,12 +160,7 @@ def _name(zoned: Zoned) -> str:
 
 def _taken(chosen: Chosen) -> dict[str, Any]:
     """Return what the coarse step took."""
-    found = chosen.calibration
-    return {
-        "candidates": chosen.drawn,
-        "mutants": chosen.mutants,
-        "converged": found.converged,
-        "error": found.error,
-        "kl": found.kl,
-        **chosen.seconds,
-    }
+    figures = chosen.figures()
+    for name in ("effective_sample_size", "max_copies", "background_prior"):
+        del figures[name]
+    return figures

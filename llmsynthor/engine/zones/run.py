@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from llmsynthor.candidates.library import read_proposal_line
 from llmsynthor.errors import DiskError
 from llmsynthor.store.chunks import missing, read_outcome
 from llmsynthor.store.directory import ITERATIONS, PROPOSALS
+from llmsynthor.store.lines import Bulk
 from llmsynthor.text import clean
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from llmsynthor.engine.executors.ending import Executor
     from llmsynthor.engine.loop import Listener
     from llmsynthor.job.model import Job
-    from llmsynthor.store.chunks import Plan, Planned
+    from llmsynthor.store.chunks import Outcome, Plan, Planned
     from llmsynthor.store.directory import RunDirectory
 
 _SUMMED = (
@@ -60,7 +62,7 @@ def make_chunks(
     Raises:
         DiskError: The disk refuses; what was written before is whole.
     """
-    wanted = plan.chunks if of_part is None else tuple(of_part)
+    wanted = plan.chunks if of_part is None else of_part
     left = [chunk for chunk in missing(run, plan) if chunk in wanted]
     whole = sum(chunk.records for chunk in wanted)
     done = whole - sum(chunk.records for chunk in left)
@@ -83,9 +85,9 @@ def make_chunks(
                 listener.warn(lost[-1])
                 continue
             done += chunk.records
-            outcome = read_outcome(run, chunk) or {}
-            if outcome.get("failed"):
-                listener.warn(f"{clean(chunk.words, 120)}: {outcome['failed']}")
+            outcome = read_outcome(run, chunk)
+            if outcome is not None and outcome.failed:
+                listener.warn(f"{clean(chunk.words, 120)}: {outcome.failed}")
             listener.progress("writing", done, whole)
     finally:
         endings.close()  # whatever still works is stopped
@@ -109,47 +111,50 @@ def put_together(run: RunDirectory, plan: Plan, lost: Sequence[str]) -> None:
     done = [(chunk, outcome) for chunk, outcome in outcomes if outcome is not None]
     made: Counter[int] = Counter()
     for _, outcome in done:
-        made.update(dict(outcome["by_proposal"]))
-    lines = run.lines(PROPOSALS)
-    run.write_lines(PROPOSALS, [{**line, "records": made.get(line["id"], 0)} for line in lines])
-    asked = [line for line in run.lines(ITERATIONS) if line["iteration"] > 0]
+        for proposal, number in outcome.by_proposal:
+            made[proposal] += number
+    lines = run.lines(PROPOSALS, read_proposal_line)
+    for line in lines:
+        line.records = made.get(line.id, 0)
+    run.write_lines(PROPOSALS, lines)
+    asked, _ = run.iterations()
     run.write_lines(ITERATIONS, [*asked, _line(plan, done, lost)])
 
 
-def _line(
-    plan: Plan, done: Sequence[tuple[Planned, dict[str, Any]]], lost: Sequence[str]
-) -> dict[str, Any]:
+def _line(plan: Plan, done: Sequence[tuple[Planned, Outcome]], lost: Sequence[str]) -> Bulk:
     """Return the line of the bulk, the figures of all chunks together."""
     outcomes = [outcome for _, outcome in done]
-    records = max(sum(outcome["records"] for outcome in outcomes), 1)
+    records = max(sum(outcome.records for outcome in outcomes), 1)
     failed = [
-        f"{clean(chunk.words, 120)}: {outcome['failed']}"
-        for chunk, outcome in done
-        if outcome["failed"]
+        f"{clean(chunk.words, 120)}: {outcome.failed}" for chunk, outcome in done if outcome.failed
     ]
     notes = [*plan.notes, *(f"not made: {words}" for words in lost), *failed]
     notes += [
-        f"{clean(chunk.words, 120)}: {note}" for chunk, outcome in done for note in outcome["notes"]
+        f"{clean(chunk.words, 120)}: {note}" for chunk, outcome in done for note in outcome.notes
     ]
     if len(notes) > _MOST_NOTES:
         notes[_MOST_NOTES:] = [f"and {len(notes) - _MOST_NOTES} more notes on chunks"]
-    return {
-        "iteration": 0,
-        **{name: round(sum(o[name] for o in outcomes), 3) for name in _SUMMED},
-        **{name: sum(o[name] * o["records"] for o in outcomes) / records for name in _AVERAGED},
-        "converged": all(outcome["converged"] for outcome in outcomes),
-        "error": max((outcome["error"] for outcome in outcomes), default=0.0),
-        "max_copies": max((outcome["max_copies"] for outcome in outcomes), default=0),
-        "stop_reason": plan.stop_reason,
-        "groups": plan.groups,
-        "notes": notes,
-        "coarse": plan.coarse,
-        "chunks": {
+    summed = {name: round(sum(getattr(o, name) for o in outcomes), 3) for name in _SUMMED}
+    averaged = {
+        name: sum(getattr(o, name) * o.records for o in outcomes) / records for name in _AVERAGED
+    }
+    return Bulk(
+        iteration=0,
+        **summed,
+        **averaged,
+        converged=all(outcome.converged for outcome in outcomes),
+        error=max((outcome.error for outcome in outcomes), default=0.0),
+        max_copies=max((outcome.max_copies for outcome in outcomes), default=0),
+        stop_reason=plan.stop_reason,
+        groups=plan.groups,
+        notes=notes,
+        coarse=plan.coarse,
+        chunks={
             "number": len(plan.chunks),
             "done": len(done),
             "largest_zones": max(chunk.zones for chunk in plan.chunks),
             "largest_records": max(chunk.records for chunk in plan.chunks),
-            "peak_mb": max((outcome["peak_mb"] for outcome in outcomes), default=None),
+            "peak_mb": max((outcome.peak_mb for outcome in outcomes), default=None),
             "failed": [*lost, *failed],
         },
-    }
+    )

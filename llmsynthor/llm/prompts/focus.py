@@ -105,6 +105,17 @@ class FocusPrompt(PlanPrompt):
         }
 
 
+def focus_words(given: Mapping[str, Any]) -> str:
+    """Return in words what a call is about, of what its template is given."""
+    parts = [
+        f"{part['name']}: {part['shown']}"
+        + (f" ({part['description']})" if part["description"] else "")
+        for part in given["target"]
+    ]
+    look = f"; and their {given['look']}" if given["look"] else ""
+    return f"records with {', '.join(parts)}{look}"
+
+
 def focus_schema(domain: Domain, target: Target, released: Collection[str] = ()) -> dict[str, Any]:
     """Return the JSON Schema of what completes `target`; numbers are named by their bins.
 

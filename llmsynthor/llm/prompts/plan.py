@@ -57,6 +57,11 @@ class Gap:
     records: str
     unit: str = "records"
 
+    def words(self, *, has_library: bool) -> str:
+        """Return the gap in a line; before there are proposals, only what is wanted."""
+        now = f", now {self.present} ({self.points} pp, {self.records} {self.unit})"
+        return f"{self.cell}: target {self.target}{now if has_library else ''}"
+
 
 class PlanPrompt:
     """Renders the plan prompts of one job: all of it bounded, whatever the job and the iteration."""

@@ -6,9 +6,11 @@ import hashlib
 import json
 import pkgutil
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+
+from pydantic import BaseModel, ConfigDict
 
 from llmsynthor.job.providers import kind_of
 
@@ -23,6 +25,8 @@ REQUEST_VERSION = 1
 
 Purpose = Literal["plan", "repair", "dependencies"]
 Structured = Literal["schema", "json", "text"]
+
+StopKind = Literal["budget", "recording", "preview", "iterations", "gain", "records", "unasked"]
 
 STEP_DOWN: dict[Structured, Structured] = {"schema": "json", "json": "text"}
 FORM_COMPLAINT = re.compile(
@@ -47,6 +51,8 @@ class Request:
         model: Model asked for.
         temperature: Sampling temperature.
         max_output_tokens: Longest reply.
+        focus: What the prompt asks to look at above all, in words; kept for people, not in the hash.
+        gaps: The shortfalls that it shows, in words; likewise.
     """
 
     purpose: Purpose
@@ -57,6 +63,8 @@ class Request:
     model: str
     temperature: float
     max_output_tokens: int
+    focus: str | None = field(default=None, compare=False)
+    gaps: tuple[str, ...] = field(default=(), compare=False)
 
     def key(self) -> str:
         """Return the hash under which the reply is logged."""
@@ -64,13 +72,12 @@ class Request:
 
     @cached_property
     def _key(self) -> str:
-        content = {field.name: getattr(self, field.name) for field in fields(self)}
+        content = {field.name: getattr(self, field.name) for field in fields(self) if field.compare}
         text = json.dumps([REQUEST_VERSION, content], sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-@dataclass(frozen=True)
-class Reply:
+class Reply(BaseModel):
     """What came back, with what it cost.
 
     Attributes:
@@ -82,6 +89,8 @@ class Reply:
         truncated: Whether the reply was cut at its longest length.
         structured: How its form was asked for (`schema`, `json`, `text`), or None where not known.
     """
+
+    model_config = ConfigDict(strict=True, frozen=True)
 
     text: str
     model: str
@@ -167,14 +176,32 @@ def source_of(setup: Setup) -> Source:
     return source
 
 
-class OutOfRepliesError(Exception):
-    """A recording has no more replies: asking ends and the run goes on with what it has.
+@dataclass(frozen=True)
+class Stop:
+    """Why asking ended.
 
-    Its words become the run's stop reason.
+    Attributes:
+        kind: What ended it: a limit of the `budget`, the end of a `recording`, a `preview`'s one
+            call, the last of the `iterations`, no more `gain`, enough `records`, or nobody was
+            there to ask (`unasked`); None where the run did not keep it.
+        words: The same for people; nothing depends on them.
     """
 
-    def __init__(self, reason: str = "the recording has no more replies") -> None:
-        super().__init__(reason)
+    kind: StopKind | None
+    words: str
+
+
+def kept_stop(kind: str | None, words: str) -> Stop:
+    """Return why asking ended, as a run kept it; an older run kept no kind."""
+    return Stop(next((known for known in get_args(StopKind) if known == kind), None), words)
+
+
+class OutOfRepliesError(Exception):
+    """A recording has no more replies: asking ends, as `stop` says, and the run goes on with what it has."""
+
+    def __init__(self, stop: Stop = Stop("recording", "the recording has no more replies")) -> None:
+        super().__init__(stop.words)
+        self.stop = stop
 
 
 def response_format(request: Request, form: Structured) -> dict[str, Any] | None:

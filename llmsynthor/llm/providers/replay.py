@@ -3,66 +3,88 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import BaseModel, ConfigDict
+
 from llmsynthor.candidates.proposals import read_json
 from llmsynthor.errors import ProviderUnavailableError, ReplayError
-from llmsynthor.llm.providers.base import OutOfRepliesError, Provider, Reply, Request
+from llmsynthor.llm.providers.base import OutOfRepliesError, Reply
 from llmsynthor.llm.providers.secrets import scrubbed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from llmsynthor.llm.providers.base import Setup
+    from llmsynthor.llm.providers.base import Provider, Request, Setup, Stop
 
 REPLY_LOG = "replies.jsonl"
-_REPLY_FIELDS = {field.name for field in fields(Reply)}
 PROMPT_LOG = "prompts.jsonl"
 
 
-def reply_record(request: Request, reply: Reply) -> dict[str, Any]:
-    """Return the line of a reply log."""
-    return {
-        "key": request.key(),
-        "purpose": request.purpose,
-        "sequence": request.sequence,
-        "reply": asdict(reply),
-    }
+class _Line(BaseModel):
+    """A line about one request."""
+
+    model_config = ConfigDict(strict=True)
+
+    key: str
 
 
-def given_up_record(request: Request, reason: str) -> dict[str, Any]:
-    """Return the line of a reply log for a request that the run went on without."""
-    return {
-        "key": request.key(),
-        "purpose": request.purpose,
-        "sequence": request.sequence,
-        "given_up": reason,
-    }
+class Answered(_Line):
+    """A reply, as the log keeps it."""
+
+    purpose: str
+    sequence: int
+    reply: Reply
 
 
-def replies_in(records: Iterable[dict[str, Any]]) -> list[Reply]:
+class GivenUp(_Line):
+    """A request that the run went on without, and why."""
+
+    purpose: str
+    sequence: int
+    given_up: str
+
+
+class PromptLine(_Line):
+    """What a request asked, as sent, and in a few words what it was to look at."""
+
+    purpose: str | None = None
+    sequence: int | None = None
+    model: str | None = None
+    temperature: float | None = None
+    max_output_tokens: int | None = None
+    system: str | None = None
+    prompt: str | None = None
+    focus: str | None = None
+    gaps: list[str] = []
+
+
+ReplyLine = Answered | GivenUp
+
+
+def read_reply_line(content: Any) -> ReplyLine:  # noqa: ANN401 - whatever JSON holds
+    """Return a line of a reply log."""
+    is_given_up = isinstance(content, dict) and "given_up" in content
+    return (GivenUp if is_given_up else Answered).model_validate(content)
+
+
+def replies_in(lines: Iterable[ReplyLine]) -> list[Reply]:
     """Return the replies in a reply log."""
-    return [reply_of(record) for record in records if "reply" in record]
+    return [line.reply for line in lines if isinstance(line, Answered)]
 
 
-def reply_of(record: dict[str, Any]) -> Reply:
-    """Return the reply in a line of a reply log."""
-    return Reply(**{k: v for k, v in record["reply"].items() if k in _REPLY_FIELDS})
-
-
-def style_of(records: Iterable[dict[str, Any]]) -> str | None:
+def style_of(lines: Iterable[Answered]) -> str | None:
     """Return the plan style (`plan` or `focus`) that most recorded replies have; None where unclear.
 
     A plan is a list `proposals`; what completes a focus is one object `values` without a count.
     """
     votes = {"plan": 0, "focus": 0}
-    for record in records:
-        if "reply" not in record or record["purpose"] != "plan":
+    for line in lines:
+        if line.purpose != "plan":
             continue
-        content = read_json(str(record["reply"]["text"]))
+        content = read_json(line.reply.text)
         if isinstance(content, list) and content:
             content = content[0]
         if not isinstance(content, dict):
@@ -74,6 +96,11 @@ def style_of(records: Iterable[dict[str, Any]]) -> str | None:
     if votes["plan"] == votes["focus"]:
         return None
     return max(votes, key=lambda style: votes[style])
+
+
+def _named(request: Request) -> dict[str, Any]:
+    """Return how a line of a log names its request."""
+    return {"key": request.key(), "purpose": request.purpose, "sequence": request.sequence}
 
 
 class GivenUpError(ProviderUnavailableError):
@@ -112,7 +139,7 @@ class ReplayProvider:
             raise ReplayError(f"{shown}: cannot be read ({error})") from None
         self._given_up: set[tuple[str, int]] = set()
         self._shown = shown
-        self._lines: list[dict[str, Any]] = []
+        self._lines: list[Answered] = []
         for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
                 self._add(shown, number, line)
@@ -121,22 +148,22 @@ class ReplayProvider:
 
     def _add(self, shown: str, number: int, line: str) -> None:
         try:
-            record = json.loads(line)
-            if "given_up" in record:
-                self._given_up.add((str(record["purpose"]), int(record["sequence"])))
-                return
-            reply = replace(reply_of(record), cost_usd=0.0)  # reading a recording costs nothing
-            place = (str(record["purpose"]), int(record["sequence"]))
-            key = record.get("key")
-        except (ValueError, KeyError, TypeError, AttributeError):
+            content = json.loads(line)  # written by hand it has no key
+            record = read_reply_line({**content, "key": content.get("key") or ""})
+        except (ValueError, RecursionError, TypeError, AttributeError):
             raise ReplayError(
                 f"{shown}:{number}: not a recorded reply; a line is an object with `purpose`, "
                 "`sequence` and `reply`"
             ) from None
+        place = (record.purpose, record.sequence)
+        if isinstance(record, GivenUp):
+            self._given_up.add(place)
+            return
+        reply = record.reply.model_copy(update={"cost_usd": 0.0})  # reading it costs nothing
         self._lines.append(record)
         self._by_order.setdefault(place, reply)
-        if isinstance(key, str):
-            self._by_key[key] = reply
+        if record.key:
+            self._by_key[record.key] = reply
 
     def check(self) -> None:
         """Check that the recording was made in the plan style that the job asks in.
@@ -185,9 +212,9 @@ class LoggedProvider:
     def __init__(
         self,
         inner: Provider | None,
-        records: Sequence[dict[str, Any]],
+        records: Sequence[ReplyLine],
         append: Callable[[dict[str, Any]], None],
-        ended: str | None = None,
+        ended: Stop | None = None,
     ) -> None:
         """Wrap a provider.
 
@@ -198,11 +225,11 @@ class LoggedProvider:
             ended: Why the run that is replayed asked no further, where a limit ended its asking.
         """
         self._ended = ended
-        self._has_plans = any(record["purpose"] == "plan" for record in records)
+        self._has_plans = any(record.purpose == "plan" for record in records)
         self._inner = inner
         self._append = append
-        self._known = {r["key"]: reply_of(r) for r in records if "reply" in r}
-        self._given_up = {r["key"] for r in records if "given_up" in r} - self._known.keys()
+        self._known = {r.key: r.reply for r in records if isinstance(r, Answered)}
+        self._given_up = {r.key for r in records if isinstance(r, GivenUp)} - self._known.keys()
 
     def knows(self, request: Request) -> bool:
         """Return whether the log answers this, be it by saying that there was no reply."""
@@ -214,7 +241,7 @@ class LoggedProvider:
         A reply that came later would change the proposals that records already point to.
         """
         if request.key() not in self._given_up:
-            self._append(given_up_record(request, reason))
+            self._append({**_named(request), "given_up": reason})
             self._given_up.add(request.key())
 
     def close(self) -> None:
@@ -239,7 +266,7 @@ class LoggedProvider:
         if self._inner is None:
             raise OutOfRepliesError(self._ended) if self._ended else OutOfRepliesError
         reply = self._inner.complete(request)
-        self._append(reply_record(request, reply))
+        self._append({**_named(request), "reply": reply.model_dump()})
         self._known[request.key()] = reply
         return reply
 
@@ -277,14 +304,14 @@ class PromptKeeper:
         if fresh:
             self._append(
                 {
-                    "key": key,
-                    "purpose": request.purpose,
-                    "sequence": request.sequence,
+                    **_named(request),
                     "model": request.model,
                     "temperature": request.temperature,
                     "max_output_tokens": request.max_output_tokens,
                     "system": scrubbed(request.system, self._key_env),
                     "prompt": scrubbed(request.prompt, self._key_env),
+                    "focus": request.focus and scrubbed(request.focus, self._key_env),
+                    "gaps": [scrubbed(gap, self._key_env) for gap in request.gaps],
                 }
             )
         return self._inner.complete(request)

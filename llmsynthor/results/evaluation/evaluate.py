@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from llmsynthor.results.evaluation.linked import LinkedFiles
     from llmsynthor.results.evaluation.records import Records
     from llmsynthor.store.directory import RunDirectory
+    from llmsynthor.store.lines import Manifest
     from llmsynthor.targets.levels import Members
 
 MOST_TRIPLES = 2000
@@ -99,14 +100,14 @@ def evaluate(
     made = None if sampler.members is None else read_linked(run, sampler, sampler.members)
     synthetic = read_synthetic(run, sampler) if made is None else made.records
     tell(f"{real.rows:,} real records, {synthetic.rows:,} synthetic, {len(real.names)} variables")
-    given = already_given(microdata, sampler.tables.control, manifest["inputs"])
+    given = already_given(microdata, sampler.tables.control, manifest.inputs)
     if given is not None:
         tell(f"warning: {given}")
     baseline = maximum_entropy(sampler, job.records)
     content: dict[str, Any] = {
         "version": 1,
         "version_llmsynthor": __version__,
-        "job_fingerprint": manifest["job_fingerprint"],
+        "job_fingerprint": manifest.job_fingerprint,
         "seed": job.seed,
         "records": synthetic.rows,
         "microdata": describe(microdata) | {"given": given},
@@ -165,15 +166,15 @@ def _check_level(target: str, members: Members | None) -> None:
         )
 
 
-def _finished(run: RunDirectory) -> dict[str, Any]:
+def _finished(run: RunDirectory) -> Manifest:
     manifest = run.manifest()
-    if manifest["status"] != "complete":
+    if not manifest.is_complete:
         raise RunDirectoryError(
-            f"{run.path}: the run is not finished (its status is {manifest['status']}), and its "
+            f"{run.path}: the run is not finished (its status is {manifest.status}), and its "
             "records are not yet those that it will have",
             hint="`llmsynthor run JOB --resume` finishes it",
         )
-    return dict(manifest)
+    return manifest
 
 
 def describe(microdata: Microdata) -> dict[str, Any]:

@@ -158,7 +158,7 @@ def open_records(run: RunDirectory, *, partial: bool, provenance: bool) -> Recor
             hint="`llmsynthor run JOB --out DIR --resume` (or `--replay`) makes it again",
         )
     sizes = tuple(run.batch_rows(number) for number in numbers)
-    report = run.report() if manifest["status"] == "complete" else None
+    report = run.report() if manifest.is_complete else None
     asked = job.records if report is None else int(report["records"]["made"])
     made = sum(sizes)
     if not made or (made != asked and not partial):

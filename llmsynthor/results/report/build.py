@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import UndefinedError
 
 from llmsynthor import __version__
-from llmsynthor.candidates.library import read_library
+from llmsynthor.candidates.library import read_library, read_proposal_line
 from llmsynthor.errors import RunDirectoryError
 from llmsynthor.llm.prompts.groups import cover
 from llmsynthor.results.dictionary import write_dictionary
@@ -28,14 +28,16 @@ from llmsynthor.results.report.spending import (
 from llmsynthor.results.report.statistics import missed_statistics
 from llmsynthor.results.report.tables import TableView
 from llmsynthor.results.report.zones import zones_part
-from llmsynthor.store.directory import EVALUATION
+from llmsynthor.store.directory import EVALUATION, PROPOSALS
 from llmsynthor.store.targets_used import load_used, reconciled_notes, with_changes
 
 if TYPE_CHECKING:
+    from llmsynthor.candidates.library import ProposalLine
     from llmsynthor.candidates.sampler import Sampler
     from llmsynthor.job.model import Job
     from llmsynthor.results.report.counting import Counted
     from llmsynthor.store.directory import RunDirectory
+    from llmsynthor.store.lines import Bulk, Iteration, Manifest
 
 VERSION = 1
 """Of the format of `report.json`; goes up when a key changes its meaning or goes away."""
@@ -46,13 +48,13 @@ class Sources:
     """What a report is made from."""
 
     run: RunDirectory
-    manifest: dict[str, Any]
+    manifest: Manifest
     job: Job
     sampler: Sampler
     counted: Counted
-    iterations: list[dict[str, Any]]
-    last: dict[str, Any]
-    proposals: list[dict[str, Any]]
+    iterations: list[Iteration]
+    bulk: Bulk
+    proposals: list[ProposalLine]
 
 
 def write_report(run: RunDirectory) -> dict[str, Any]:
@@ -104,19 +106,17 @@ def build_report(sources: Sources) -> tuple[dict[str, Any], list[TableView]]:
     report = {
         **_verdict(sources),
         **_provenance(sources),
-        "dependencies": [
-            cover(group, tables.control).as_json() for group in sources.last.get("groups", [])
-        ],
+        "dependencies": [cover(group, tables.control).as_json() for group in sources.bulk.groups],
         "uncovered_pairs": len(tables.uncovered_pairs()),
         "association": association_part(tables, counted.pairs, held),
         "ordered": ordered_part(tables, held),
         "zones": zones_part(tables, held),
-        "chunks": sources.last.get("chunks"),
+        "chunks": sources.bulk.chunks,
         "copies": counted.copies(),
         "llm": model_part(sources.run, sources.job, sources.iterations, sources.proposals),
         "convergence": convergence(sources.iterations),
-        "calibration": calibration_part(sources.last, counted),
-        "seconds": seconds_part(sources.iterations, sources.last),
+        "calibration": calibration_part(sources.bulk, counted),
+        "seconds": seconds_part(sources.iterations, sources.bulk),
     }
     return report, views
 
@@ -129,16 +129,16 @@ def read_run(run: RunDirectory) -> Sources:
     """
     manifest = run.manifest()
     job, sampler = load_used(run)
-    lines = run.lines("iterations.jsonl")
+    iterations, bulk = run.iterations()
     return Sources(
         run,
         manifest,
         job,
         sampler,
         count_records(run, sampler),
-        iterations=[line for line in lines if line["iteration"] > 0],
-        last=next((line for line in lines if line["iteration"] == 0), {}),
-        proposals=run.lines("proposals.jsonl"),
+        iterations=iterations,
+        bulk=bulk,
+        proposals=run.lines(PROPOSALS, read_proposal_line),
     )
 
 
@@ -148,14 +148,15 @@ def _verdict(sources: Sources) -> dict[str, Any]:
     library = read_library(sources.proposals, sampler.tables)
     scores = table_scores(job, sampler, counted.tables, counted.records, library)
     statistics = counted.statistics.part(counted.records)
-    complete = sources.manifest["status"] == "complete"
+    manifest = sources.manifest
+    complete = manifest.is_complete
     return {
         "status": "complete" if complete else "partial",
-        "stop_reason": sources.last.get("stop_reason") or sources.manifest.get("stop_reason") or "",
+        "stop_reason": sources.bulk.stop_reason or manifest.stop_reason or "",
         "records": {"asked": job.records, "made": counted.records},
         "pass": complete
         and counted.records == job.records
-        and not (sources.last.get("chunks") or {}).get("failed")
+        and not (sources.bulk.chunks or {}).get("failed")
         and not any(counted.violations.values())
         and counted.linkage.is_whole
         and all(score["pass"] for score in scores if score["role"] == "control")
@@ -177,7 +178,7 @@ def _verdict(sources: Sources) -> dict[str, Any]:
         "notes": [
             *reconciled_notes(sources.run),
             *scenario_notes(job, sampler.tables),
-            *sources.last.get("notes", []),
+            *sources.bulk.notes,
             *gave_way(sampler, counted.tables),
             *missed_statistics(statistics),
         ],
@@ -223,9 +224,9 @@ def _provenance(sources: Sources) -> dict[str, Any]:
         "version_llmsynthor": __version__,
         "name": job.name,
         "description": job.description,
-        "created": manifest["attempts"][-1]["end"],
-        "inputs": manifest["inputs"],
+        "created": manifest.attempts[-1].end,
+        "inputs": manifest.inputs,
         "seed": job.seed,
-        "job_fingerprint": manifest["job_fingerprint"],
+        "job_fingerprint": manifest.job_fingerprint,
         "attempts": attempts_part(manifest),
     }

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from markupsafe import Markup
 
+    from llmsynthor.store.lines import Iteration
+
 WIDTH, HEIGHT = 300.0, 160.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40.0, 12.0, 16.0, 34.0
 _LABEL_APART = FONT_PX + 2.0
@@ -246,15 +248,15 @@ class Curve:
     unit: str
 
 
-def cumulative(iterations: Sequence[Mapping[str, Any]]) -> list[tuple[int, float | None]]:
+def cumulative(iterations: Sequence[Iteration]) -> list[tuple[int, float | None]]:
     """Return calls and cost up to the end of each iteration; the cost is None once some is unknown.
 
     All replies count: repairs, and the one on dependencies, which comes before the first iteration.
     """
-    return [(entry["so_far"]["calls"], entry["so_far"]["cost_usd"]) for entry in iterations]
+    return [(entry.so_far.calls, entry.so_far.cost_usd) for entry in iterations]
 
 
-def curves(iterations: Sequence[Mapping[str, Any]]) -> list[Curve]:
+def curves(iterations: Sequence[Iteration]) -> list[Curve]:
     """Return the charts of the figures that at least two iterations have.
 
     The tables' distance is shown by iteration and by what was spent: US dollars where every price
@@ -274,24 +276,24 @@ def curves(iterations: Sequence[Mapping[str, Any]]) -> list[Curve]:
     return found
 
 
-def _axes(iterations: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[float]]]:
+def _axes(iterations: Sequence[Iteration]) -> list[tuple[str, list[float]]]:
     so_far = cumulative(iterations)
     costs = [cost for _, cost in so_far if cost is not None]
     by_cost = bool(costs) and len(costs) == len(so_far) and costs[-1] > 0
     spent = ("US dollars", costs) if by_cost else ("calls", [float(calls) for calls, _ in so_far])
-    return [("iteration", [float(entry["iteration"]) for entry in iterations]), spent]
+    return [("iteration", [float(entry.iteration) for entry in iterations]), spent]
 
 
 def _line(
     name: str,
-    iterations: Sequence[Mapping[str, Any]],
+    iterations: Sequence[Iteration],
     places: Sequence[float],
     key: str,
     factor: float,
 ) -> Line:
     known = [
-        (place, factor * entry[key])
+        (place, factor * figure)
         for place, entry in zip(places, iterations, strict=True)
-        if entry.get(key) is not None
+        if (figure := getattr(entry, key)) is not None
     ]
     return Line(name, tuple(x for x, _ in known), tuple(y for _, y in known))

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from jinja2 import Template
     from markupsafe import Markup
 
+    from llmsynthor.candidates.library import ProposalLine
+    from llmsynthor.store.lines import Iteration
+
 OPEN_TABLES = 3
 """Tables shown unfolded in each section; with a hundred tables the rest would bury the page."""
 PROPOSALS_SHOWN = 25
@@ -39,8 +42,8 @@ LEAST_DRAWN_PERCENT = 0.01
 def render_page(
     report: Mapping[str, Any],
     views: Sequence[TableView],
-    iterations: Sequence[Mapping[str, Any]],
-    proposals: Sequence[Mapping[str, Any]],
+    iterations: Sequence[Iteration],
+    proposals: Sequence[ProposalLine],
     evaluation: Mapping[str, Any] | None = None,
 ) -> str:
     """Return the whole of `report.html`: one file without links to anything outside it.
@@ -60,15 +63,15 @@ def render_page(
 def _content(
     report: Mapping[str, Any],
     views: Sequence[TableView],
-    iterations: Sequence[Mapping[str, Any]],
-    proposals: Sequence[Mapping[str, Any]],
+    iterations: Sequence[Iteration],
+    proposals: Sequence[ProposalLine],
 ) -> dict[str, Any]:
     control, validate, released = (
         _scored(report, role) for role in ("control", "validate", "released")
     )
     blocks = table_blocks(views, [*control, *validate, *released])
-    accepted = [entry for entry in proposals if entry["accepted"]]
-    most_records = sorted(accepted, key=lambda entry: -entry["records"])[:PROPOSALS_SHOWN]
+    accepted = [entry for entry in proposals if entry.accepted]
+    most_records = sorted(accepted, key=lambda entry: -entry.records)[:PROPOSALS_SHOWN]
     return {
         "report": report,
         "members": report.get("members"),
@@ -89,10 +92,10 @@ def _content(
             (f"{curve.title}, by {curve.along}", line_chart(curve)) for curve in curves(iterations)
         ],
         "largest_tvd": largest(
-            entry[key] for entry in iterations for key in ("prior_tvd", "data_tvd")
+            tvd for entry in iterations for tvd in (entry.prior_tvd, entry.data_tvd)
         ),
         "association": _association(report["association"]),
-        "made": [entry for entry in most_records if entry["records"]],
+        "made": [entry for entry in most_records if entry.records],
         "proposals": proposals,
         "accepted": len(accepted),
         "calibration": report["calibration"] or {},
