@@ -378,7 +378,7 @@ def test_unknown_values_are_said_in_words() -> None:
     report |= {"association": [], "ordered": [], "attempts": []}
     report["calibration"] = dict.fromkeys(report["calibration"])
     iterations = [make_iteration(1), make_iteration(2, cost_usd=None, prior_tvd=None)]
-    proposals = [make_proposal(1, reason=None, count=None), make_proposal(2, accepted=False)]
+    proposals = [make_proposal(1, reason=""), make_proposal(2, accepted=False)]
     page = render_page(report, views, iterations, proposals)
 
     assert not re.search(r"\bNone\b|\bnan\b|\binf\b", page)
