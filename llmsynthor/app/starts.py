@@ -35,7 +35,7 @@ def tables_from(
     epsilon: float | None = None,
     seed: int | None = None,
     overwrite: bool = False,
-    tell: Callable[[str], None] | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> LoadedJob:
     """Make a job and its target tables from real records (`docs/tables.md`).
 
@@ -54,7 +54,7 @@ def tables_from(
         epsilon: Privacy loss of the noise over all tables together; None adds none.
         seed: Of the noise, for tests.
         overwrite: Whether what this wrote there before is replaced.
-        tell: Hears the account of it, line by line.
+        tell: Hears the account of it, line by line; default: nobody.
 
     Raises:
         InputError: The records or the options cannot be used, or the folder is not free.
@@ -81,7 +81,8 @@ def tables_from(
     else:
         fill(Path(out), files, overwrite=overwrite)
         loaded = load_job(Path(out) / "job.yaml")
-    _each(told(made), tell)
+    for line in told(made):
+        tell(line)
     return loaded
 
 
@@ -120,7 +121,8 @@ def import_populationsim(
     tell(f"reading {folder}")
     made = build(read_setup(folder))
     fill(out, job_files(made, out), overwrite=overwrite)
-    _each(account(made), tell)
+    for line in account(made):
+        tell(line)
 
 
 def fetch_model(folder: Path) -> tuple[Path, str]:
@@ -136,9 +138,3 @@ def keys_of_a_job() -> tuple[dict[str, Any], str]:
     from llmsynthor.job.reference import job_reference
 
     return job_schema(), job_reference(job_schema())
-
-
-def _each(lines: Sequence[str], tell: Callable[[str], None] | None) -> None:
-    for line in lines:
-        if tell is not None:
-            tell(line)
