@@ -112,12 +112,15 @@ class Run:
         target: str | None = None,
         sdmetrics: bool = False,
         most_triples: int = 2000,
+        encoding: str | None = None,
+        separator: str | None = None,
+        decimal: str = ".",
         tell: Callable[[str], None] = lambda _: None,
     ) -> dict[str, Any]:
         """Hold the records against real ones that nobody trained on; only aggregates are kept.
 
         Args:
-            microdata: The real records, CSV or parquet.
+            microdata: The real records, CSV, XLSX or parquet.
             members: File of their members, where the run's records have members.
             key: Column that links the two files, if not as in the run.
             columns: Column -> the variable that it holds; or texts `COLUMN=VARIABLE`.
@@ -125,6 +128,9 @@ class Run:
             target: Variable to train on synthetic and test on real for.
             sdmetrics: Whether SDMetrics' score is wanted too.
             most_triples: Of more triples of variables, so many are drawn.
+            encoding: Of text files; None leaves it to the file, as for the separator.
+            separator: What stands between their columns.
+            decimal: What stands before their decimals.
             tell: Hears what is being done; default: nobody.
 
         Returns:
@@ -133,10 +139,14 @@ class Run:
         Raises:
             InputError: The run is not finished, or the real records cannot be used as they are.
         """
+        from llmsynthor.job.file_form import form_of_options
         from llmsynthor.results.evaluation.evaluate import Options, evaluate
 
         people = None if members is None else Path(members)
-        options = Options(_pairs(columns), weight, target, sdmetrics, most_triples, people, key)
+        form = form_of_options(encoding, separator, decimal)
+        options = Options(
+            _pairs(columns), weight, target, sdmetrics, most_triples, people, key, form
+        )
         found = evaluate(self._run, Path(microdata), options, tell)
         self.write_report()  # the page shows what was found
         return found

@@ -154,7 +154,8 @@ def prepare(
     loaded = model.loaded
     hashes, absent = _hashes(loaded.job, inputs)
     everything = use == "validate"
-    odd = odd_things(loaded.job, tables, sampler.rules, all_of_them=everything)
+    sampled = _names_in_sample(sampler)
+    odd = odd_things(loaded.job, tables, sampler.rules, sampled=sampled, all_of_them=everything)
     warnings = [*agreed.warnings, *odd, *left_out, *likely]
     placed = tuple(loaded.placed(warning) for warning in warnings)
     return Prepared(
@@ -261,6 +262,15 @@ def _sampled(
         return sampler, []
     read = found.attempt(lambda: read_seed(spec, inputs, sampler))
     return (None, []) if read is None else (sampler.with_sample(read[0]), read[1])
+
+
+def _names_in_sample(sampler: Sampler) -> set[str]:
+    """Return the variables, of records and members, that the seed sample has."""
+    if sampler.sample is None:
+        return set()
+    members = sampler.members  # whose variables stand slot by slot behind the record's
+    own = sampler.domain.names if members is None else (*members.record.names, *members.own.names)
+    return {name for name, there in zip(own, sampler.sample.present, strict=False) if there}
 
 
 def _templates(loaded: LoadedJob) -> Templates:

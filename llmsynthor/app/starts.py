@@ -34,13 +34,16 @@ def tables_from(
     weight: str | None = None,
     epsilon: float | None = None,
     seed: int | None = None,
+    encoding: str | None = None,
+    separator: str | None = None,
+    decimal: str = ".",
     overwrite: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> LoadedJob:
     """Make a job and its target tables from real records (`docs/tables.md`).
 
     Args:
-        microdata: The records: a CSV or parquet file, or a frame (polars or pandas).
+        microdata: The records: a CSV, XLSX or parquet file, or a frame (polars or pandas).
         out: A new folder for the job; None keeps its tables in memory.
         variables: Columns to use; None are all that are fit.
         types: Column -> type, where it is not to be inferred.
@@ -53,6 +56,9 @@ def tables_from(
         weight: Column that records are weighted by.
         epsilon: Privacy loss of the noise over all tables together; None adds none.
         seed: Of the noise, for tests.
+        encoding: Of a text file; None leaves it to the file, as for the separator.
+        separator: What stands between its columns.
+        decimal: What stands before its decimals.
         overwrite: Whether what this wrote there before is replaced.
         tell: Hears the account of it, line by line; default: nobody.
 
@@ -61,6 +67,7 @@ def tables_from(
     """
     from llmsynthor.files.inputs import Inputs
     from llmsynthor.files.records import read_records
+    from llmsynthor.job.file_form import form_of_options
     from llmsynthor.starting.from_records.account import told
     from llmsynthor.starting.from_records.making import make_tables
     from llmsynthor.starting.from_records.options import TableOptions
@@ -70,9 +77,10 @@ def tables_from(
         None if variables is None else tuple(variables), types or {}, bins or {},
         tuple(map(tuple, joints)), strongest, hold_out, rare, missing, weight, epsilon, seed,
     )  # fmt: skip
+    form = form_of_options(encoding, separator, decimal)
     in_file = isinstance(microdata, str | PathLike)
     name, given = (str(microdata), {}) if in_file else ("records.csv", {"records.csv": microdata})
-    made = make_tables(read_records(name, Inputs(given=given)), options)
+    made = make_tables(read_records(name, Inputs(given=given), form), options)
     files = job_files(made)
     if out is None:
         loaded = load_job(yaml.safe_load(files["job.yaml"]))

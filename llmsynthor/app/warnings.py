@@ -15,7 +15,7 @@ from llmsynthor.targets.agreement import sizes_in_parts
 from llmsynthor.text import clean, count_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from llmsynthor.candidates.rules import Rule
     from llmsynthor.job.model import Job
@@ -26,7 +26,12 @@ _MOST_IMPLIED = 3
 
 
 def odd_things(
-    job: Job, tables: TableSet, rules: Sequence[Rule], *, all_of_them: bool = True
+    job: Job,
+    tables: TableSet,
+    rules: Sequence[Rule],
+    *,
+    sampled: Collection[str] = (),
+    all_of_them: bool = True,
 ) -> list[Problem]:
     """Return what is odd in a job that can run, at most a few of each kind.
 
@@ -34,12 +39,13 @@ def odd_things(
         job: The job.
         tables: Its tables.
         rules: Its rules, in the job's order.
+        sampled: Variables that its seed sample has.
         all_of_them: Whether to tell of what is common and costs nothing, too.
     """
     found: list[Problem] = []
     for kind in (
         _filled(tables),
-        _in_no_table(tables),
+        _in_no_table(job, tables, sampled),
         _never(tables),
         _in_one_table_only(tables),
         _implied(tables, job.records) if all_of_them else iter(()),
@@ -77,7 +83,7 @@ def _place(tables: TableSet, name: str) -> tuple[str, ...]:
     return ("members", "variables", name) if name in own else ("variables", name)
 
 
-def _in_no_table(tables: TableSet) -> Iterator[Problem]:
+def _in_no_table(job: Job, tables: TableSet, sampled: Collection[str]) -> Iterator[Problem]:
     for variable in tables.domain.variables:
         if any(variable.name in table.scope for table in (*tables.control, *tables.released)):
             continue
@@ -89,10 +95,13 @@ def _in_no_table(tables: TableSet) -> Iterator[Problem]:
             if variable.is_numeric
             else "evenly over its categories"
         )
-        message = (
-            f"`{name}` is in no control table: only the model's proposals shape it, and without "
-            f"them it is spread {spread}"
-        )
+        if variable.name not in sampled:
+            shaped = f"the model's proposals shape it, and without them it is spread {spread}"
+        elif job.provider.model == "none":
+            shaped = "the seed sample shapes it, and it has the shares of that"
+        else:
+            shaped = "the seed sample and the model's proposals shape it"
+        message = f"`{name}` is in no control table: only {shaped}"
         yield Problem(message, at=_place(tables, variable.name))
 
 

@@ -223,7 +223,7 @@ def _accounted(levels: Sequence[Level]) -> list[Problem]:
         wrong = sum(n for why, n, _ in level.left_out if not why.startswith(_ANY_NUMBER))
         too_many |= wrong > FEW * level.rows
         for why, number, row in level.left_out:
-            unit = "line" if level.is_text else "row"
+            unit = "line" if level.records.has_lines else "row"
             found.append(
                 Problem(
                     f"{number:,} of {count_of(level.rows, 'record')} left out of the seed sample: "

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from llmsynthor.errors import MicrodataError
-from llmsynthor.files.records import read_records
+from llmsynthor.files.records import comma_hint, read_records, with_points
 from llmsynthor.targets.encode import listed, read_categories, read_numbers, suggest
 from llmsynthor.text import clean, count_of
 
@@ -26,22 +26,28 @@ class Level:
     """One file as it was read.
 
     Attributes:
-        file: As the job names it.
-        is_text: Whether it has lines; else it has rows.
-        frame: Its columns.
+        records: As the file gives them.
         codes: Variable -> code of each row, below 0 where there is none.
         limits: Numeric variable -> lower and upper limit of each row's value, `(2, rows)`.
         sound: Rows in which nothing is wrong so far.
         left_out: Why rows were left out, each with its number and its first row.
     """
 
-    file: str
-    is_text: bool
-    frame: pl.DataFrame
+    records: Records
     codes: dict[str, np.ndarray] = field(default_factory=dict)
     limits: dict[str, np.ndarray] = field(default_factory=dict)
     sound: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=bool))
     left_out: list[tuple[str, int, int]] = field(default_factory=list)
+
+    @property
+    def file(self) -> str:
+        """Return the file, as the job names it."""
+        return self.records.file
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """Return its columns."""
+        return self.records.frame
 
     @property
     def rows(self) -> int:
@@ -57,21 +63,25 @@ class Level:
 
     def place(self, row: int) -> int:
         """Return the line of a row, or where the file has no lines its number from 1."""
-        return row + 2 if self.is_text else row + 1
+        return row + 2 if self.records.has_lines else row + 1
 
     def text(self, column: str) -> pl.Series:
         """Return a column as text without blanks at its ends."""
-        return self.frame.get_column(column).cast(pl.String).fill_null("").str.strip_chars()
+        return self.records.text(column).fill_null("")
+
+    def numbers(self, column: str) -> pl.Series:
+        """Return a column as text, numbers with decimal points."""
+        return with_points(self.text(column), self.records.form.decimal)
 
 
 def read_level(inputs: Inputs, spec: SeedColumns, domain: Domain) -> Level:
     """Read a file's columns as codes."""
-    records = read_records(spec.file, inputs)
-    level = Level(spec.file, not spec.file.lower().endswith(".parquet"), records.frame)
+    records = read_records(spec.file, inputs, spec.form)
+    level = Level(records)
     level.sound = np.ones(level.rows, dtype=bool)
     for name, column in _columns(spec, records, domain).items():
         variable = domain[name]
-        text = level.text(column)
+        text = level.numbers(column) if variable.is_numeric else level.text(column)
         mapped = spec.values.get(name, {})
         if mapped:
             text = text.replace(mapped)
@@ -169,14 +179,15 @@ def weights_of(level: Level, column: str | None) -> np.ndarray:
     if column is None:
         return np.ones(level.rows)
     need(level, column)
-    text = level.text(column)
+    text = level.numbers(column)
     weights = text.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
     wrong = ~(np.isfinite(weights) & (weights >= 0))
     if wrong.any():
         row = int(wrong.argmax())
         raise MicrodataError(
             f"{level.file}:{level.place(row)}: the weight `{clean(column)}` is `{clean(text[row])}`, "
-            f"not a number above 0 ({count_of(int(wrong.sum()), 'such record')})"
+            f"not a number above 0 ({count_of(int(wrong.sum()), 'such record')})",
+            hint=comma_hint(text, level.records.form),
         )
     level.leave_out(weights == 0, f"the weight `{clean(column)}` is 0")
     return np.asarray(weights)

@@ -30,7 +30,7 @@ def report(
 def evaluate(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's directory.")],
     microdata: Annotated[
-        Path, typer.Argument(metavar="MICRODATA", help="Real records, CSV or parquet.")
+        Path, typer.Argument(metavar="MICRODATA", help="Real records: CSV, XLSX or parquet.")
     ],
     members: Annotated[
         Path | None,
@@ -57,6 +57,14 @@ def evaluate(
     most_triples: Annotated[
         int, typer.Option(min=0, help="Triples of variables compared; more are drawn from.")
     ] = 2000,
+    encoding: Annotated[
+        str | None, typer.Option(metavar="NAME", help="How the characters of text are stored.")
+    ] = None,
+    separator: Annotated[
+        str | None,
+        typer.Option(metavar=";", help="What parts the columns; default: see the header."),
+    ] = None,
+    decimal: Annotated[str, typer.Option(metavar=".|,", help="What stands before decimals.")] = ".",
     as_json: AsJson = False,
 ) -> None:
     """Hold the records of a run against real records that nobody trained on.
@@ -70,7 +78,8 @@ def evaluate(
 
     content = ls.open_run(folder).evaluate(
         microdata, members=members, key=key, columns=columns or (), weight=weight, target=target,
-        sdmetrics=sdmetrics, most_triples=most_triples, tell=console.say,
+        sdmetrics=sdmetrics, most_triples=most_triples, encoding=encoding, separator=separator,
+        decimal=decimal, tell=console.say,
     )  # fmt: skip
     print_evaluation(content, folder)
     console.print_result(content, str(folder / "report.html"), as_json=as_json)

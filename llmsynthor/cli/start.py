@@ -17,7 +17,7 @@ import_app = typer.Typer(no_args_is_help=True, help="Make a job from another pro
 
 def tables(
     microdata: Annotated[
-        Path, typer.Argument(metavar="MICRODATA", help="Records, a CSV or parquet file.")
+        Path, typer.Argument(metavar="MICRODATA", help="Records: CSV, XLSX or parquet.")
     ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="New folder for the job.")],
     variables: Annotated[
@@ -72,6 +72,13 @@ def tables(
     seed: Annotated[
         int | None, typer.Option(min=0, help="Seed of the noise; for tests, it undoes privacy.")
     ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(metavar="NAME", help="How the characters of text are stored.")
+    ] = None,
+    separator: Annotated[
+        str | None, typer.Option(metavar=";", help="What parts the columns; default: see the header.")
+    ] = None,
+    decimal: Annotated[str, typer.Option(metavar=".|,", help="What stands before decimals.")] = ".",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what this command wrote there before.")
     ] = False,
@@ -90,7 +97,8 @@ def tables(
         bins=parse_pairs("--bins", bins or [], "age=quantile:10"),
         joints=parse_joints(joints or []),
         strongest=strongest, hold_out=hold_out, rare=rare, missing=cast("Any", missing),
-        weight=weight, epsilon=epsilon, seed=seed, overwrite=overwrite, tell=console.say,
+        weight=weight, epsilon=epsilon, seed=seed, encoding=encoding, separator=separator,
+        decimal=decimal, overwrite=overwrite, tell=console.say,
     )  # fmt: skip
     job = out / "job.yaml"
     console.say(f"\nnext: llmsynthor run {shlex.quote(str(job))} --set provider.model=none")

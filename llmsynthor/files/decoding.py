@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import codecs
+from typing import TYPE_CHECKING
 
 from llmsynthor.errors import Problem, TableError
 
+if TYPE_CHECKING:
+    from llmsynthor.job.file_form import Form
+
 _MAGIC = {
-    b"PK": "an Excel workbook or a zip archive; let its name end in .xlsx, or save the sheet as CSV",
+    b"PK\x03\x04": "an Excel workbook or a zip archive; let its name end in .xlsx, or save the sheet as CSV",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook; save the sheet as CSV",
     b"\x1f\x8b": "compressed (gzip); unpack it first",
-    b"PAR1": "parquet; let its name end in .parquet",
+    b"PAR1\x15": "parquet; let its name end in .parquet",
     b"%PDF": "a PDF document; a table must be CSV, XLSX or parquet",
 }
 _MARKS = (
@@ -18,19 +22,20 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_SAVE = "save the file as UTF-8"
 _LOOKED_AT = 4096
 """Bytes that tell whether a file is text."""
 _LEAST_WIDE = 0.6
 """Share of every other byte that is 0 in UTF-16 without a mark."""
 
 
-def decoded(file: str, content: bytes, encoding: str | None) -> str:
+def decoded(file: str, content: bytes, form: Form) -> str:
     """Return the characters of a text file.
 
     Args:
         file: The path as the job writes it, for messages.
         content: The file's bytes.
-        encoding: As the job has it; None is UTF-8, or what a byte order mark says.
+        form: How it is written, as far as the user says so.
 
     Raises:
         TableError: The file is empty, is no text, or is stored otherwise.
@@ -40,34 +45,37 @@ def decoded(file: str, content: bytes, encoding: str | None) -> str:
     for magic, words in _MAGIC.items():
         if content.startswith(magic):
             raise TableError.of([Problem(f"this is no CSV file: it is {words}", file)])
+    encoding = form.encoding
     mark = next((name for bytes_, name in _MARKS if content.startswith(bytes_)), None)
     if mark is not None and encoding not in (None, mark):
         message = (
-            f"the file begins with the mark of {mark}, and the job says `encoding: {encoding}`"
+            f"the file begins with the mark of {mark}, and the "
+            f"{'option is' if form.said_in is None else 'job says'} {form.key('encoding', encoding)}"
         )
-        raise TableError.of([Problem(message, file, hint="leave `encoding` out")])
-    return _decoded(file, content, mark or encoding)
+        hint = f"leave {form.key('encoding')} out"
+        raise TableError.of([Problem(message, file, hint=hint)])
+    return _decoded(file, content, mark or encoding, form)
 
 
-def _decoded(file: str, content: bytes, encoding: str | None) -> str:
+def _decoded(file: str, content: bytes, encoding: str | None, form: Form) -> str:
     if encoding != "utf-16":
-        _must_be_text(file, content[:_LOOKED_AT])
+        _must_be_text(file, content[:_LOOKED_AT], form)
     try:
         text = content.decode("utf-8-sig" if encoding in (None, "utf-8") else encoding)
     except UnicodeDecodeError as error:
         if encoding in (None, "utf-8"):
-            raise TableError.of([_not_utf8(file, content, error.start)]) from None
+            raise TableError.of([_not_utf8(file, content, error.start, form)]) from None
         message = f"byte {error.start + 1} of the file is not {encoding} ({error.reason})"
-        hint = "correct `encoding`, or leave it out if the file is UTF-8"
+        hint = f"correct {form.key('encoding')}, or leave it out if the file is UTF-8"
         raise TableError.of([Problem(message, file, hint=hint)]) from None
     return text.removeprefix("\ufeff")
 
 
-def _must_be_text(file: str, start: bytes) -> None:
+def _must_be_text(file: str, start: bytes, form: Form) -> None:
     """Refuse a file of which more than one byte in twenty is a control character, white space apart."""
     wide = max((start[i::2].count(0) / max(len(start) // 2, 1) for i in (0, 1)), default=0.0)
     if wide > _LEAST_WIDE:
-        hint = "say so in the table's entry: `encoding: utf-16`"
+        hint = form.way_out("say so{place}: {key}", "encoding", "utf-16", _SAVE)
         raise TableError.of(
             [Problem("the file looks like UTF-16 without its mark", file, hint=hint)]
         )
@@ -76,7 +84,7 @@ def _must_be_text(file: str, start: bytes) -> None:
         raise TableError.of([Problem("this is no text file", file, hint=hint)])
 
 
-def _not_utf8(file: str, content: bytes, start: int) -> Problem:
+def _not_utf8(file: str, content: bytes, start: int, form: Form) -> Problem:
     byte = content[start]
     line = content.count(b"\n", 0, start) + 1
     begin = content.rfind(b"\n", 0, start) + 1
@@ -86,5 +94,7 @@ def _not_utf8(file: str, content: bytes, start: int) -> Problem:
         f"byte {start - begin + 1} of this line (0x{byte:02X}) is not UTF-8{shown}",
         file,
         line,
-        hint="say how it is stored in the table's entry, for example `encoding: latin-1`",
+        hint=form.way_out(
+            "say how it is stored{place}, for example {key}", "encoding", "latin-1", _SAVE
+        ),
     )

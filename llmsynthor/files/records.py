@@ -1,23 +1,33 @@
-"""Reading real records (CSV or parquet) as they are: text from CSV, typed columns from parquet."""
+"""Reading real records as they are: text from CSV and XLSX, typed columns from parquet."""
 
 from __future__ import annotations
 
 import csv
 import io
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
-from llmsynthor.errors import MicrodataError, TableError
+from llmsynthor.errors import InputError, MicrodataError, Problem
+from llmsynthor.files.decoding import decoded
+from llmsynthor.files.workbook import read_sheet
+from llmsynthor.job.file_form import Form
+from llmsynthor.text import clean
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from llmsynthor.files.inputs import Inputs
 
-_SEPARATORS = ",;\t|"
+SEPARATORS = {",": "commas", ";": "`;`", "\t": "tabs", "|": "`|`"}
 _SNIFFED = 1 << 20
+_TEXT_KINDS = {".csv", ".tsv", ".tab", ".txt"}
+_DECIMAL_COMMA = r"(^[+-]?|\d),(\d)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,82 +38,193 @@ class Records:
         file: The path as the user gave it.
         sha256: Hash of the file's bytes.
         frame: One row per record; every column of a CSV is text, null where nothing stands.
+        form: How it is written, as far as the user said so.
     """
 
     file: str
     sha256: str
     frame: pl.DataFrame
+    form: Form
 
     @property
     def rows(self) -> int:
         """Return the number of records."""
         return self.frame.height
 
+    def text(self, column: str) -> pl.Series:
+        """Return a column as text without blanks at its ends, null where nothing stands."""
+        return self.frame.get_column(column).cast(pl.String).str.strip_chars()
 
-def read_records(file: str, inputs: Inputs) -> Records:
-    """Read a file of records.
+    @property
+    def has_lines(self) -> bool:
+        """Return whether a record is a line of the file; else it is a row."""
+        return not self.file.lower().endswith(".parquet")
 
-    Args:
-        file: The name of a `.csv`, `.tsv` or `.parquet` file; the separator of text is taken from
-            the header.
-        inputs: The files among which it is.
+
+class RecordFile:
+    """A file of records that is open: its columns are known, and any of them can be read."""
+
+    def __init__(
+        self, file: str, inputs: Inputs, form: Form | None = None, comment: str | None = None
+    ) -> None:
+        """Open a file.
+
+        Args:
+            file: The name of a `.csv`, `.tsv`, `.tab`, `.txt`, `.parquet` or `.xlsx` file.
+            inputs: The files among which it is.
+            form: How it is written; what it leaves open, the file must tell.
+            comment: Lines of a text file that begin so are not read.
+
+        Raises:
+            MicrodataError: The file is missing, empty, or not what its name says.
+        """
+        self.file, self.form = file, form or Form()
+        self._comment, self._kind = comment, PurePath(file).suffix.lower()
+        if self._kind not in {*_TEXT_KINDS, ".parquet", ".xlsx"}:
+            raise MicrodataError(
+                f"{file}: the file name must end in .csv, .tsv, .txt, .xlsx or .parquet"
+            )
+        with self._errors():
+            self._content = inputs.read(file)
+            self.sha256 = inputs.sha256(file)
+            names = self._names()
+        self.columns = [" ".join(name.removeprefix("\ufeff").split()) for name in names]
+        twice = sorted({n for n in self.columns if n and self.columns.count(n) > 1})
+        if twice:
+            raise MicrodataError(
+                f"{file}:1: {self.columns.count(twice[0])} columns are named `{twice[0]}`"
+            )
+
+    def read(self, columns: Sequence[str] | None = None) -> Records:
+        """Return the records.
+
+        Args:
+            columns: Names of the columns that are wanted; None is all.
+
+        Raises:
+            MicrodataError: They cannot be read.
+        """
+        wanted = [
+            place
+            for place, name in enumerate(self.columns)
+            # Excel writes empty columns behind a table: of those without a name the first counts
+            if (name in columns if columns is not None else place == self.columns.index(name))
+        ]
+        with self._errors():
+            frame = self._frame(wanted)
+        frame.columns = [self.columns[place] for place in wanted]
+        return Records(self.file, self.sha256, frame, self.form)
+
+    def _names(self) -> list[str]:
+        """Return the header as it stands there; what else is told by the text's begin is kept."""
+        if self._kind == ".parquet":
+            return list(pl.read_parquet_schema(io.BytesIO(self._content)))
+        if self._kind == ".xlsx":
+            rows = read_sheet(self.file, self._content, self.form)
+            used = [line for line, row in enumerate(rows) if any(cell.strip() for cell in row)]
+            if not used:
+                raise MicrodataError(f"{self.file}: the file is empty")
+            self._rows = rows[used[0] : used[-1] + 1]
+            return self._rows[0]
+        text = decoded(self.file, self._content, self.form)
+        lines = io.StringIO(text[:_SNIFFED].lstrip("\r\n"), newline="")
+        begin = [
+            line for line in lines if self._comment is None or not line.startswith(self._comment)
+        ]
+        self._content = text.encode()
+        told = _separator(begin)
+        self._separator = self.form.separator or told
+        names = _fields(begin, self._separator)[0]
+        if len(names) == 1 < len(_fields(begin, told)[0]):
+            message = (
+                f"the columns are separated by {SEPARATORS[told]}, and read as if by "
+                f"{SEPARATORS[self._separator]}"
+            )
+            hint = f"leave {self.form.key('separator')} out"
+            raise MicrodataError.of([Problem(message, self.file, 1, hint=hint)])
+        given = self._csv(n_rows=0).columns
+        # polars leaves a doubled quote inside a quoted name doubled
+        return names if len(names) == len(given) else given
+
+    def _frame(self, wanted: list[int]) -> pl.DataFrame:
+        if self._kind == ".parquet":
+            return pl.read_parquet(io.BytesIO(self._content), columns=wanted)
+        if self._kind == ".xlsx":
+            below = self._rows[1:]
+            columns = {str(place): [row[place] or None for row in below] for place in wanted}
+            return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
+        return self._csv(columns=wanted)
+
+    def _csv(self, n_rows: int | None = None, columns: list[int] | None = None) -> pl.DataFrame:
+        return pl.read_csv(
+            self._content,
+            infer_schema=False,
+            separator=self._separator,
+            comment_prefix=self._comment,
+            n_rows=n_rows,
+            columns=columns,
+        )
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turn what others raise into the error of a file of records."""
+        try:
+            yield
+        except MicrodataError:
+            raise
+        except InputError as error:
+            raise MicrodataError.of(error.problems) from None
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+            reason = clean((str(error).splitlines() or ["damaged"])[0], 160)
+            raise MicrodataError(
+                f"{self.file}: not a readable {self._kind[1:]} file ({reason})"
+            ) from None
+
+
+def read_records(file: str, inputs: Inputs, form: Form | None = None) -> Records:
+    """Read all of a file of records; see `RecordFile`.
 
     Raises:
-        MicrodataError: The file is missing, empty, or not what its name says.
+        MicrodataError: It cannot be read, or holds none.
     """
-    kind = PurePath(file).suffix.lower()
-    if kind not in {".csv", ".tsv", ".parquet"}:
-        raise MicrodataError(f"{file}: the file name must end in .csv, .tsv or .parquet")
-    try:
-        content = inputs.read(file)
-        frame = pl.read_parquet(content) if kind == ".parquet" else _read_text(file, content)
-    except TableError as error:
-        raise MicrodataError.of(error.problems) from None
-    except UnicodeDecodeError as error:
-        raise MicrodataError(
-            f"{file}: byte {error.start} is not UTF-8", hint="save the file as UTF-8"
-        ) from None
-    except pl.exceptions.PolarsError as error:
-        reason = str(error).splitlines()[0][:160]
-        raise MicrodataError(f"{file}: not a readable {kind[1:]} file ({reason})") from None
-    frame = _with_plain_names(file, frame)
-    if frame.height == 0:
+    records = RecordFile(file, inputs, form).read()
+    if records.rows == 0:
         raise MicrodataError(f"{file}: there are no records below the header")
-    return Records(file, inputs.sha256(file), frame)
+    return records
 
 
-def _read_text(file: str, content: bytes) -> pl.DataFrame:
-    start = _start(file, content)
-    header = start.splitlines()[0]
-    separator = max(_SEPARATORS, key=lambda mark: (header.count(mark), mark == ","))
-    names = next(csv.reader(io.StringIO(start, newline=""), delimiter=separator), [])
-    _refuse_twins(file, [name.strip() for name in names])
-    frame = pl.read_csv(content, infer_schema=False, separator=separator)
-    if len(names) != frame.width:
-        return frame
-    frame.columns = names  # polars leaves a doubled quote inside a quoted name doubled
-    return frame
+def _fields(lines: Sequence[str], separator: str) -> list[list[str]]:
+    """Return the header and the row below it; nothing where they cannot be read."""
+    try:
+        return list(islice(csv.reader(lines, delimiter=separator), 2)) or [[]]
+    except csv.Error:
+        return [[]]
 
 
-def _start(file: str, content: bytes) -> str:
-    """Return the first lines, which must be UTF-8 text."""
-    start = content[:_SNIFFED]
-    if not start.strip():
-        raise MicrodataError(f"{file}: the file is empty")
-    whole = start if len(start) < _SNIFFED else start[: start.rfind(b"\n") + 1] or start
-    return whole.decode("utf-8-sig").lstrip("\r\n")
+def _separator(lines: Sequence[str]) -> str:
+    """Return what parts the header: most often, and into as many columns as the row below."""
+
+    def fit(mark: str) -> tuple[bool, int, bool]:
+        fields = _fields(lines, mark)
+        return len({len(row) for row in fields}) == 1, len(fields[0]), mark == ","
+
+    return max(
+        (mark for mark in SEPARATORS if len(_fields(lines, mark)[0]) > 1), key=fit, default=","
+    )
 
 
-def _with_plain_names(file: str, frame: pl.DataFrame) -> pl.DataFrame:
-    names = [" ".join(name.removeprefix("\ufeff").split()) for name in frame.columns]
-    _refuse_twins(file, names)
-    return frame.rename(dict(zip(frame.columns, names, strict=True)))
+def with_points(text: pl.Series, decimal: str) -> pl.Series:
+    """Return numbers with decimal points, whatever stands before their decimals."""
+    return text.str.replace_all(_DECIMAL_COMMA, "$1.$2") if decimal == "," else text
 
 
-def _refuse_twins(file: str, names: list[str]) -> None:
-    twins = sorted({name for name in names if names.count(name) > 1})
-    if twins:
-        raise MicrodataError(f"{file}:1: {names.count(twins[0])} columns are named `{twins[0]}`")
+def comma_hint(text: pl.Series, form: Form) -> str | None:
+    """Return what to say where numbers seem to have decimal commas; None where they do not."""
+    if form.decimal == "," or not text.str.contains(r"^[+-]?\d*,\d+$").any():
+        return None
+    return form.way_out(
+        "where a comma stands before decimals, say so{place}: {key}", "decimal", ",", "write points"
+    )
 
 
 def row_weights(records: Records, column: str) -> np.ndarray:
@@ -117,13 +238,19 @@ def row_weights(records: Records, column: str) -> np.ndarray:
             f"{records.file}: there is no column `{column}` to weigh by "
             f"(columns: {', '.join(records.frame.columns)})"
         )
-    given = records.frame[column]
-    weights = given.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
+    given = records.text(column)
+    weights = (
+        with_points(given, records.form.decimal)
+        .cast(pl.Float64, strict=False)
+        .fill_null(np.nan)
+        .to_numpy()
+    )
     wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
     if len(wrong):
         raise MicrodataError(
             f"{records.file}: the weight `{column}` of record {int(wrong[0]) + 1} is "
-            f"`{given[int(wrong[0])]}`, not a number of 0 or more ({len(wrong)} such records)"
+            f"`{given[int(wrong[0])]}`, not a number of 0 or more ({len(wrong)} such records)",
+            hint=comma_hint(given, records.form),
         )
     if not weights.sum() > 0:
         raise MicrodataError(f"{records.file}: every weight in `{column}` is 0")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from llmsynthor.errors import Problem, TableError
 from llmsynthor.files.decoding import decoded
+from llmsynthor.files.records import SEPARATORS
 from llmsynthor.files.workbook import read_sheet
 from llmsynthor.text import clean, count_of
 
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from llmsynthor.files.inputs import Inputs
     from llmsynthor.job.tables import TableSpec
 
-SEPARATORS = {",": "commas", ";": "`;`", "\t": "tabs", "|": "`|`"}
-_WRITTEN = {"\t": '"\\t"', ";": '";"', ",": '","', "|": '"|"'}
-"""Each separator as a YAML text."""
 _TEXT_KINDS = {".csv", ".tsv", ".tab", ".txt"}
 _OTHER_KINDS = {
     ".xls": "save the sheet as .xlsx or CSV",
@@ -85,12 +83,12 @@ def read_rows(spec: TableSpec, inputs: Inputs) -> list[Row]:
     if kind == ".parquet":
         return _parquet_rows(spec.file, content)
     if kind == ".xlsx":
-        rows = enumerate(read_sheet(spec.file, content, spec.sheet), start=1)
+        rows = enumerate(read_sheet(spec.file, content, spec.form), start=1)
         return [Row(line, cells) for line, cells in rows if line > spec.skip_rows]
     if kind not in _TEXT_KINDS:
         message = "the file name must end in .csv, .tsv, .txt, .xlsx or .parquet"
         raise TableError.of([Problem(message, spec.file, hint=_OTHER_KINDS.get(kind))])
-    return list(_text_rows(spec, decoded(spec.file, content, spec.encoding)))
+    return list(_text_rows(spec, decoded(spec.file, content, spec.form)))
 
 
 def named_columns(spec: TableSpec, rows: Sequence[Row], known: Container[str]) -> TextTable:
@@ -116,7 +114,7 @@ def named_columns(spec: TableSpec, rows: Sequence[Row], known: Container[str]) -
     _check_header(spec, header.line, names, known, kept)
     if longest > len(names) and not _is_used(kept, len(names)):
         kept = [Row(row.line, row.cells[: len(names)]) for row in kept]
-    _check_widths(file, kept, len(names))
+    _check_widths(spec, kept, len(names))
     if not kept:
         raise TableError.of([Problem("there are no rows below the header", file)])
     columns = {name: [row.cells[i] for row in kept] for i, name in enumerate(names)}
@@ -128,23 +126,26 @@ def _is_used(rows: Sequence[Row], column: int) -> bool:
     return any("".join(row.cells[column:]).strip() for row in rows)
 
 
-def _check_widths(file: str, rows: Sequence[Row], width: int) -> None:
+def _check_widths(spec: TableSpec, rows: Sequence[Row], width: int) -> None:
+    file = spec.file
     is_ragged = [len(row.cells) != width for row in rows]
     if not any(is_ragged):
         return
-    _refuse_title(file, rows, width)
+    _refuse_title(spec, rows, width)
     ragged = [_ragged(file, row.line, row.cells, width) for row in rows if len(row.cells) != width]
     first = is_ragged.index(True)
     if first > 0 and all(is_ragged[first:]) and not all(len(r.cells) > width for r in rows[first:]):
-        hint = f"if these are notes, say so in the table's entry: `footer_rows: {len(ragged)}`"
-        ragged[0] = replace(ragged[0], hint=hint)
+        hint = spec.form.way_out(
+            "say so{place}: {key}", "footer_rows", len(ragged), "take them out"
+        )
+        ragged[0] = replace(ragged[0], hint=f"if these are notes, {hint}")
     more = len(ragged) - _MOST_ROWS_SHOWN
     if more > 0:
         ragged[_MOST_ROWS_SHOWN:] = [Problem(f"and {more} more rows like these", file)]
     raise TableError.of(ragged)
 
 
-def _refuse_title(file: str, rows: Sequence[Row], width: int) -> None:
+def _refuse_title(spec: TableSpec, rows: Sequence[Row], width: int) -> None:
     """Refuse a file whose first line is no header but a title, as most rows below tell."""
     widths = [len(row.cells) for row in rows]
     usual = max(set(widths), key=lambda w: (widths.count(w), w))
@@ -157,8 +158,13 @@ def _refuse_title(file: str, rows: Sequence[Row], width: int) -> None:
         f"the first line has {count_of(width, 'field')}, and most rows have {usual}; line {line} "
         "looks like the header"
     )
-    hint = f"skip what stands above it: `skip_rows: {line - 1}` in the table's entry"
-    raise TableError.of([Problem(message, file, 1, hint=hint)])
+    hint = spec.form.way_out(
+        "skip what stands above it: {key}{place}",
+        "skip_rows",
+        line - 1,
+        "take out what is above it",
+    )
+    raise TableError.of([Problem(message, spec.file, 1, hint=hint)])
 
 
 def _without_notes(spec: TableSpec, rows: Sequence[Row]) -> list[Row]:
@@ -264,7 +270,9 @@ def _check_title(
             message = (
                 f"the header seems to be on line {row.line}; here is `{clean(columns[0], 40)}`"
             )
-            hint = f"say so in the table's entry: `skip_rows: {row.line - 1}`"
+            hint = spec.form.way_out(
+                "say so{place}: {key}", "skip_rows", row.line - 1, "take out what is above it"
+            )
             raise TableError.of([Problem(message, spec.file, line, hint=hint)])
 
 
@@ -280,11 +288,13 @@ def _check_separator(
         parts = [part.strip().strip('"').strip() for part in text.split(other)]
         alone = len(columns) == 1 and len(parts) > 1
         if other != separator and len(parts) > 1 and (alone or any(p in known for p in parts)):
-            written = _WRITTEN[other]
+            key = spec.form.key("separator", other)
             advice = (
                 "leave `separator` out"
                 if other == ","
-                else f"say so in the job: `- {{file: {file}, separator: {written}}}`"
+                else f"say so in the job: `- {{file: {file}, {key[1:-1]}}}`"
+                if "file" in spec.form.keys
+                else f"say so in {spec.form.said_in}: {key}"
             )
             raise TableError.of(
                 [

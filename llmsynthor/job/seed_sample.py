@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from llmsynthor.job.variables import JobModel
+from llmsynthor.job.file_form import Separator, TextForm
 
 
-class SeedColumns(JobModel):
+class SeedColumns(TextForm):
     """How to read one file of real records."""
+
+    SAID_IN: ClassVar[str] = "`seed_sample`"
 
     file: str = Field(
         min_length=1,
-        description="CSV or parquet file of real records, relative to the job file.",
+        description="CSV, TSV, parquet or XLSX file of real records, relative to the job file.",
         examples=["seed_households.csv"],
+    )
+    separator: Separator | None = Field(
+        None,
+        description="What stands between the columns of a text file; default: what its header tells.",
+        examples=[";"],
     )
     columns: dict[str, str] = Field(
         default_factory=dict, description="Column of the file -> variable of the job."
@@ -29,6 +36,8 @@ class SeedColumns(JobModel):
 
 class SeedMembersSpec(SeedColumns):
     """The members of the real records: a row for each."""
+
+    SAID_IN: ClassVar[str] = "`seed_sample.members`"
 
     key: str = Field(
         min_length=1,

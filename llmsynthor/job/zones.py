@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from llmsynthor.job.file_form import Encoding, Separator, check_text_keys
 from llmsynthor.job.variables import JobModel
 
 
@@ -21,7 +22,7 @@ class ZonesSpec(JobModel):
     )
     crosswalk: str = Field(
         min_length=1,
-        description="CSV or parquet file, relative to the job file: one row for each zone, with the "
+        description="CSV, TSV, parquet or XLSX file, relative to the job file: one row for each zone, with the "
         "zone and what it lies within.",
         examples=["geo.csv"],
     )
@@ -36,8 +37,17 @@ class ZonesSpec(JobModel):
         description="Column of the crosswalk -> the zone variable or a name in `within`.",
         examples=[{"TAZ": "taz"}],
     )
-    separator: Literal[",", ";", "\t", "|"] | None = Field(
-        None, description="What stands between the columns of the crosswalk; default: a comma."
+    separator: Separator | None = Field(
+        None,
+        description="What stands between the columns of the crosswalk; default: a comma, in .tsv and "
+        ".tab a tab.",
+    )
+    encoding: Encoding | None = Field(
+        None,
+        description="How the crosswalk's characters are stored; default: UTF-8, or as its mark says.",
+    )
+    sheet: str | None = Field(
+        None, min_length=1, description="Sheet of a crosswalk in XLSX, if it has several."
     )
     chunk_records: int = Field(
         30_000,
@@ -48,6 +58,7 @@ class ZonesSpec(JobModel):
 
     @model_validator(mode="after")
     def _distinct(self) -> ZonesSpec:
+        check_text_keys(self, self.crosswalk)
         names = [self.variable, *self.within]
         for name in names:
             if names.count(name) > 1:

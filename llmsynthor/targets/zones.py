@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from llmsynthor.files.inputs import Inputs
+    from llmsynthor.job.file_form import Form
     from llmsynthor.job.variables import VariableSpec
     from llmsynthor.job.zones import ZonesSpec
 
@@ -145,6 +146,15 @@ def ranks_of(labels: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
     return tuple(known), group
 
 
+class _Crosswalk(TableSpec):
+    """A crosswalk read as a table is: what is said of its form stands in `zones`."""
+
+    @property
+    def form(self) -> Form:
+        keys = frozenset({"separator", "encoding", "sheet"})
+        return replace(super().form, said_in="`zones`", keys=keys)
+
+
 def read_crosswalk(spec: ZonesSpec, inputs: Inputs, variables: Mapping[str, VariableSpec]) -> Zones:
     """Read the zones of a job.
 
@@ -160,7 +170,9 @@ def read_crosswalk(spec: ZonesSpec, inputs: Inputs, variables: Mapping[str, Vari
         TableError: With every problem, each with its line.
     """
     names = (spec.variable, *spec.within)
-    entry = TableSpec(file=spec.crosswalk, separator=spec.separator)
+    entry = _Crosswalk(
+        file=spec.crosswalk, separator=spec.separator, encoding=spec.encoding, sheet=spec.sheet
+    )
     text = named_columns(entry, read_rows(entry, inputs), {*names, *spec.columns})
     frame = _columns(spec, pl.DataFrame(text.columns), names)
     columns = {name: [value.strip() for value in frame[name].to_list()] for name in names}

@@ -330,3 +330,65 @@ def test_a_larger_sample_gets_a_larger_share_beside_a_model():
     assert sample(np.append(np.ones(300), np.full(2700, 1e-9))).share_beside(5) < 0.1
     assert sample(even, 0.2).share_beside(5) == 0.2
     assert sample(even, 0.2).share_beside(0) == 1.0
+
+
+def stored(folder: Path, content: bytes, **form: object) -> Path:
+    """Write the job of households with the file of their persons stored in some way."""
+    members = {"file": "seed_persons.csv", "key": "hhID", **form}
+    path = household_job(folder)
+    job = yaml.safe_load(path.read_text())
+    job["seed_sample"]["members"] = members
+    path.write_text(yaml.safe_dump(job, sort_keys=False))
+    (folder / "seed_persons.csv").write_bytes(content)
+    return path
+
+
+NAMED = PERSONS.replace("sex", "sex,prénom").replace("f\n", "f,Zoé\n").replace("m\n", "m,Noé\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "form"),
+    [
+        (NAMED.encode("cp1252"), {"encoding": "windows-1252"}),
+        (NAMED.replace(",", "\t").encode("utf-16"), {}),
+        (NAMED.replace(",", ";").encode("latin-1"), {"encoding": "latin-1", "separator": ";"}),
+    ],
+)
+def test_the_file_of_members_may_be_stored_in_another_way(tmp_path, content, form):
+    code, plain = run(stored(tmp_path / "plain", PERSONS.encode()))
+    assert (code, run(stored(tmp_path / "other", content, **form))) == (
+        0,
+        (0, tmp_path / "other" / "run"),
+    )
+    assert held(plain, "members").equals(held(tmp_path / "other" / "run", "members"))
+
+
+@pytest.mark.parametrize(
+    ("content", "form", "told"),
+    [
+        (
+            NAMED.encode("cp1252"),
+            {},
+            "error: seed_persons.csv:1: byte 16 of this line (0xE9) is not UTF-8; in Latin-1 it is "
+            "`é`\n\nhint: say how it is stored in `seed_sample.members`, for example "
+            "`encoding: latin-1`\n",
+        ),
+        (
+            NAMED.encode("utf-16-le"),
+            {},
+            "error: seed_persons.csv: the file looks like UTF-16 without its mark\n\n"
+            "hint: say so in `seed_sample.members`: `encoding: utf-16`\n",
+        ),
+        (
+            NAMED.encode("utf-16"),
+            {"encoding": "latin-1"},
+            "error: seed_persons.csv: the file begins with the mark of utf-16, and the job says "
+            "`encoding: latin-1`\n\nhint: leave `encoding` out\n",
+        ),
+    ],
+)
+def test_what_is_wrong_with_the_file_of_members_names_its_keys(
+    tmp_path, capsys, content, form, told
+):
+    assert main(["validate", str(stored(tmp_path, content, **form))]) == 2
+    assert capsys.readouterr().err == told

@@ -131,8 +131,8 @@ def test_what_cannot_be_read_is_said(tmp_path, text, mapped, weight, words):
 def test_files_that_are_none(tmp_path):
     with pytest.raises(MicrodataError, match="no such file"):
         read_microdata(tmp_path / "no.csv", DOMAIN)
-    with pytest.raises(MicrodataError, match=r"must end in .csv or .parquet"):
-        read_microdata(tmp_path / "no.xlsx", DOMAIN)
+    with pytest.raises(MicrodataError, match=r"must end in .csv, .tsv, .txt, .xlsx or .parquet"):
+        read_microdata(tmp_path / "no.ods", DOMAIN)
     (tmp_path / "odd.parquet").write_bytes(b"age\n1\n")
     with pytest.raises(MicrodataError, match="not a readable parquet file"):
         read_microdata(tmp_path / "odd.parquet", DOMAIN)

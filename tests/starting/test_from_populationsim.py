@@ -243,3 +243,51 @@ def test_and_or_and_not_are_those_of_logic(one, other, value):
     assert (~one).takes(value) == (not one.takes(value))
     if one.is_nothing:
         assert not one.takes(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        (
+            "controls.csv",
+            "works,",
+            "works à temps,",
+            ":11: byte 7 of this line (0xE0) is not UTF-8; in Latin-1 it is `à`",
+        ),
+        (
+            "seed_persons.csv",
+            "JOB",
+            "JÖB",
+            ":1: byte 11 of this line (0xD6) is not UTF-8; in Latin-1 it is `Ö`",
+        ),
+        (
+            "control_totals_zone.csv",
+            "# made up",
+            "# fait à Blois",
+            ":1: byte 8 of this line (0xE0) is not UTF-8; in Latin-1 it is `à`",
+        ),
+    ],
+)
+def test_a_file_that_is_not_utf_8_is_named_with_its_line(tmp_path, capsys, name, old, new, message):
+    file = setup(tmp_path / "in") / name
+    file.write_bytes(file.read_text().replace(old, new).encode("cp1252"))
+    assert (
+        main(["import", "populationsim", str(tmp_path / "in"), "--out", str(tmp_path / "o")]) == 2
+    )
+    assert capsys.readouterr().err == (
+        f"reading {tmp_path / 'in'}\nerror: {file}{message}\n\nhint: save the file as UTF-8\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("encoding", "separator"), [("utf-16", ","), ("utf-8-sig", ";"), ("utf-8", "\t")]
+)
+def test_files_in_another_form_are_read_and_the_job_reads_them_too(tmp_path, encoding, separator):
+    plain, other = setup(tmp_path / "plain"), setup(tmp_path / "other")
+    for file in other.iterdir():
+        if file.name != "controls.csv":
+            text = file.read_text().replace(",", separator)
+            file.write_bytes(text.encode(encoding))
+    first, second = imported(plain, tmp_path / "first"), imported(other, tmp_path / "second")
+    assert second["tables"] == first["tables"]
+    assert main(["validate", str(tmp_path / "second" / "job.yaml")]) == 0

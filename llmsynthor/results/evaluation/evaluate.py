@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmsynthor.candidates.sampler import Sampler
+    from llmsynthor.job.file_form import Form
     from llmsynthor.results.baselines import Baseline
     from llmsynthor.results.evaluation.linked import LinkedFiles
     from llmsynthor.results.evaluation.records import Records
@@ -51,6 +52,7 @@ class Options:
         most_triples: If there are more triples of variables, this many are drawn.
         members: File of the real records' members, where the run's records have members.
         key: Column of both files that links them; None is the one that the run's data have.
+        form: How the files are written.
     """
 
     columns: tuple[str, ...] = ()
@@ -60,6 +62,7 @@ class Options:
     most_triples: int = MOST_TRIPLES
     members: Path | None = None
     key: str | None = None
+    form: Form | None = None
 
 
 def evaluate(
@@ -139,7 +142,9 @@ def evaluate(
 def _read(path: Path, sampler: Sampler, options: Options) -> tuple[Microdata, LinkedFiles | None]:
     """Return the real records, and where they have members both files."""
     if sampler.members is None or options.members is None:
-        return read_microdata(path, sampler.domain, options.columns, options.weight), None
+        domain = sampler.domain
+        real = read_microdata(path, domain, options.columns, options.weight, form=options.form)
+        return real, None
     files = read_linked_files(
         (path, options.members),
         sampler.members,
@@ -147,6 +152,7 @@ def _read(path: Path, sampler: Sampler, options: Options) -> tuple[Microdata, Li
         options.columns,
         options.weight,
         options.key,
+        options.form,
     )
     return files.records, files
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmsynthor.candidates.sampler import Sampler
+    from llmsynthor.job.file_form import Form
     from llmsynthor.store.directory import RunDirectory
     from llmsynthor.targets.levels import Members
 
@@ -280,6 +281,7 @@ def read_linked_files(
     mapped: Sequence[str] = (),
     weight: str | None = None,
     key: str | None = None,
+    form: Form | None = None,
 ) -> LinkedFiles:
     """Read real records and their members.
 
@@ -290,6 +292,7 @@ def read_linked_files(
         mapped: `COLUMN=variable` for each column, of either file, that is not named as its variable.
         weight: Column of the records' file with what each record counts, its members too.
         key: Column of both files that names a record; None is the one that the run's data have.
+        form: How both files are written.
 
     Raises:
         MicrodataError: With every problem of a file, or of the link between them.
@@ -298,8 +301,8 @@ def read_linked_files(
     own = [text for text in mapped if text.rpartition("=")[2].strip() in members.own.positions]
     others = [text for text in mapped if text not in own]
     column = members.key if key is None else key
-    records = read_microdata(paths[0], members.record, others, weight, key=column)
-    people = read_microdata(paths[1], members.own, own, key=column)
+    records = read_microdata(paths[0], members.record, others, weight, column, form)
+    people = read_microdata(paths[1], members.own, own, key=column, form=form)
     owner = _owners(paths, records, people, members, column)
     both = linked(records.records, people.records, owner, domain)
     held = np.bincount(owner, minlength=records.records.rows)

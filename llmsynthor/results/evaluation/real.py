@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 
 from llmsynthor.errors import MicrodataError
+from llmsynthor.files.inputs import Inputs
+from llmsynthor.files.records import RecordFile, comma_hint, with_points
 from llmsynthor.results.evaluation.records import Records, code_type
 from llmsynthor.targets.encode import (
     alike,
@@ -19,12 +19,15 @@ from llmsynthor.targets.encode import (
     read_weights,
     suggest,
 )
-from llmsynthor.text import clean
+from llmsynthor.text import clean, count_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    import polars as pl
+
+    from llmsynthor.job.file_form import Form
     from llmsynthor.targets.domain import Domain
     from llmsynthor.targets.table import Table
 
@@ -70,102 +73,73 @@ def read_microdata(
     mapped: Sequence[str] = (),
     weight: str | None = None,
     key: str | None = None,
+    form: Form | None = None,
 ) -> Microdata:
     """Read real records.
 
     Args:
-        path: A CSV or parquet file, one record a row.
+        path: A CSV, XLSX or parquet file, one record a row.
         domain: The job's variables with their categories and bins.
         mapped: `COLUMN=variable` for each column that is not named as its variable.
         weight: Column with what each record counts.
         key: Column that links the records to those of another file.
+        form: How the file is written; what it leaves open, the file must tell.
 
     Raises:
         MicrodataError: With every problem of the file.
     """
-    header = _header(path)
+    file = RecordFile(str(path), Inputs(), form)
+    header = file.columns
     columns = _columns(path, header, domain, mapped)
     if weight is not None:
         _check_weight_column(path, header, columns, weight)
     if key is not None:
         _check_key_column(path, header, columns, key)
     wanted = sorted({*columns.values(), *(name for name in (weight, key) if name is not None)})
-    frame = _read(path, [header[name] for name in wanted]).rename(
-        {header[name]: name for name in wanted}
-    )
-    if frame.height < _FEWEST:
+    read = file.read(wanted)
+    if read.rows < _FEWEST:
         raise MicrodataError(
-            f"{path}: {frame.height} records below the header; there must be at least {_FEWEST}"
+            f"{path}: {count_of(read.rows, 'record')} below the header; there must be at least {_FEWEST}"
         )
     problems: list[str] = []
     codes: dict[str, np.ndarray] = {}
     values: dict[str, np.ndarray] = {}
+    comma: str | None = None
     for name, column in columns.items():
-        variable, text = domain[name], frame[column].str.strip_chars()
+        variable, text = domain[name], read.text(column)
+        if variable.is_numeric:
+            text = with_points(text, file.form.decimal)
+            comma = comma or comma_hint(text, file.form)
         found = (read_numbers if variable.is_numeric else read_categories)(variable, text)
         codes[name] = found.codes.astype(code_type(variable))
         problems += [f"{path}: column `{clean(column)}`: {words}" for words in found.problems]
         if found.values is not None:
             values[name] = found.values
-    weights = None if weight is None else read_weights(path, weight, frame[weight], problems)
-    keys = None if key is None else _keys(path, key, frame[key], problems)
+    weights = keys = None
+    if weight is not None:
+        text = with_points(read.text(weight), file.form.decimal)
+        comma = comma or comma_hint(text, file.form)
+        weights = read_weights(path, weight, text, problems)
+    if key is not None:
+        keys = _keys(path, key, read.text(key), problems)
     if problems:
         raise MicrodataError(
             "\n".join(problems),
-            hint="values must be spelled and cut as in the job: change them in the file, take out "
+            hint=comma
+            or "values must be spelled and cut as in the job: change them in the file, take out "
             "records that the job is not about, or leave the column out of the file",
         )
-    records = Records(domain, frame.height, codes, values, weights)
+    records = Records(domain, read.rows, codes, values, weights)
     absent = {
         name: alike(name, [c for c in header if c not in wanted])
         for name in domain.names
         if name not in columns
     }
-    return Microdata(path.name, _sha256(path), records, columns, absent, weight, keys)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _header(path: Path) -> dict[str, str]:
-    """Return the columns of the file: name without blanks -> name as written."""
-    try:
-        if path.suffix.lower() == ".csv":
-            written = pl.read_csv(path, n_rows=0, infer_schema=False, glob=False).columns
-        elif path.suffix.lower() == ".parquet":
-            written = list(pl.read_parquet_schema(path))
-        else:
-            raise MicrodataError(f"{path}: the file name must end in .csv or .parquet")
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise _unreadable(path, error) from None
-    return {name.strip().removeprefix("\ufeff"): name for name in written}
-
-
-def _read(path: Path, columns: list[str]) -> pl.DataFrame:
-    """Return these columns as text."""
-    try:
-        if path.suffix.lower() == ".csv":
-            return pl.read_csv(path, columns=columns, infer_schema=False, glob=False)
-        return pl.read_parquet(path, columns=columns).with_columns(pl.all().cast(pl.String))
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path: Path, error: Exception) -> MicrodataError:
-    if isinstance(error, FileNotFoundError):
-        return MicrodataError(f"{path}: no such file")
-    if isinstance(error, pl.exceptions.NoDataError):
-        return MicrodataError(f"{path}: the file is empty")
-    if isinstance(error, OSError) and error.strerror:
-        return MicrodataError(f"{path}: cannot be read ({error.strerror})")
-    reason = str(error).splitlines()[0][:160]
-    return MicrodataError(f"{path}: not a readable {path.suffix[1:]} file ({reason})")
+    return Microdata(path.name, file.sha256, records, columns, absent, weight, keys)
 
 
 def _columns(
-    path: Path, header: Mapping[str, str], domain: Domain, mapped: Sequence[str]
+    path: Path, header: Sequence[str], domain: Domain, mapped: Sequence[str]
 ) -> dict[str, str]:
     """Return variable -> column, in domain order."""
     renamed: dict[str, str] = {}
@@ -200,7 +174,7 @@ def _columns(
 
 
 def _check_weight_column(
-    path: Path, header: Mapping[str, str], columns: Mapping[str, str], weight: str
+    path: Path, header: Sequence[str], columns: Mapping[str, str], weight: str
 ) -> None:
     if weight not in header:
         raise MicrodataError(
@@ -211,7 +185,7 @@ def _check_weight_column(
 
 
 def _check_key_column(
-    path: Path, header: Mapping[str, str], columns: Mapping[str, str], key: str
+    path: Path, header: Sequence[str], columns: Mapping[str, str], key: str
 ) -> None:
     if key not in header:
         raise MicrodataError(
@@ -225,7 +199,7 @@ def _check_key_column(
 
 def _keys(path: Path, column: str, text: pl.Series, problems: list[str]) -> pl.Series:
     """Return the keys, whole numbers alike however they are written; a missing one is a problem."""
-    keys = text.str.strip_chars().str.replace(r"^(-?\d+)\.0+$", "$1")
+    keys = text.str.replace(r"^(-?\d+)\.0+$", "$1")
     missing = (keys.is_null() | (keys == "")).to_numpy()
     if missing.any():
         problems.append(

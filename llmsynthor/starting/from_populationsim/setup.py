@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
 import yaml
 
 from llmsynthor.errors import InputError
+from llmsynthor.files.inputs import Inputs
+from llmsynthor.files.records import RecordFile
 from llmsynthor.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+    import polars as pl
 
 HOUSEHOLDS, PERSONS, CROSSWALK = "households", "persons", "geo_cross_walk"
 _FILES = {
@@ -178,24 +181,15 @@ def _renamed(settings: Mapping[str, Any], table: str) -> dict[str, str]:
 
 
 def _seed(path: Path, settings: Mapping[str, Any], table: str) -> SeedFile:
-    frame = read_text(path)
+    frame = _read(path)
     new = {a: b for a, b in _renamed(settings, table).items() if a in frame.columns}
     columns = {new.get(name, name): name for name in frame.columns}
     return SeedFile(path, frame.rename(new), columns)
 
 
-def read_text(path: Path) -> pl.DataFrame:
-    """Read a CSV file as text; lines that begin with `#` are comments.
-
-    Raises:
-        SetupError: It cannot be read.
-    """
-    try:
-        frame = pl.read_csv(path, infer_schema=False, comment_prefix="#", glob=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        reason = str(error).splitlines()[0][:160]
-        raise SetupError(f"{path}: cannot be read ({reason})") from None
-    return frame.rename({name: name.strip().removeprefix("\ufeff") for name in frame.columns})
+def _read(path: Path) -> pl.DataFrame:
+    """Read a CSV file as text; lines that begin with `#` are comments."""
+    return RecordFile(str(path), Inputs(), comment="#").read().frame
 
 
 def _totals(
@@ -213,7 +207,7 @@ def _totals(
     for path in files:
         if path.name in known:
             continue
-        frame = read_text(path)
+        frame = _read(path)
         held = len(wanted & set(frame.columns))
         if geography in frame.columns and held and (best is None or held > best[0]):
             best = held, frame
@@ -223,7 +217,7 @@ def _totals(
 
 
 def _controls(path: Path) -> tuple[Control, ...]:
-    frame = read_text(path)
+    frame = _read(path)
     missing = [name for name in _COLUMNS if name not in frame.columns]
     if missing:
         raise SetupError(f"{path}: has no column `{missing[0]}`; it needs {', '.join(_COLUMNS)}")

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from llmsynthor.errors import JobError
+from llmsynthor.files.records import with_points
 
 if TYPE_CHECKING:
     from llmsynthor.starting.from_records.options import Kind, TableOptions
@@ -80,12 +81,13 @@ class Column:
         return _MOST_DECIMALS
 
 
-def understand(values: pl.Series, options: TableOptions) -> Column | LeftOut:
+def understand(values: pl.Series, options: TableOptions, decimal: str = ".") -> Column | LeftOut:
     """Return what a column is.
 
     Args:
         values: The column as read.
         options: A column that they name is kept where it can be, and has the type they give.
+        decimal: What stands before decimals.
 
     Raises:
         JobError: The type that is asked for does not fit the values.
@@ -109,7 +111,7 @@ def understand(values: pl.Series, options: TableOptions) -> Column | LeftOut:
             "holds dates; make a column of what matters in them (month, weekday, hour), "
             f"or keep them as they are with `--type {name}=category`",
         )
-    numbers, notes = _as_numbers(texts, forced=wanted is not None)
+    numbers, notes = _as_numbers(with_points(texts, decimal), forced=wanted is not None)
     if numbers is None and wanted is not None:
         _refuse_number(texts, name, "--bins" if name not in options.types else "--type")
     if numbers is None:
@@ -223,5 +225,5 @@ def _category(texts: pl.Series, named: bool, rare: int) -> Column | LeftOut:
         )
     notes: tuple[str, ...] = ()
     if len(counts) and _all_match(texts, _DECIMAL_COMMA):
-        notes = ("they look like numbers with a decimal comma; write a point to have them cut",)
+        notes = ("they look like numbers with a decimal comma; `--decimal ,` has them cut",)
     return Column(name, "category", texts, None, ordered=False, notes=notes)

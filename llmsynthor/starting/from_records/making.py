@@ -140,7 +140,7 @@ def _columns(records: Records, options: TableOptions) -> tuple[list[Column], lis
         if options.variables is not None and values.name not in options.variables:
             left_out.append(LeftOut(values.name, "is not among `--variables`"))
             continue
-        found = understand(values, options)
+        found = understand(values, options, records.form.decimal)
         if isinstance(found, Column):
             columns.append(found)
         elif values.name in options.named:
