@@ -115,12 +115,12 @@ class Run:
         encoding: str | None = None,
         separator: str | None = None,
         decimal: str = ".",
-        tell: Callable[[str], None] | None = None,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> dict[str, Any]:
         """Hold the records against real ones that nobody trained on; only aggregates are kept.
 
         Args:
-            microdata: The real records, CSV or parquet.
+            microdata: The real records, CSV, XLSX or parquet.
             members: File of their members, where the run's records have members.
             key: Column that links the two files, if not as in the run.
             columns: Column -> the variable that it holds; or texts `COLUMN=VARIABLE`.
@@ -128,10 +128,10 @@ class Run:
             target: Variable to train on synthetic and test on real for.
             sdmetrics: Whether SDMetrics' score is wanted too.
             most_triples: Of more triples of variables, so many are drawn.
-            encoding: How the characters of the files are stored, where that is not found out.
-            separator: What stands between their columns, likewise.
-            decimal: The sign before decimals in them.
-            tell: Hears what is being done.
+            encoding: Of text files; None leaves it to the file, as for the separator.
+            separator: What stands between their columns.
+            decimal: What stands before their decimals.
+            tell: Hears what is being done; default: nobody.
 
         Returns:
             What `evaluation.json` holds; the report shows it too.
@@ -142,12 +142,12 @@ class Run:
         from llmsynthor.job.file_form import form_of_options
         from llmsynthor.results.evaluation.evaluate import Options, evaluate
 
-        form = form_of_options(encoding, separator, decimal)
         people = None if members is None else Path(members)
+        form = form_of_options(encoding, separator, decimal)
         options = Options(
             _pairs(columns), weight, target, sdmetrics, most_triples, people, key, form
         )
-        found = evaluate(self._run, Path(microdata), options, tell or (lambda _: None))
+        found = evaluate(self._run, Path(microdata), options, tell)
         self.write_report()  # the page shows what was found
         return found
 

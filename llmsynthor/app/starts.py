@@ -38,12 +38,12 @@ def tables_from(
     separator: str | None = None,
     decimal: str = ".",
     overwrite: bool = False,
-    tell: Callable[[str], None] | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> LoadedJob:
     """Make a job and its target tables from real records (`docs/tables.md`).
 
     Args:
-        microdata: The records: a CSV or parquet file, or a frame (polars or pandas).
+        microdata: The records: a CSV, XLSX or parquet file, or a frame (polars or pandas).
         out: A new folder for the job; None keeps its tables in memory.
         variables: Columns to use; None are all that are fit.
         types: Column -> type, where it is not to be inferred.
@@ -56,11 +56,11 @@ def tables_from(
         weight: Column that records are weighted by.
         epsilon: Privacy loss of the noise over all tables together; None adds none.
         seed: Of the noise, for tests.
-        encoding: How the characters of the file are stored, where that is not found out.
-        separator: What stands between its columns, likewise.
-        decimal: The sign before decimals in it.
+        encoding: Of a text file; None leaves it to the file, as for the separator.
+        separator: What stands between its columns.
+        decimal: What stands before its decimals.
         overwrite: Whether what this wrote there before is replaced.
-        tell: Hears the account of it, line by line.
+        tell: Hears the account of it, line by line; default: nobody.
 
     Raises:
         InputError: The records or the options cannot be used, or the folder is not free.
@@ -89,7 +89,8 @@ def tables_from(
     else:
         fill(Path(out), files, overwrite=overwrite)
         loaded = load_job(Path(out) / "job.yaml")
-    _each(told(made), tell)
+    for line in told(made):
+        tell(line)
     return loaded
 
 
@@ -128,7 +129,8 @@ def import_populationsim(
     tell(f"reading {folder}")
     made = build(read_setup(folder))
     fill(out, job_files(made, out), overwrite=overwrite)
-    _each(account(made), tell)
+    for line in account(made):
+        tell(line)
 
 
 def fetch_model(folder: Path) -> tuple[Path, str]:
@@ -144,9 +146,3 @@ def keys_of_a_job() -> tuple[dict[str, Any], str]:
     from llmsynthor.job.reference import job_reference
 
     return job_schema(), job_reference(job_schema())
-
-
-def _each(lines: Sequence[str], tell: Callable[[str], None] | None) -> None:
-    for line in lines:
-        if tell is not None:
-            tell(line)

@@ -12,7 +12,7 @@ from llmsynthor.text import and_more, count_of, many
 from llmsynthor.text import printable as on_one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 
@@ -65,10 +65,7 @@ def print_explanation(found: dict[str, Any], folder: Path, *, prompt: bool) -> N
     proposal = found["proposal"]
     if proposal is None:
         _print_without_proposal(found)
-        print_columns(
-            [(n, v, _percent(found["table_share"].get(n))) for n, v in found["values"].items()],
-            ("variable", "record", "in tables"),
-        )
+        _print_values(found["values"], found["table_share"], ("record", "in tables"))
         _print_members(found)
         return
     out(
@@ -76,28 +73,30 @@ def print_explanation(found: dict[str, Any], folder: Path, *, prompt: bool) -> N
         f"{count_of(found['siblings'] - 1, 'other record')}; it asked for {proposal['count']:,}"
     )
     out(f"reason: {_cut(proposal['reason'] or '(none given)', 500)}")
-    heads = ("variable", "record", "in proposal", "in tables", "proposal")
-    _print_beside(found, proposal, proposal["values"], heads)
+    heads = ("record", "in proposal", "in tables", "proposal")
+    _print_values(found["values"], found["table_share"], heads, proposal, proposal["values"])
     _print_members(found)
     _print_reply(found["model"], proposal)
     _print_guidance(proposal, prompt=prompt)
 
 
-def _print_beside(
-    made: dict[str, Any], proposed: dict[str, Any], said: dict[str, Any], heads: Sequence[str]
+def _print_values(
+    values: Mapping[str, object],
+    tables: Mapping[str, float | None],
+    heads: Sequence[str],
+    proposed: Mapping[str, Any] | None = None,
+    said: Mapping[str, object] | None = None,
 ) -> None:
-    """Show each value of a record or member beside what its proposal and the tables say."""
-    rows = [
-        (
-            name,
-            value,
-            _percent(proposed["share"][name]),
-            _percent(made["table_share"][name]),
-            _MARKS[proposed["inside"].get(name)] + _said(said.get(name)),
-        )
-        for name, value in made["values"].items()
-    ]
-    print_columns(rows, heads)
+    """Show each value with its share in the tables, and beside what was proposed if anything was."""
+    rows: list[tuple[object, ...]] = []
+    for name, value in values.items():
+        share = _percent(tables.get(name))
+        if proposed is None or said is None:
+            rows.append((name, value, share))
+        else:
+            words = _MARKS[proposed["inside"].get(name)] + _said(said.get(name))
+            rows.append((name, value, _percent(proposed["share"][name]), share, words))
+    print_columns(rows, ("variable", *heads))
 
 
 def _print_without_proposal(found: dict[str, Any]) -> None:
@@ -122,12 +121,11 @@ def _print_members(found: dict[str, Any]) -> None:
         if entry is None:
             why = "" if found["proposal"] is None else ": of no entry of the proposal's `members`"
             out(title + why)
-            rows = [(n, v, _percent(tables[n])) for n, v in member["values"].items()]
-            print_columns(rows, ("variable", found["member"], heading))
+            _print_values(member["values"], tables, (found["member"], heading))
             continue
         out(f"{title}: made by members.{entry} of the proposal")
-        heads = ("variable", found["member"], "in proposal", heading, "proposal")
-        _print_beside(member, member, member["said"], heads)
+        heads = (found["member"], "in proposal", heading, "proposal")
+        _print_values(member["values"], tables, heads, member, member["said"])
 
 
 _MARKS = {
