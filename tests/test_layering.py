@@ -54,9 +54,9 @@ LAYERS = [
     "feasibility.check feasibility.drawn feasibility.shortfall feasibility.clashes feasibility.certificate feasibility.reach "
     "feasibility.columns feasibility.restricted feasibility.maxsum feasibility.lawful "
     "feasibility.conflict feasibility",
-    "localprograms zonesample reconcile scaleto rounded leastsquares drafts nearest preflight margins strangers hashsearch assembly tables statisticset statisticbins statisticclashes statistictables statistic statisticfile moments aims elements ranks shifting valueswaps suppressed members memberrules memberbackground layouts linkage tablefile offices offices.acs offices.eurostat offices.nomis shaping totals binwords csvfile decoding workbook figures grouping controls countmatrix dual calibration integerize wholesums pivotal moves copies mutations swaps sampling covering seedsample candidates "
+    "localprograms zonesample reconcile scaleto rounded leastsquares drafts nearest preflight margins strangers hashsearch assembly tables statisticset statisticbins statisticclashes statistictables statistic statisticfile moments aims elements ranks shifting valueswaps suppressed members memberbackground layouts linkage tablefile offices offices.acs offices.eurostat offices.nomis shaping totals binwords csvfile decoding workbook figures grouping controls countmatrix dual calibration integerize wholesums pivotal moves copies mutations swaps sampling covering seedsample candidates "
     "background binvalues maxent plan planschema boxes library "
-    "jobreconcile jobgaps verdicts discrepancy rules rulechecks jobfile jobwords jobkeys jobyaml fingerprint job jobvariables jobtables jobforms jobstatistics jobseed jobzones consistency options stopping crosswalk zones",
+    "jobreconcile jobgaps verdicts discrepancy rules ruletext ruleterms jobfile jobwords jobkeys jobyaml fingerprint job jobvariables jobtables jobforms jobstatistics jobseed jobzones consistency options stopping crosswalk zones",
     "domain errors seeds labels",
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()} | {
@@ -102,6 +102,7 @@ def test_imports_run_one_way(name):
         ("litellm", {"providers.litellm_provider"}),
         ("typer", {"cli", "cli_import", "cli_results", "cli_start", "cli_zones"}),
         ("rich", {"console"}),
+        ("sqlglot", {"ruletext"}),
         ("click", set()),
         ("matplotlib", set()),
     ],
