@@ -1,28 +1,30 @@
-"""Validity rules: Polars SQL expressions that say which records cannot exist."""
+"""Validity rules: conditions in SQL that say which records cannot exist."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
-from llmsynthor.candidates.rules_check import (
-    PROBE_ROWS,
-    check_aggregate,
+from llmsynthor.candidates.rule_terms import (
+    Aggregate,
+    Node,
+    Wide,
     check_categories,
-    check_condition,
-    check_names,
-    parsed,
+    columns,
+    walk,
+    with_texts,
+    write,
 )
-from llmsynthor.candidates.rules_members import Aggregate, Writer, identifier, take_apart
 from llmsynthor.errors import JobError, Problem
-from llmsynthor.text import clean
+from llmsynthor.text import clean, one
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from llmsynthor.job.model import RuleSpec
     from llmsynthor.targets.domain import Domain, Variable
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
 _GRID_LIMIT = 200_000
 _POINTS_PER_BIN = 16
+_POLARS_RAISES = (Exception, pl.exceptions.PanicException)
+"""What polars raises for what it cannot do, of several kinds; one is no `Exception`."""
+_NEARLY_ONE = np.nextafter(1.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -96,109 +101,128 @@ def gather_rules(
 
 
 def _compile(spec: RuleSpec, domain: Domain, members: Members | None) -> Rule:
+    # sqlglot takes a quarter of a second to load, and many jobs have no rules
+    from llmsynthor.candidates.rule_text import parse
+
     keyword, text = (
         ("forbid", spec.forbid) if spec.forbid is not None else ("require", spec.require)
     )
     assert text is not None  # noqa: S101 - the model holds exactly one of the two
-    parts = take_apart(text)
-    aggregates = [part for part in parts if isinstance(part, Aggregate)]
-    if aggregates and members is None:
+    tree = parse(text, domain.positions)
+    first = next((node for node in walk(tree) if isinstance(node, Aggregate)), None)
+    if first is not None and members is None:
         raise JobError(
-            f"`{aggregates[0].function}` is over the members of a record, and the job has no members; "
+            f"`{first.function}` is over the members of a record, and the job has no members; "
             "a rule must hold for each record by itself"
         )
-    stubs = _stubs(aggregates, domain)
-    outside, roots = _expression(text, parts, stubs)
-    pieces = [[parsed("".join(piece)) for piece in a.pieces] for a in aggregates]
-    inside = {name for found in pieces for _, names in found for name in names}
-    mentioned = (roots - set(stubs)) | inside
-    check_names(mentioned, domain)
-    if not roots:
+    mentioned = columns(tree)
+    _check_names(mentioned, domain)
+    if not mentioned and first is None:
         raise JobError("names no variable")
     scope = tuple(name for name in domain.names if name in mentioned)
-    check_categories(text, domain, scope)
-    probe = _probe(domain, scope) if scope else pl.DataFrame({"row": [0] * PROBE_ROWS})
-    for aggregate, found in zip(aggregates, pieces, strict=True):
-        check_aggregate(aggregate, found, probe, members)
-    probe = probe.with_columns(pl.Series(n, [v] * PROBE_ROWS) for n, v in stubs.items())
-    check_condition(outside, probe)
-    if members is None or not (aggregates or mentioned & set(members.own.names)):
+    check_categories(tree, domain)
+    tree = with_texts(tree, domain)
+    probe = _probe(domain, scope)
+    for node in walk(tree):
+        if isinstance(node, Aggregate) and members is not None:
+            _check_aggregate(node, probe, members)
+    outside = _condition(write(tree), probe)
+    if members is None or (first is None and not set(mentioned) & set(members.own.names)):
         broken = outside if keyword == "forbid" else ~outside
         return Rule(spec.name, f"{keyword}: {text}", broken, scope)
-    broken = _over_members(parts, roots, mentioned, members, negated=keyword == "require")
-    wide = _wide_scope(broken, members)
-    check_condition(broken, _probe(members.wide, wide))
+    broken = _over_members(tree, members, negated=keyword == "require")
+    wide = tuple(n for n in members.wide.names if n in set(broken.meta.root_names()))
+    _tried(broken, _probe(members.wide, wide))
     of_members = any(name not in members.record.positions for name in wide)
     return Rule(spec.name, f"{keyword}: {text}", broken, wide, of_members)
 
 
-def _wide_scope(broken: pl.Expr, members: Members) -> tuple[str, ...]:
-    read = set(broken.meta.root_names())
-    return tuple(name for name in members.wide.names if name in read)
-
-
-def _over_members(
-    parts: Sequence[str | Aggregate],
-    outside: set[str],
-    mentioned: set[str],
-    members: Members,
-    *,
-    negated: bool,
-) -> pl.Expr:
+def _over_members(tree: Node, members: Members, *, negated: bool) -> pl.Expr:
     """Return where a record breaks the rule, over the columns of all its slots.
 
     Args:
-        parts: The rule, taken apart.
-        outside: Names that stand outside of aggregates.
-        mentioned: All names.
+        tree: The rule.
         members: What the members are.
         negated: Whether the rule is required, and so broken where it does not hold.
     """
-    writer = Writer(members, mentioned)
-    if not outside & set(members.own.names):
-        held = pl.sql_expr(writer.household(parts))
+    wide = Wide(members)
+    if not set(columns(tree, inside=False)) & set(members.own.names):
+        held = _expression(wide.household(tree))
         return ~held if negated else held
-    each = [writer.member(parts, slot, negated=negated) for slot in range(members.most)]
-    return pl.any_horizontal(pl.sql_expr(text).fill_null(value=False) for text in each)
+    each = [wide.member(tree, slot, negated=negated) for slot in range(members.most)]
+    return pl.any_horizontal(_expression(sql).fill_null(value=False) for sql in each)
 
 
-def _stubs(aggregates: Sequence[Aggregate], domain: Domain) -> dict[str, float | bool]:
-    """Return for each aggregate a column that stands for it while the rule is checked."""
-    stubs: dict[str, float | bool] = {}
-    for aggregate in aggregates:
-        number = len(stubs) + 1
-        while f"aggregate {number}" in domain.positions or f"aggregate {number}" in stubs:
-            number += 1
-        value: float | bool = {"COUNT": 1, "ANY": True, "ALL": True}.get(aggregate.function, 1.0)
-        stubs[f"aggregate {number}"] = value
-    return stubs
+def _check_names(mentioned: Sequence[str], domain: Domain) -> None:
+    """Refuse names that are no variable."""
+    unknown = sorted(set(mentioned) - set(domain.names))
+    if unknown:
+        near = get_close_matches(unknown[0], domain.names, n=1, cutoff=0.6)
+        raise JobError(
+            f"`{clean(unknown[0])}` is no variable"
+            f"{f'; did you mean `{near[0]}`?' if near else ''} "
+            f"(variables: {', '.join(domain.names)}); "
+            "put text in single quotes, and names with a dash in double quotes"
+        )
 
 
-def _expression(
-    text: str, parts: Sequence[str | Aggregate], stubs: Mapping[str, float | bool]
-) -> tuple[pl.Expr, set[str]]:
-    """Return the rule with a column in place of each aggregate, and the columns that it names."""
-    if not stubs:
-        return parsed(text)
-    names = iter(stubs)
-    stood = [(part, next(names)) for part in parts if isinstance(part, Aggregate)]
-    places = iter(stood)
-    bare = "".join(p if isinstance(p, str) else identifier(next(places)[1]) for p in parts)
+def _check_aggregate(aggregate: Aggregate, probe: pl.DataFrame, members: Members) -> None:
+    """Refuse an aggregate of what no member has, or of the wrong kind of expression."""
+    parts = aggregate.parts
+    if not parts:  # COUNT(*)
+        return
+    shown = clean(aggregate.text)
+    if not {name for part in parts for name in columns(part)} & set(members.own.names):
+        raise JobError(
+            f"`{shown}` names no variable of {one(members.name)} "
+            f"({', '.join(members.own.names)}), so there is nothing to go through"
+        )
+    kinds = [_tried(_expression(write(part)), probe) for part in parts]
+    if any(kind != pl.Boolean for kind in (kinds if aggregate.of_conditions else kinds[1:])):
+        raise JobError(f"`{shown}` needs a condition such as `age < 15`")
+    if not (aggregate.of_conditions or aggregate.distinct or kinds[0].is_numeric()):
+        raise JobError(f"`{shown}` needs a number")
+
+
+def _condition(sql: str, probe: pl.DataFrame) -> pl.Expr:
+    """Return an expression that is true or false for each row of `probe`."""
+    found = _expression(sql)
+    if _tried(found, probe) != pl.Boolean:
+        raise JobError("is not a condition; write a comparison such as `age < 15`")
+    return found
+
+
+def _expression(sql: str) -> pl.Expr:
+    """Return what polars makes of SQL that was written from a rule's tree, never of a rule's text."""
     try:
-        return parsed(bare)
-    except JobError as error:
-        message = str(error)
-        for part, name in stood:
-            message = message.replace(identifier(name), part.text)
-        raise JobError(message) from None
+        return pl.sql_expr(sql)
+    except _POLARS_RAISES as error:
+        raise _impossible(error) from None
+
+
+def _tried(expression: pl.Expr, probe: pl.DataFrame) -> pl.DataType:
+    try:
+        return probe.select(expression.alias("broken"))["broken"].dtype
+    except _POLARS_RAISES as error:
+        raise _impossible(error) from None
+
+
+def _impossible(error: BaseException) -> JobError:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    if lines and "unable to parse" in lines[0]:  # it is well written, so that this is about depth
+        return JobError("is nested too deeply; write it as several rules")
+    return JobError(f"cannot be evaluated: {lines[0][:200] if lines else type(error).__name__}")
 
 
 def _probe(domain: Domain, scope: Sequence[str]) -> pl.DataFrame:
+    """Return values to try a rule on: every category, and the ends of every bin."""
+    rows = np.arange(max([2, *(2 * domain[name].size for name in scope)]))
     return pl.DataFrame(
         [
-            _values(domain[name], np.zeros(PROBE_ROWS, np.int64), np.zeros(PROBE_ROWS))
-            for name in scope
+            _values(domain[n], rows // 2 % domain[n].size, np.where(rows % 2, _NEARLY_ONE, 0.0))
+            for n in scope
         ]
+        or {"row": rows}
     )
 
 

@@ -67,7 +67,7 @@ def _scenario(given: Any) -> Any:  # noqa: ANN401 - whatever the file has
 
 
 class RuleSpec(JobModel):
-    """A validity rule: a Polars SQL expression over the variables."""
+    """A validity rule: a condition in SQL over the variables (`docs/rules.md`)."""
 
     name: str = Field(
         min_length=1,

@@ -117,6 +117,17 @@ FORMS = {
     "age > AVG(age) + 20 AND COUNT(*) = 3": lambda c, m: [
         len(m) == 3 and a > np.mean(ages(m)) + 20 for a in ages(m)
     ],
+    "COUNT(DISTINCT role) = 2": lambda c, m: len({p["role"] for p in m}) == 2,
+    "COUNT(DISTINCT age / 50 - age / 50 % 1 WHERE role <> 'head') > cars": lambda c, m: (
+        len({a // 50 for a in ages(m, "partner") + ages(m, "child")}) > c
+    ),
+    "age > 50 AND COUNT(distinct role) < COUNT(*)": lambda c, m: [
+        a > 50 and len({p["role"] for p in m}) < len(m) for a in ages(m)
+    ],
+    "ANY(role LIKE '%e%' AND LEFT(role, 1) = 'h')": lambda c, m: bool(ages(m, "head")),
+    "MAX(LENGTH(role) WHERE UPPER(role) <> 'PARTNER') > 4": lambda c, m: above(
+        none(max, [len(p["role"]) for p in m if p["role"] != "partner"]), 4
+    ),
     "CASE WHEN cars = 0 THEN ANY(age > 80) ELSE age > 95 END": lambda c, m: [
         any(b > 80 for b in ages(m)) if c == 0 else a > 95 for a in ages(m)
     ],
@@ -212,17 +223,30 @@ VARIABLES = "(variables: size, cars, age, role, home-work)"
             "`MAX(age WHERE sex = 'female')`",
         ),
         ("SUM(*) = 1", "`SUM(*)`: only COUNT takes `*`"),
+        ("SUM(DISTINCT age) = 1", "`SUM(DISTINCT age)`: only COUNT takes `DISTINCT`"),
+        ("COUNT(DISTINCT *) = 1", "`COUNT(DISTINCT *)`: only COUNT takes `*`"),
+        ("COUNT(DISTINCT age, role) = 1", "`COUNT(DISTINCT age, role)` takes one expression"),
+        ("MAX(age, cars) = 1", "`MAX(age, cars)` takes one expression"),
+        (
+            "COUNT(age < 3 WHERE) = 1",
+            "`COUNT(age < 3 WHERE)` lacks an expression; write for example `COUNT(age < 18)`, "
+            "`COUNT(*)` or `MAX(age WHERE sex = 'female')`",
+        ),
+        (
+            "MAX(age WHERE CASE WHEN role = 'haed' THEN TRUE END) = 1",
+            "`haed` is no category of `role`; did you mean `head`?",
+        ),
         (
             "COUNT(age < 5 = 1",
             "not a SQL expression: the bracket after `COUNT` is not closed",
         ),
         (
             "COUNT(age < ) = 1",
-            "not a SQL expression: unable to parse 'age <' as Expr",
+            "not a SQL expression: something is missing or too much at `)` (character 13)",
         ),
         (
             "COUNT(age < 3) = ",
-            "not a SQL expression: unable to parse 'COUNT(age < 3) = ' as Expr",
+            "not a SQL expression: something is missing or too much at `=` (character 16)",
         ),
         (
             "MEDIAN(age) < 3",
