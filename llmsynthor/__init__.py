@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 __all__ = [
-    "Found", "InputError", "Job", "LLMSynthorError", "Listener", "LoadedJob", "Problem", "Run",
+    "Found", "InputError", "Iteration", "Job", "LLMSynthorError", "Listener", "LoadedJob", "Problem", "Run",
     "check", "example", "load", "open_run", "run", "tables_from",
 ]  # fmt: skip
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from llmsynthor.errors import InputError, LLMSynthorError, Problem
     from llmsynthor.job.load import LoadedJob
     from llmsynthor.job.model import Job
+    from llmsynthor.store.lines import Iteration
 else:
     _HOMES = {
         "app.api": ("Found", "check", "load", "run"),
@@ -26,6 +27,7 @@ else:
         "errors": ("InputError", "LLMSynthorError", "Problem"),
         "job.load": ("LoadedJob",),
         "job.model": ("Job",),
+        "store.lines": ("Iteration",),
     }
     """Where each name is at home: it is fetched when it is used, since `import` must cost nothing."""
 

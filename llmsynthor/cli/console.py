@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from llmsynthor import Iteration
     from llmsynthor.app.scorecard import Part
     from llmsynthor.errors import LLMSynthorError, Problem
-    from llmsynthor.store.lines import Iteration
 
 
 WIDTH = 80

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from llmsynthor.store.lines import Iteration
+    from llmsynthor import Iteration
 
 SILENCE_S = 10.0
 """A batch job's log is never silent for longer than this."""
