@@ -1,6 +1,6 @@
 """Whole prompts, compared with the reviewed files in `tests/llm/prompts/`, and what each call is told.
 
-After a wanted change: `REGENERATE=1 python -m pytest tests/test_prompts.py`, then read the diff.
+After a wanted change: `make snapshots`, then read the diff.
 """
 
 from __future__ import annotations
