@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ GROUND = len(LAYERS) - 1
 FILES = sorted(ROOT.rglob("*.py"))
 
 
+@cache
 def imports(path: Path) -> dict[str, int]:
     """Return the modules that a file names in imports, for types and inside functions too."""
     found = {}

@@ -148,6 +148,7 @@ def test_no_household_breaks_a_rule_across_levels(finished):
     assert homes.height == 400
 
 
+@pytest.mark.slow
 def test_a_lost_file_of_members_is_made_again_with_the_same_bytes(replayed):
     job, run = replayed.parent / "job.yaml", replayed
     before = {p.name: p.read_bytes() for p in (run / "members").glob("*")}
@@ -160,6 +161,7 @@ def test_a_lost_file_of_members_is_made_again_with_the_same_bytes(replayed):
     assert {p.name: p.read_bytes() for p in (run / "members").glob("*")} == before
 
 
+@pytest.mark.slow
 def test_the_report_finds_members_that_do_not_fit(replayed):
     run = replayed
     path = max((run / "members").glob("*"), key=lambda p: p.stat().st_size)

@@ -19,6 +19,8 @@ from llmsynthor.store.linkage import FilesOfKeys
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 TABLES = {"_".join(scope) for scopes in SCOPES.values() for scope in scopes}
 
 

@@ -13,6 +13,8 @@ from llmsynthor.cli.main import main
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 SEED_SAMPLE = {
     "file": "seed.csv",
     "key": "id",
