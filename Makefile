@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 BENCH ?= --records 31053 1000000
 
-.PHONY: help install demo check test quick bench lock schema starters clean
+.PHONY: help install demo check test quick snapshots bench lock schema starters clean
 
 help: ## Show what there is to do
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ test: install ## Run all tests, on all cores; HYPOTHESIS_PROFILE=random draws ot
 
 quick: install ## Run the tests that take little time, on all cores
 	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not live and not slow"
+
+snapshots: install ## Write the reviewed prompts and messages of wrong jobs anew
+	REGENERATE=1 $(BIN)/python -m pytest -q tests/llm/test_prompts.py tests/job/test_wrong_jobs.py
 
 bench: install ## Compare with other tools: DATA=folder with data/ and recordings/; else time the examples
 	$(if $(DATA),$(BIN)/python benchmarks/compare.py --data "$(DATA)",$(BIN)/python benchmarks/run.py $(BENCH))

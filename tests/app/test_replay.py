@@ -84,6 +84,7 @@ def test_a_recording_that_is_gone_is_not_missed_by_a_replay(tmp_path):
     assert report(tmp_path / "out")["stop_reason"] == reason == "the recording has no more replies"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("budget", "reason"),
     [

@@ -476,6 +476,7 @@ _CELL = st.one_of(
 _CSV = st.lists(st.lists(_CELL, max_size=4).map(",".join), max_size=6).map("\n".join)
 
 
+@pytest.mark.slow
 @FUZZ
 @given(
     st.one_of(st.binary(max_size=300), _CSV.map(lambda t: t.encode("utf-8", "surrogatepass"))),
@@ -489,6 +490,7 @@ def test_no_bytes_as_a_table_give_a_traceback(tmp_path, capsys, content, name):
     assert "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @FUZZ
 @given(st.lists(st.tuples(_CELL, _CELL), min_size=1, max_size=6))
 def test_no_cells_of_a_table_give_a_traceback(tmp_path, capsys, rows):

@@ -134,6 +134,7 @@ FORMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", FORMS)
 @settings(max_examples=30)
 @given(households=st.lists(household, min_size=1, max_size=12))

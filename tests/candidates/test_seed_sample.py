@@ -183,34 +183,6 @@ def test_variables_without_a_column_are_drawn_given_the_others(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (
-            {"columns": {"AGE": "age"}},
-            "seed.csv: has no column `AGE`; did you mean `AGEP`?",
-        ),
-        ({"columns": {}}, "seed.csv: has no column for `age` (columns: `id`, `AGEP`, `work`, `mode`, `w`)"),
-        ({"weight": "ww"}, "seed.csv: has no column `ww`; did you mean `w`?"),
-        ({"key": "mode"}, "seed.csv:5: the key `mode`: `car` stands on an earlier line, too (57 such records)"),
-        (
-            {"share": 0.5},
-            "job.yaml:42:1: seed_sample.share: no model is asked, so that there is nothing beside the "
-            "sample; leave it out",
-        ),
-        (
-            {"members": {"file": "p.csv", "key": "id"}},
-            "seed_sample.members: the job has no `members`; leave them out here, or describe them",
-        ),
-        ({"values": {"wrk": {"1": "yes"}}}, "`wrk` is no variable of this file's records"),
-    ],
-)  # fmt: skip
-def test_what_is_wrong_in_the_job_is_an_error(tmp_path, capsys, change, message):
-    path = person_job(tmp_path / "job", **change)
-    assert main(["validate", str(path)]) == 2
-    assert message.split(": ", 1)[-1] in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
     ("line", "message"),
     [
         (
@@ -234,50 +206,6 @@ def test_a_few_wrong_records_are_left_out_and_counted(tmp_path, capsys, line, me
     told = " ".join(capsys.readouterr().err.split())
     assert f"seed.csv: 1 of 121 records left out of the seed sample: {message}" in told
     assert "(first on line 122)" in told
-
-
-def test_many_wrong_records_are_an_error(tmp_path, capsys):
-    path = person_job(tmp_path / "job", people().replace(",bus,", ",Bus,"))
-    assert main(["validate", str(path)]) == 2
-    told = capsys.readouterr().err
-    assert "20 of 60 records left out of the seed sample: column `mode`: `Bus` (20 rows, did you mean `bus`?)" in told  # fmt: skip
-    assert "that is more than 1 % of the records" in told
-
-
-@pytest.mark.parametrize("weight", ["", "-1", "many"])
-def test_a_weight_that_is_none_is_an_error(tmp_path, capsys, weight):
-    path = person_job(tmp_path / "job", people() + f"x,30,yes,bus,{weight}\n")
-    assert main(["validate", str(path)]) == 2
-    assert (
-        f"seed.csv:62: the weight `w` is `{weight}`, not a number above 0 (1 such record)"
-        in capsys.readouterr().err
-    )
-
-
-@pytest.mark.parametrize(
-    ("households", "persons", "message"),
-    [
-        ("", "z,30,f\n", "no record of seed_households.csv has the key `z`"),
-        ("e,1,1\n", "", "the record has 0 members, and `size` goes from 1 to 3"),
-        ("", "c,1,f\n", "the record has 4 members, and `size` goes from 1 to 3"),
-        ("", "d,30,x\n", "column `sex`: `x` (1 row), in all 1 row, is no category of `sex`"),
-    ],
-)
-def test_what_does_not_fit_between_households_and_persons(tmp_path, capsys, households, persons, message):  # fmt: skip
-    path = household_job(tmp_path / "job")
-    for name, more in (("seed_households.csv", households), ("seed_persons.csv", persons)):
-        file = tmp_path / "job" / name
-        file.write_text(file.read_text() + more)
-    assert main(["validate", str(path)]) == 2
-    assert message in capsys.readouterr().err
-
-
-def test_a_size_that_is_not_the_number_of_persons(tmp_path, capsys):
-    path = household_job(tmp_path / "job")
-    file = tmp_path / "job" / "seed_households.csv"
-    file.write_text("hhID,income,weight,size\na,1,1,2\nb,2,1,1\nc,1,1,2\nd,2,1,1\n")
-    assert main(["validate", str(path)]) == 2
-    assert "`size` is 2 and the record has 3 members (first on line 4)" in capsys.readouterr().err
 
 
 def test_another_sample_is_another_job(tmp_path, capsys):

@@ -241,6 +241,7 @@ def test_unwritable_place_is_a_clear_refusal(tmp_path, capsys):
     )
 
 
+@pytest.mark.slow
 def test_full_disk_keeps_what_is_whole_and_resume_goes_on(tmp_path):
     job = write_job(tmp_path, records=60000, output={"row_group": 5000})
     command = [sys.executable, "-m", "llmsynthor", "run", str(job), "--out", str(tmp_path / "out")]
@@ -272,6 +273,7 @@ def test_example_jobs_are_valid(name):
     assert main(["validate", str(Path(__file__).parents[2] / "configs" / f"{name}.yaml")]) == 0
 
 
+@pytest.mark.slow
 def test_works_from_another_folder_and_through_a_pipe(tmp_path):
     write_job(tmp_path / "a b")
     done = subprocess.run(
@@ -289,6 +291,7 @@ def test_works_from_another_folder_and_through_a_pipe(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_had_enough_ends_a_command_in_peace(tmp_path):
     job = write_job(tmp_path)
     words = [sys.executable, "-m", "llmsynthor", "preview", str(job), "--json"]

@@ -78,6 +78,7 @@ def lay_out(folder: Path, page: Path) -> None:
             writer.writerow([f"p{number}", age, mode, work, income])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_the_commands_of_a_page_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

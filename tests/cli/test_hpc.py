@@ -45,6 +45,7 @@ def _tools(folder: Path, llmsynthor: str) -> dict[str, str]:
     return {**os.environ, "PATH": path, "LOGS": str(logs), "PYTHONPATH": root}
 
 
+@pytest.mark.slow
 def test_the_three_steps_make_what_one_run_makes(tmp_path):
     job = write_region(tmp_path, 30)
     environment = _tools(tmp_path, f'#!/bin/bash\nexec {sys.executable} -m llmsynthor "$@"\n')

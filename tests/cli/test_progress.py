@@ -180,6 +180,7 @@ def watched(job: Path, **environment: str) -> str:
     return shown.decode()
 
 
+@pytest.mark.slow
 def test_a_real_terminal_gets_live_lines_without_colour_and_a_dumb_one_none(tmp_path):
     plans = [plan(proposal(i), proposal(i + 7)) for i in range(6)]
     lines = [
@@ -255,6 +256,7 @@ def test_text_is_cut_to_columns(text, columns, shown):
     assert fit(text, columns) == shown
 
 
+@pytest.mark.slow
 def test_ctrl_c_before_the_run_began_says_that_nothing_was_made(tmp_path):
     os.mkfifo(tmp_path / "job.yaml")
     command = [sys.executable, "-m", "llmsynthor", "run", str(tmp_path / "job.yaml")]

@@ -99,6 +99,7 @@ def without_seconds(out: Path) -> list[dict]:
     return [{k: v for k, v in line.items() if not k.startswith("seconds")} for line in lines(out)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [0, 1, 3])
 def test_a_run_killed_between_a_batch_and_its_line_stops_where_the_unbroken_run_does(
     tmp_path, kept

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 pytest.importorskip("distributed")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def plain(zone_run: Path) -> tuple[Path, Path]:

@@ -19,6 +19,8 @@ from llmsynthor.store.linkage import FilesOfKeys
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 TABLES = {"_".join(scope) for scopes in SCOPES.values() for scope in scopes}
 
 
@@ -230,31 +232,6 @@ def test_proposals_with_members_leave_the_zone_to_the_tables(tmp_path, capsys):
     assert "taz" in capsys.readouterr().out
     assert main(["run", str(job), "--out", str(out), "-q", "--replay"]) == 0
     assert bytes_of(out) == before
-
-
-@pytest.mark.parametrize(
-    ("zones", "message"),
-    [
-        (
-            {"variable": "sex", "crosswalk": "geo.csv"},
-            "`sex` is a variable of a person; zones are where a household is",
-        ),
-        (
-            {"variable": "taz", "crosswalk": "geo.csv", "within": ["age"]},
-            "`age` is a variable already; name it only here",
-        ),
-        (
-            {"variable": "taz", "crosswalk": "geo.csv", "within": ["household_id"]},
-            "`household_id` names a variable and a key of the data; choose another `members.of` or "
-            "`members.name`",
-        ),
-    ],
-)
-def test_names_of_zones_that_something_else_has_are_refused(tmp_path, capsys, zones, message):
-    job = write_homes(tmp_path)
-    job.write_text(yaml.safe_dump(yaml.safe_load(job.read_text()) | {"zones": zones}))
-    assert main(["validate", str(job)]) == 2
-    assert message in " ".join(capsys.readouterr().err.split())
 
 
 def warned(job: Path, capsys: pytest.CaptureFixture[str]) -> str:

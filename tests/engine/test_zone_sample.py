@@ -13,6 +13,8 @@ from llmsynthor.cli.main import main
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 SEED_SAMPLE = {
     "file": "seed.csv",
     "key": "id",
@@ -96,12 +98,3 @@ def test_a_lost_sample_of_the_chunks_is_named(tmp_path, capsys):
     (out / "chunks" / "sample.npz").unlink()
     assert main(["run", str(job), "--out", str(out), "--resume", "-q"]) == 3
     assert f"{out}/chunks/sample.npz: cannot be read" in capsys.readouterr().err
-
-
-def test_a_zone_of_the_sample_is_refused(tmp_path, capsys):
-    changes = {"seed_sample": {**SEED_SAMPLE, "columns": {"VEH": "cars", "taz": "taz"}}}
-    job = write_job(tmp_path, 20, **changes)
-    assert main(["validate", str(job)]) == 2
-    said = capsys.readouterr().err
-    assert "`taz` is the zone variable; all zones share the sample, so leave it out" in said
-    assert "no variable" not in said

@@ -25,6 +25,8 @@ from zone_world import (
 
 from llmsynthor.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def plain(zone_run: Path) -> tuple[Path, Path]:

@@ -133,6 +133,7 @@ def test_column_generation_finds_the_optimum_over_all_records(seed):
     assert system.solve(Goal(proof=True)).is_impossible == (want > 1e-6)
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(SEEDS)
 def test_conflicts_are_minimal_proven_and_priced_as_by_brute_force(seed):

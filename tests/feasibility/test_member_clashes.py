@@ -43,6 +43,7 @@ def told(job: Path, capsys: pytest.CaptureFixture[str], code: int) -> str:
     return re.sub(r"the [\d,]+ candidate", "the N candidate", text)
 
 
+@pytest.mark.slow
 def test_a_cell_that_one_rule_empties_is_refused_before_anything_is_spent(tmp_path, capsys):
     job = with_rule(tmp_path, ADULTS)
     words = (
@@ -66,6 +67,7 @@ def test_a_soft_table_gives_way_to_the_rule(tmp_path, capsys):
     assert "adults only" not in told(job, capsys, 0)
 
 
+@pytest.mark.slow
 def test_a_cell_that_two_rules_empty_is_a_warning(tmp_path, capsys):
     job = with_rule(tmp_path, OWNERS)
     found = told(job, capsys, 0)
@@ -82,6 +84,7 @@ def test_a_cell_that_two_rules_empty_is_a_warning(tmp_path, capsys):
     ) in found
 
 
+@pytest.mark.slow
 def test_too_few_members_for_a_rule_is_a_warning_with_numbers(tmp_path, capsys):
     """110 households of two or more want a partner each, and there are 85."""
     job = with_rule(tmp_path, COUPLES)

@@ -172,6 +172,7 @@ def tae(world: MemberWorld, tables, codes: np.ndarray) -> float:
     return sum(np.abs(t.tally(codes, world.wide) - t.figures.ravel()).sum() for t in tables)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 2])
 def test_whole_households_meet_the_tables_of_both_levels(seed):
     world = MemberWorld(seed=seed, records=600, candidates=8000, known=True)
@@ -182,6 +183,7 @@ def test_whole_households_meet_the_tables_of_both_levels(seed):
     assert len(whole.mutants) < world.records / 3
 
 
+@pytest.mark.slow
 def test_mutants_keep_the_size_of_their_parents():
     world = MemberWorld(seed=3, records=600, candidates=8000, known=True)
     _, whole, _ = whole_of(world)

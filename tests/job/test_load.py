@@ -435,9 +435,7 @@ def test_a_budget_does_not_change_what_a_run_is(tmp_path):
     assert fingerprinted(plain) == fingerprinted(limited) != fingerprinted(other)
 
 
-def test_calls_in_a_minute_change_nothing_and_must_hold_a_reply(tmp_path):
+def test_calls_in_a_minute_change_nothing(tmp_path):
     plain = load(tmp_path).job
     limited = load(tmp_path, JOB, "provider.rpm=30", "provider.tpm=90000").job
     assert fingerprinted(plain) == fingerprinted(limited)
-    told = refusal(tmp_path, JOB, "provider.tpm=1000")
-    assert "`tpm` 1000 is below `max_output_tokens` 4096: no call would fit" in told

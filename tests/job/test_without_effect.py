@@ -77,15 +77,6 @@ def test_one_proposal_a_call_leaves_no_number_to_choose(tmp_path, capsys, engine
     load_job(job, ["engine.plan_style=plan"])
 
 
-def test_a_local_model_takes_nothing_that_is_for_servers(tmp_path, capsys):
-    job = write_job(tmp_path, provider={"model": "local:m.gguf", "structured": "auto", "rpm": 9})
-    assert main(["validate", str(job)]) == 2
-    told = capsys.readouterr().err
-    for option in ("structured", "rpm"):
-        assert f"{place(job, option)}: provider.{option}: has no effect with " in told
-    assert "`provider.model: local:`" in told
-
-
 @pytest.mark.parametrize(
     ("engine", "model"),
     [(APPEND, "none"), ({"plan_style": "focus"}, "tiny"), ({}, "local:m.gguf")],

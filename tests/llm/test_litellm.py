@@ -549,6 +549,7 @@ def test_a_stop_while_waiting_ends_the_trying():
     assert len(server.requests) == 1
 
 
+@pytest.mark.slow
 def test_importing_and_checking_make_no_connection_and_print_nothing(tmp_path):
     (tmp_path / ".env").write_text("FROM_DOTENV=read\n")
     script = """

@@ -195,6 +195,7 @@ def test_another_file_of_the_same_name_is_a_changed_input(tmp_path, library, cap
     assert json.loads((tmp_path / "out/manifest.json").read_text())["model"] == "local:m.gguf"
 
 
+@pytest.mark.slow
 def test_a_signal_amid_a_reply_ends_both_processes_at_once(tmp_path, library, monkeypatch):
     library.script("hang")
     root = Path(__file__).parents[2]

@@ -1,6 +1,6 @@
 """Whole prompts, compared with the reviewed files in `tests/llm/prompts/`, and what each call is told.
 
-After a wanted change: `REGENERATE=1 python -m pytest tests/test_prompts.py`, then read the diff.
+After a wanted change: `make snapshots`, then read the diff.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 import household_job
+import pytest
 import yaml
 from odd_jobs import hostile_job, many, wide_job
 from scripted_server import reply
@@ -74,6 +75,7 @@ def test_prompts_of_a_hostile_job_are_as_reviewed(tmp_path):
     compare({"hostile_plan": plans[2], "hostile_focus": focus[2]})
 
 
+@pytest.mark.slow
 def test_prompts_of_a_large_job_are_as_reviewed(tmp_path):
     sizes = {"zone": 781, "job": 300} | {f"variable_{n:02d}": 4 + n % 9 for n in range(58)}
     scopes = [(name,) for name in sizes] + [("zone", "variable_00"), ("job", "variable_00")]

@@ -14,6 +14,8 @@ from small_job import write_job
 
 from llmsynthor.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 RECORDS = 400_000
 
 

@@ -206,6 +206,7 @@ def couples(people, key, name):
     return found
 
 
+@pytest.mark.slow
 def test_each_kind_of_pairs_equals_another_reckoning(run, real, capsys):
     found = evaluated(run, real)
     shown = capsys.readouterr().err
@@ -237,6 +238,7 @@ def test_each_kind_of_pairs_equals_another_reckoning(run, real, capsys):
     assert [row["variable"] for row in found["numbers"]][-1] == "age"
 
 
+@pytest.mark.slow
 def test_weights_of_households_count_for_their_persons(run, real):
     found = evaluated(run, real, "--weight", "w", "--columns", "sex=sex")
     homes, people = pl.read_csv(real / "h.csv"), binned(pl.read_csv(real / "p.csv"))

@@ -273,40 +273,6 @@ def test_noise_is_said_seeded_only_with_a_warning_and_the_job_runs(tmp_path, cap
     )
 
 
-@pytest.mark.parametrize(
-    ("text", "options", "message"),
-    [
-        ("", [], "v.csv: the file is empty"),
-        ("a,b\n", [], "v.csv: there are no records below the header"),
-        ("a,a\n1,2\n", [], "v.csv:1: 2 columns are named `a`"),
-        ("a,b\n1,2,3\n", [], "v.csv: not a readable csv file"),
-        ("a,b\nx,1\n", [], "v.csv: no column is fit to be a variable\n  a: has the same value"),
-        ("a\nx\ny\n", ["--variables", "z"], "there is no column `z` (columns: a)"),
-        ("a\nx\ny\n", ["--type", "a=integer"], "--type a: the column must hold numbers, and `x` is none"),
-        ("a\nx\ny\n", ["--type", "a=text"], "--type a=text: the types are category, integer, number"),
-        ("a\n1\n2.5\n", ["--type", "a=integer"], "`2.5` is not whole"),
-        ("a\n1\n9\n", ["--bins", "a=5,5"], "give two or more edges, each above the one before"),
-        ("a\n1\n9\n", ["--bins", "a=width:0"], "the width must be above 0"),
-        ("a\n1\n99999\n", ["--bins", "a=width:1"], "more than 300"),
-        ("a\n1\n9\n", ["--bins", "a=quantile:x"], "write `quantile:K`"),
-        ("a\n1\n9\n", ["--bins", "a"], "write it as `age=quantile:10`"),
-        ("a,b\nx,1\ny,2\n", ["--joints", "a"], "does not name two or more different columns"),
-        ("a,w\nx,1\ny,-2\n", ["--weight", "w"], "the weight `w` of record 2 is `-2`"),
-        ("a,w\nx,1\ny,2\n", ["--weight", "w", "--epsilon", "1"], "exclude each other"),
-        ("a\nx\ny\n", ["--epsilon", "0"], "must be a number above 0"),
-        ("a\nx\ny\n", ["--seed", "1"], "`--seed` is for the noise of `--epsilon`"),
-        ("a\nx\ny\n", ["--missing", "guess"], "the choices are auto, drop, category"),
-        ("a,b\n,1.5\n2.5,\n", [], "every record lacks a value somewhere (`a` in 1 of 2)"),
-    ],
-)  # fmt: skip
-def test_what_cannot_be_is_said(tmp_path, capsys, text, options, message):
-    source = tmp_path / "v.csv"
-    source.write_text(text)
-    assert tables(source, tmp_path / "my", *options) == 2
-    assert message in capsys.readouterr().err
-    assert not (tmp_path / "my").exists()
-
-
 def test_a_folder_that_is_there_is_left_alone(tmp_path, capsys):
     source, out = write_csv(tmp_path / "v.csv", people()), tmp_path / "my"
     plain = ["--strongest", "0", "--hold-out", "0"]

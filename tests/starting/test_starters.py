@@ -21,6 +21,7 @@ sys.path.insert(0, str(ROOT / "configs"))
 from make_starters import STARTS, make  # noqa: E402 - a script beside the jobs, no package
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_the_three_commands_that_init_prints_run(example, tmp_path, capsys):
     folder = tmp_path / "my job"

@@ -67,6 +67,7 @@ def told(words: list[str], run: Path, capsys: pytest.CaptureFixture[str], code: 
     return capsys.readouterr().err.replace(f"{run}/", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", CONTENTS)
 @pytest.mark.parametrize("name", READ_BACK)
 def test_no_content_of_a_file_is_a_traceback(run, capsys, name, content):

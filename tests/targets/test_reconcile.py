@@ -52,7 +52,6 @@ REFUSED = {
     "work=no is 0 or not listed here\n\n",
     "year": "error: work_mode.csv: the counts add up to 7199, those of age_work.csv to 6000\n\n",
 }
-KINDS = "must be `error` or `least_squares` or a mapping with `scale_to`"
 TOLD = {
     ("total", "least_squares"): [
         "age_work.csv: 6 cells changed (least_squares), which moves 0.0637 % of all; most in "
@@ -264,31 +263,6 @@ def test_a_total_that_the_measure_s_rounding_does_not_settle_is_multiplied(tmp_p
     changes = {table["name"]: table["reconciled"] for table in run(job, 0)["tables"]}
     assert (changes["age_work"], changes["round"]) == (None, None)
     assert changes["work_mode"]["scaled_by"] == pytest.approx(6000 / 6023)
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        ({"scale_to": "mode"}, "`mode` is no table (tables: age_work, work_mode)"),
-        ("least_square", f"{KINDS}, got `least_square`; did you mean `least_squares`?"),
-        ("scale_to", f"{KINDS}, got `scale_to`; write `{{scale_to: scale_to}}`"),
-    ],
-)
-def test_a_wrong_policy_is_refused_and_hides_what_follows_from_it(tmp_path, capsys, value, message):
-    job = job_of(tmp_path, "total", "error", reconcile=value)
-    assert main(["validate", str(job)]) == 2
-    place, _, said = capsys.readouterr().err.rstrip("\n").partition(": reconcile")
-    assert place.startswith(f"error: {job}:")
-    assert said.removeprefix(".scale_to").removeprefix(": ") == message
-
-
-def test_only_a_control_table_can_be_the_measure(tmp_path, capsys):
-    job = job_of(tmp_path, "total", "scale_to")
-    content = yaml.safe_load(job.read_text())
-    content["tables"][0]["role"] = "validate"
-    job.write_text(yaml.safe_dump(content))
-    assert main(["validate", str(job)]) == 2
-    assert "reconcile.scale_to: `age_work` is not met itself" in capsys.readouterr().err
 
 
 def test_records_that_are_not_those_of_the_tables_are_said_once(tmp_path, capsys):

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 import yaml
 from scripted_server import ScriptedServer
-from small_job import data_hash, job_content, plan_for, provider, report, write_job
+from small_job import data_hash, plan_for, provider, report, write_job
 
 from llmsynthor.cli.main import main
 
@@ -404,62 +404,6 @@ def test_a_mean_out_of_reach_leaves_tables_and_other_statistics_met(tmp_path):
     assert rate == 0.6
 
 
-MESSAGES = [
-    ({"of": {"shop": "food"}, "figures": {"rate": 74.5}}, "statistics.0: `rate` is 74.5; it must be 0 to 1"),
-    ({"of": {"shop": "food"}, "figures": {"rate": -0.2}}, "statistics.0: `rate` is -0.2; it must be 0 to 1"),
-    ({"of": "age", "percent": True, "figures": {"mean": 40}}, "statistics.0: `percent` is for rates and shares, not for means, sums or quantiles"),
-    ({"of": "age", "separator": ";", "figures": {"mean": 40}}, "statistics.0: `separator` says how a file is read, and `figures` need none"),
-    ({"of": "age", "file": "a.csv", "wide": {"variable": "shop"}}, "statistics.0: `wide` needs its `measure`: `mean`, `sum`, `median` or such as `q10`"),
-    ({"of": "price", "figures": {"mean": 700}}, "statistics.0: `mean` is 700, which is not from 0 to 500, the limits of `price`"),
-    ({"of": "price", "figures": {"q10": 0}}, "statistics.0: `q10` is 0, which is not between 0 and 500, the limits of `price`"),
-    ({"of": "price", "figures": {"sum": -3}}, "the sum of price of all records is -3, and shop.csv allows 0 to 1e+06"),
-    ({"of": "age", "figures": {"sum": 120_000}}, "the sum of age of all records is 120000, and age.csv allows 53900 to 98100"),
-    ({"of": "prise", "figures": {"mean": 7}}, "`of` names `prise`, which is no variable; did you mean `price`?"),
-    ({"of": "shop", "figures": {"mean": 7}}, "`of` is `shop`, a category variable, which has no mean; for a rate write `of: {shop: CATEGORY}`"),
-    ({"of": {"shop": "fod"}, "figures": {"rate": 0.5}}, "`fod` is no category of `shop`; did you mean `food`?"),
-    ({"of": "age", "figures": {"q10": 30, "median": 25}}, "statistics.0: `median` is 25, below `q10`, 30"),
-    ({"of": "age", "figures": {"mode": 30}}, "statistics.0: `figures` has `mode`, which is no `mean`, `sum`, `median` or quantile such as `q10`"),
-    ({"of": "age"}, "statistics.0: give `file` or `figures`, one of the two"),
-    ({"figures": {"mean": 3}}, "statistics.0: give `of`, the variable of means, sums and quantiles or the categories of a rate; or `given`, for shares within groups"),
-    ({"of": "age", "file": "g.csv"}, "g.csv:2: `mean` is `nan`, which is not a number"),
-    ({"of": "age", "among": {"shop": "toys", "age": "18-39"}, "figures": {"mean": 30}}, "the mean of age of shop=toys, age=18-39 is 30, and shop_age.csv has nobody there"),
-    ({"of": "age", "file": "a.csv"}, "a.csv:1: there is no column `mean`, `sum`, `median` or a quantile such as `q10` (columns: shop, average)"),
-    ({"of": "age", "file": "b.csv"}, "b.csv:2: `mean` is `old`, which is not a number"),
-    ({"of": {"member": "yes"}, "file": "c.csv"}, "c.csv:3: `rate` is 45; it must be 0 to 1"),
-    ({"given": ["shop"], "file": "d.csv"}, "d.csv:2: the shares of shop=food add up to 1.2, not to 1"),
-    ({"given": ["shop", "member"], "file": "d.csv"}, "`given` names all variables of the file; one must be left whose shares these are"),
-    ({"of": "age", "file": "e.csv"}, "e.csv:3: shop=food is given twice, first on line 2"),
-    ({"of": "age", "figures": {"mean": 25}, "among": {"shop": "toys"}}, "the mean of age of shop=toys is 25, and shop_age.csv allows 40 to 90"),
-    ({"of": "age", "file": "f.csv"}, "f.csv: with the groups' sizes in shop.csv the mean of age of all records is 88.5, and age.csv allows 26.95 to 49.05"),
-    ({"of": "age", "figures": {"median": 70}}, "the median of age of all records is 70, but age.csv has 0.95 to 1 of them below it or at it, not 0.5"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("entry", "message"), MESSAGES)
-def test_what_is_wrong_with_statistics_is_said_before_a_run(tmp_path, capsys, entry, message):
-    files = {
-        "shop.csv": "shop,count\nfood,1000\nbooks,600\ntoys,400\n",
-        "age.csv": "age,count\n18-39,1300\n40-64,600\n65+,100\n",
-        "shop_age.csv": "shop,age,count\nfood,18-39,800\nfood,40+,200\nbooks,18-39,500\nbooks,40+,100\ntoys,40+,400\n",
-        "a.csv": "shop,average\nfood,40\n",
-        "b.csv": "shop,mean\nfood,old\nbooks,-\n",
-        "c.csv": "shop,rate\nfood,0.4\nbooks,45\n",
-        "d.csv": "shop,member,share\nfood,yes,0.7\nfood,no,0.5\n",
-        "e.csv": "shop,mean\nfood,40\nfood,41\n",
-        "g.csv": "shop,mean\nfood,nan\n",
-        "f.csv": "shop,mean\nfood,88\nbooks,89\ntoys,89\n",
-    }
-    tables = [{"file": "shop.csv"}, {"file": "age.csv"}, {"file": "shop_age.csv"}]
-    tables = tables[:2] if entry.get("file") == "f.csv" else tables  # sizes and ages apart
-    job = written(tmp_path, content(2000, tables=tables, statistics=[entry]), files)
-    assert main(["validate", str(job), "--json"]) == 2
-    found = json.loads(capsys.readouterr().out)["problems"]
-    assert len(found) == 1
-    problem = found[0]
-    place = ":".join(str(p) for p in (problem["file"], problem["line"]) if p is not None)
-    assert message in (problem["message"], f"{place}: {problem['message']}")
-
-
 def test_a_rate_that_a_table_of_shares_rules_out_is_refused(tmp_path, capsys):
     files = {
         "both.csv": "shop,member,share\nfood,yes,0.25\nfood,no,0.25\nbooks,yes,0.25\nbooks,no,0.25\n"
@@ -493,13 +437,3 @@ def test_a_median_between_whole_numbers_is_held_against_single_years(
     job["statistics"] = [{"of": "age", "figures": {"median": median}}]
     assert main(["validate", str(written(tmp_path, job, files))]) == code
     assert ("the median of age of all records is" in capsys.readouterr().err) == (code == 2)
-
-
-def test_statistics_beside_zones_are_refused(tmp_path, capsys):
-    job = job_content(statistics=[{"of": "age", "figures": {"mean": 40}}])
-    job["zones"] = {"variable": "zone", "crosswalk": "zones.csv"}
-    path = write_job(tmp_path)
-    (tmp_path / "zones.csv").write_text("zone\na\nb\n")
-    path.write_text(yaml.safe_dump(job, sort_keys=False))
-    assert main(["validate", str(path)]) == 2
-    assert "`zones` and `statistics` do not go together yet" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +27,7 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 GROUND = LAYERS[-1]
 
 
+@cache
 def imports(path: Path) -> dict[str, int]:
     """Return the modules that a file names in imports, for types and inside functions too."""
     found = {}
