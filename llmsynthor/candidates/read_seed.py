@@ -227,7 +227,7 @@ def _accounted(levels: Sequence[Level]) -> list[Problem]:
             found.append(
                 Problem(
                     f"{number:,} of {count_of(level.rows, 'record')} left out of the seed sample: "
-                    f"{why} (first on {unit} {level.place(row)})",
+                    f"{why} (first on {unit} {level.records.place(row)})",
                     level.file,
                 )
             )

@@ -6,14 +6,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 
 from llmsynthor.errors import MicrodataError
-from llmsynthor.files.records import comma_hint, read_records, with_points
-from llmsynthor.targets.encode import listed, read_categories, read_numbers, suggest
+from llmsynthor.files.records import read_records
+from llmsynthor.targets.encode import listed, read_categories, read_numbers, read_weights, suggest
 from llmsynthor.text import clean, count_of
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from llmsynthor.files.inputs import Inputs
     from llmsynthor.files.records import Records
     from llmsynthor.job.seed_sample import SeedColumns
@@ -61,17 +62,9 @@ class Level:
             self.left_out.append((why, int(wrong.sum()), int(wrong.argmax())))
             self.sound = self.sound & ~wrong
 
-    def place(self, row: int) -> int:
-        """Return the line of a row, or where the file has no lines its number from 1."""
-        return row + 2 if self.records.has_lines else row + 1
-
     def text(self, column: str) -> pl.Series:
         """Return a column as text without blanks at its ends."""
         return self.records.text(column).fill_null("")
-
-    def numbers(self, column: str) -> pl.Series:
-        """Return a column as text, numbers with decimal points."""
-        return with_points(self.text(column), self.records.form.decimal)
 
 
 def read_level(inputs: Inputs, spec: SeedColumns, domain: Domain) -> Level:
@@ -81,7 +74,7 @@ def read_level(inputs: Inputs, spec: SeedColumns, domain: Domain) -> Level:
     level.sound = np.ones(level.rows, dtype=bool)
     for name, column in _columns(spec, records, domain).items():
         variable = domain[name]
-        text = level.numbers(column) if variable.is_numeric else level.text(column)
+        text = records.numbers(column).fill_null("") if variable.is_numeric else level.text(column)
         mapped = spec.values.get(name, {})
         if mapped:
             text = text.replace(mapped)
@@ -179,18 +172,9 @@ def weights_of(level: Level, column: str | None) -> np.ndarray:
     if column is None:
         return np.ones(level.rows)
     need(level, column)
-    text = level.numbers(column)
-    weights = text.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
-    wrong = ~(np.isfinite(weights) & (weights >= 0))
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise MicrodataError(
-            f"{level.file}:{level.place(row)}: the weight `{clean(column)}` is `{clean(text[row])}`, "
-            f"not a number above 0 ({count_of(int(wrong.sum()), 'such record')})",
-            hint=comma_hint(text, level.records.form),
-        )
+    weights = read_weights(level.records, column)
     level.leave_out(weights == 0, f"the weight `{clean(column)}` is 0")
-    return np.asarray(weights)
+    return weights
 
 
 def keys_of(level: Level, column: str | None) -> list[str]:
@@ -208,7 +192,7 @@ def keys_of(level: Level, column: str | None) -> list[str]:
         row = int(wrong.argmax())
         why = f"`{clean(keys[row])}` stands on an earlier line, too" if keys[row] else "is empty"
         raise MicrodataError(
-            f"{level.file}:{level.place(row)}: the key `{clean(column)}`: {why} "
+            f"{level.file}:{level.records.place(row)}: the key `{clean(column)}`: {why} "
             f"({count_of(int(wrong.sum()), 'such record')})"
         )
     return keys.to_list()

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from llmsynthor.errors import MicrodataError
 from llmsynthor.files.bins import format_number, parse_bin
-from llmsynthor.text import clean
+from llmsynthor.files.records import comma_hint
+from llmsynthor.text import clean, count_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
+    from llmsynthor.files.records import Records
     from llmsynthor.targets.domain import Variable
 
 MISSING = -1
@@ -112,18 +114,26 @@ def _gather(text: pl.Series, codes: Mapping[str, int]) -> np.ndarray:
     return mapped.to_numpy()
 
 
-def read_weights(path: Path, column: str, text: pl.Series, problems: list[str]) -> np.ndarray:
-    """Return what each row counts; what is wrong is added to `problems`."""
-    numbers = text.str.strip_chars().cast(pl.Float64, strict=False).to_numpy().astype(np.float64)
-    wrong = ~(np.isfinite(numbers) & (numbers >= 0))
+def read_weights(records: Records, column: str) -> np.ndarray:
+    """Return what each record counts, 0 or more.
+
+    Raises:
+        MicrodataError: A weight is missing, negative or no number, or all are 0.
+    """
+    text = records.numbers(column)
+    weights = text.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
+    wrong = ~(np.isfinite(weights) & (weights >= 0))
     if wrong.any():
-        problems.append(
-            f"{path}: column `{clean(column)}`: in {int(wrong.sum()):,} of {len(wrong):,} rows the "
-            f"weight is missing, negative or no number (first in row {int(wrong.argmax()) + 1})"
+        row = int(wrong.argmax())
+        raise MicrodataError(
+            f"{records.file}:{records.place(row)}: the weight `{clean(column)}` is "
+            f"`{clean(text[row] or '')}`, not a number of 0 or more "
+            f"({count_of(int(wrong.sum()), 'such record')})",
+            hint=comma_hint(text, records.form),
         )
-    elif not numbers.any():
-        problems.append(f"{path}: column `{clean(column)}`: all weights are 0")
-    return numbers
+    if not weights.any():
+        raise MicrodataError(f"{records.file}: every weight in `{clean(column)}` is 0")
+    return np.asarray(weights)
 
 
 def _not_whole(variable: Variable, numbers: np.ndarray) -> str:

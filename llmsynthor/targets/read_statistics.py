@@ -13,7 +13,7 @@ from llmsynthor.files.unknown_names import check_headers, unknown_columns
 from llmsynthor.job.file_form import FileSpec
 from llmsynthor.job.statistics import RATE, SHARE, is_of_number
 from llmsynthor.job.tables import TableSpec
-from llmsynthor.targets.read_table import labels_of_rows, raise_all, read_columns
+from llmsynthor.targets.read_table import labels_of_rows, raise_all, read_columns, repeated
 from llmsynthor.text import clean
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def read_statistics(
     if not scope:
         keys = [()] * len(text.lines)
     columns = [_column(entry, name, text.columns[name], text.lines, problems) for name in held]
-    problems += _repeated(spec.file, scope, keys, text.lines)
+    problems += repeated(spec.file, scope, keys, text.lines)
     raise_all(spec.file, problems)
     return RawStatistics(spec, at, spec.file, scope, keys, text.lines, columns, spec.groups)
 
@@ -187,17 +187,3 @@ def _column(
         values.append(value)
         plain.append("" if math.isnan(value) else written)
     return Column(name, values, rounding(plain))
-
-
-def _repeated(
-    file: str, scope: Sequence[str], keys: Sequence[tuple[str, ...]], lines: Sequence[int]
-) -> list[Problem]:
-    first: dict[tuple[str, ...], int] = {}
-    problems = []
-    for line, key in zip(lines, keys, strict=True):
-        if key in first:
-            cell = ", ".join(f"{n}={label}" for n, label in zip(scope, key, strict=True))
-            message = f"{clean(cell) or 'all records'} is given twice, first on line {first[key]}"
-            problems.append(Problem(message, file, line))
-        first.setdefault(key, line)
-    return problems

@@ -249,7 +249,7 @@ def test_a_weight_that_is_none_is_an_error(tmp_path, capsys, weight):
     path = person_job(tmp_path / "job", people() + f"x,30,yes,bus,{weight}\n")
     assert main(["validate", str(path)]) == 2
     assert (
-        f"seed.csv:62: the weight `w` is `{weight}`, not a number above 0 (1 such record)"
+        f"seed.csv:62: the weight `w` is `{weight}`, not a number of 0 or more (1 such record)"
         in capsys.readouterr().err
     )
 

@@ -291,7 +291,7 @@ def test_noise_is_said_seeded_only_with_a_warning_and_the_job_runs(tmp_path, cap
         ("a\n1\n9\n", ["--bins", "a=quantile:x"], "write `quantile:K`"),
         ("a\n1\n9\n", ["--bins", "a"], "write it as `age=quantile:10`"),
         ("a,b\nx,1\ny,2\n", ["--joints", "a"], "does not name two or more different columns"),
-        ("a,w\nx,1\ny,-2\n", ["--weight", "w"], "the weight `w` of record 2 is `-2`"),
+        ("a,w\nx,1\ny,-2\n", ["--weight", "w"], "v.csv:3: the weight `w` is `-2`, not a number of 0 or more (1 such record)"),
         ("a,w\nx,1\ny,2\n", ["--weight", "w", "--epsilon", "1"], "exclude each other"),
         ("a\nx\ny\n", ["--epsilon", "0"], "must be a number above 0"),
         ("a\nx\ny\n", ["--seed", "1"], "`--seed` is for the noise of `--epsilon`"),

@@ -9,7 +9,7 @@ import numpy as np
 
 from llmsynthor.errors import MicrodataError
 from llmsynthor.files.inputs import Inputs
-from llmsynthor.files.records import RecordFile, comma_hint, with_points
+from llmsynthor.files.records import RecordFile, comma_hint
 from llmsynthor.results.evaluation.records import Records, code_type
 from llmsynthor.targets.encode import (
     alike,
@@ -106,22 +106,16 @@ def read_microdata(
     values: dict[str, np.ndarray] = {}
     comma: str | None = None
     for name, column in columns.items():
-        variable, text = domain[name], read.text(column)
-        if variable.is_numeric:
-            text = with_points(text, file.form.decimal)
-            comma = comma or comma_hint(text, file.form)
+        variable = domain[name]
+        text = read.numbers(column) if variable.is_numeric else read.text(column)
+        comma = comma or (comma_hint(text, file.form) if variable.is_numeric else None)
         found = (read_numbers if variable.is_numeric else read_categories)(variable, text)
         codes[name] = found.codes.astype(code_type(variable))
         problems += [f"{path}: column `{clean(column)}`: {words}" for words in found.problems]
         if found.values is not None:
             values[name] = found.values
-    weights = keys = None
-    if weight is not None:
-        text = with_points(read.text(weight), file.form.decimal)
-        comma = comma or comma_hint(text, file.form)
-        weights = read_weights(path, weight, text, problems)
-    if key is not None:
-        keys = _keys(path, key, read.text(key), problems)
+    weights = None if weight is None else read_weights(read, weight)
+    keys = None if key is None else _keys(path, key, read.text(key), problems)
     if problems:
         raise MicrodataError(
             "\n".join(problems),
