@@ -9,7 +9,14 @@ import numpy as np
 
 from llmsynthor.errors import MicrodataError
 from llmsynthor.files.records import read_records
-from llmsynthor.targets.encode import listed, read_categories, read_numbers, read_weights, suggest
+from llmsynthor.targets.encode import (
+    columns_of,
+    listed,
+    read_categories,
+    read_numbers,
+    read_weights,
+    suggest,
+)
 from llmsynthor.text import clean, count_of
 
 if TYPE_CHECKING:
@@ -98,12 +105,7 @@ def _columns(spec: SeedColumns, records: Records, domain: Domain) -> dict[str, s
                 f"`{clean(column)}`"
             )
         named[name] = column
-    taken = set(named.values())
-    return {
-        name: named.get(name, name)
-        for name in domain.names
-        if name in named or (name in header and name not in taken)
-    }
+    return columns_of(domain, header, named)
 
 
 def _read_column(level: Level, variable: Variable, column: str, text: pl.Series) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from llmsynthor.files.records import Records
-    from llmsynthor.targets.domain import Variable
+    from llmsynthor.targets.domain import Domain, Variable
 
 MISSING = -1
 """Code of a value that is not given."""
@@ -40,6 +40,16 @@ class Column:
     codes: np.ndarray
     values: np.ndarray | None
     problems: list[str]
+
+
+def columns_of(domain: Domain, header: Sequence[str], named: Mapping[str, str]) -> dict[str, str]:
+    """Return variable -> column, in domain order: what it is said to be, else that of its name."""
+    taken = set(named.values())
+    return {
+        name: named.get(name, name)
+        for name in domain.names
+        if name in named or (name in header and name not in taken)
+    }
 
 
 def read_categories(variable: Variable, text: pl.Series) -> Column:

@@ -13,6 +13,7 @@ from llmsynthor.files.records import RecordFile, comma_hint
 from llmsynthor.results.evaluation.records import Records, code_type
 from llmsynthor.targets.encode import (
     alike,
+    columns_of,
     listed,
     read_categories,
     read_numbers,
@@ -108,8 +109,9 @@ def read_microdata(
     for name, column in columns.items():
         variable = domain[name]
         text = read.numbers(column) if variable.is_numeric else read.text(column)
-        comma = comma or (comma_hint(text, file.form) if variable.is_numeric else None)
         found = (read_numbers if variable.is_numeric else read_categories)(variable, text)
+        if variable.is_numeric and found.problems:
+            comma = comma or comma_hint(text, file.form)
         codes[name] = found.codes.astype(code_type(variable))
         problems += [f"{path}: column `{clean(column)}`: {words}" for words in found.problems]
         if found.values is not None:
@@ -152,12 +154,7 @@ def _columns(
         if name in renamed or column in renamed.values():
             raise MicrodataError(f"--columns `{text}`: `{name}` or `{column}` is mapped twice")
         renamed[name] = column
-    found = {}
-    for name in domain.names:
-        if name in renamed:
-            found[name] = renamed[name]
-        elif name in header and name not in renamed.values():
-            found[name] = name
+    found = columns_of(domain, header, renamed)
     if not found:
         raise MicrodataError(
             f"{path}: no column is named as a variable of the job; the file has "
