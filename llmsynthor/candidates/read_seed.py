@@ -222,7 +222,7 @@ def _accounted(levels: Sequence[Level]) -> list[Problem]:
             found.append(
                 Problem(
                     f"{left.rows:,} of {count_of(level.rows, 'record')} left out of the seed sample: "
-                    f"{left.words} (first on {unit} {level.place(left.first)})",
+                    f"{left.words} (first on {unit} {level.records.place(left.first)})",
                     level.file,
                 )
             )

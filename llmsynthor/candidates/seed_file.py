@@ -6,14 +6,22 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import polars as pl
 
 from llmsynthor.errors import MicrodataError
-from llmsynthor.files.records import comma_hint, read_records, with_points
-from llmsynthor.targets.encode import listed, read_categories, read_numbers, suggest
+from llmsynthor.files.records import read_records
+from llmsynthor.targets.encode import (
+    columns_of,
+    listed,
+    read_categories,
+    read_numbers,
+    read_weights,
+    suggest,
+)
 from llmsynthor.text import clean, count_of
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from llmsynthor.files.inputs import Inputs
     from llmsynthor.files.records import Records
     from llmsynthor.job.seed_sample import SeedColumns
@@ -81,17 +89,9 @@ class Level:
             self.left_out.append(LeftOut(kind, why, int(wrong.sum()), int(wrong.argmax())))
             self.sound = self.sound & ~wrong
 
-    def place(self, row: int) -> int:
-        """Return the line of a row, or where the file has no lines its number from 1."""
-        return row + 2 if self.records.has_lines else row + 1
-
     def text(self, column: str) -> pl.Series:
         """Return a column as text without blanks at its ends."""
         return self.records.text(column).fill_null("")
-
-    def numbers(self, column: str) -> pl.Series:
-        """Return a column as text, numbers with decimal points."""
-        return with_points(self.text(column), self.records.form.decimal)
 
 
 def read_level(inputs: Inputs, spec: SeedColumns, domain: Domain) -> Level:
@@ -101,7 +101,7 @@ def read_level(inputs: Inputs, spec: SeedColumns, domain: Domain) -> Level:
     level.sound = np.ones(level.rows, dtype=bool)
     for name, column in _columns(spec, records, domain).items():
         variable = domain[name]
-        text = level.numbers(column) if variable.is_numeric else level.text(column)
+        text = records.numbers(column).fill_null("") if variable.is_numeric else level.text(column)
         mapped = spec.values.get(name, {})
         if mapped:
             text = text.replace(mapped)
@@ -125,12 +125,7 @@ def _columns(spec: SeedColumns, records: Records, domain: Domain) -> dict[str, s
                 f"`{clean(column)}`"
             )
         named[name] = column
-    taken = set(named.values())
-    return {
-        name: named.get(name, name)
-        for name in domain.names
-        if name in named or (name in header and name not in taken)
-    }
+    return columns_of(domain, header, named)
 
 
 def _read_column(level: Level, variable: Variable, column: str, text: pl.Series) -> None:
@@ -199,18 +194,9 @@ def weights_of(level: Level, column: str | None) -> np.ndarray:
     if column is None:
         return np.ones(level.rows)
     need(level, column)
-    text = level.numbers(column)
-    weights = text.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
-    wrong = ~(np.isfinite(weights) & (weights >= 0))
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise MicrodataError(
-            f"{level.file}:{level.place(row)}: the weight `{clean(column)}` is `{clean(text[row])}`, "
-            f"not a number above 0 ({count_of(int(wrong.sum()), 'such record')})",
-            hint=comma_hint(text, level.records.form),
-        )
+    weights = read_weights(level.records, column)
     level.leave_out(weights == 0, f"the weight `{clean(column)}` is 0", "weight")
-    return np.asarray(weights)
+    return weights
 
 
 def keys_of(level: Level, column: str | None) -> list[str]:
@@ -228,7 +214,7 @@ def keys_of(level: Level, column: str | None) -> list[str]:
         row = int(wrong.argmax())
         why = f"`{clean(keys[row])}` stands on an earlier line, too" if keys[row] else "is empty"
         raise MicrodataError(
-            f"{level.file}:{level.place(row)}: the key `{clean(column)}`: {why} "
+            f"{level.file}:{level.records.place(row)}: the key `{clean(column)}`: {why} "
             f"({count_of(int(wrong.sum()), 'such record')})"
         )
     return keys.to_list()

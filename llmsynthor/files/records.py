@@ -10,7 +10,6 @@ from itertools import islice
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-import numpy as np
 import polars as pl
 
 from llmsynthor.errors import InputError, MicrodataError, Problem
@@ -55,10 +54,18 @@ class Records:
         """Return a column as text without blanks at its ends, null where nothing stands."""
         return self.frame.get_column(column).cast(pl.String).str.strip_chars()
 
+    def numbers(self, column: str) -> pl.Series:
+        """Return a column as `text` does, numbers with decimal points."""
+        return with_points(self.text(column), self.form)
+
     @property
     def has_lines(self) -> bool:
         """Return whether a record is a line of the file; else it is a row."""
         return not self.file.lower().endswith(".parquet")
+
+    def place(self, row: int) -> int:
+        """Return the line of a row, or where the file has no lines its number from 1."""
+        return row + 2 if self.has_lines else row + 1
 
 
 class RecordFile:
@@ -213,9 +220,9 @@ def _separator(lines: Sequence[str]) -> str:
     )
 
 
-def with_points(text: pl.Series, decimal: str) -> pl.Series:
+def with_points(text: pl.Series, form: Form) -> pl.Series:
     """Return numbers with decimal points, whatever stands before their decimals."""
-    return text.str.replace_all(_DECIMAL_COMMA, "$1.$2") if decimal == "," else text
+    return text.str.replace_all(_DECIMAL_COMMA, "$1.$2") if form.decimal == "," else text
 
 
 def comma_hint(text: pl.Series, form: Form) -> str | None:
@@ -225,33 +232,3 @@ def comma_hint(text: pl.Series, form: Form) -> str | None:
     return form.way_out(
         "where a comma stands before decimals, say so{place}: {key}", "decimal", ",", "write points"
     )
-
-
-def row_weights(records: Records, column: str) -> np.ndarray:
-    """Return the weight of each record, `(rows,)`, from a column of 0 or more.
-
-    Raises:
-        MicrodataError: The column is not there, or a value is missing, negative or no number.
-    """
-    if column not in records.frame.columns:
-        raise MicrodataError(
-            f"{records.file}: there is no column `{column}` to weigh by "
-            f"(columns: {', '.join(records.frame.columns)})"
-        )
-    given = records.text(column)
-    weights = (
-        with_points(given, records.form.decimal)
-        .cast(pl.Float64, strict=False)
-        .fill_null(np.nan)
-        .to_numpy()
-    )
-    wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
-    if len(wrong):
-        raise MicrodataError(
-            f"{records.file}: the weight `{column}` of record {int(wrong[0]) + 1} is "
-            f"`{given[int(wrong[0])]}`, not a number of 0 or more ({len(wrong)} such records)",
-            hint=comma_hint(given, records.form),
-        )
-    if not weights.sum() > 0:
-        raise MicrodataError(f"{records.file}: every weight in `{column}` is 0")
-    return weights

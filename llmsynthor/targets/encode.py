@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from llmsynthor.errors import MicrodataError
 from llmsynthor.files.bins import format_number, parse_bin
+from llmsynthor.files.records import comma_hint
 from llmsynthor.text import and_more, clean, count_of, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
-    from llmsynthor.targets.domain import Variable
+    from llmsynthor.files.records import Records
+    from llmsynthor.targets.domain import Domain, Variable
 
 MISSING = -1
 """Code of a value that is not given."""
@@ -37,6 +39,16 @@ class Column:
     codes: np.ndarray
     values: np.ndarray | None
     problems: list[str]
+
+
+def columns_of(domain: Domain, header: Sequence[str], named: Mapping[str, str]) -> dict[str, str]:
+    """Return variable -> column, in domain order: what it is said to be, else that of its name."""
+    taken = set(named.values())
+    return {
+        name: named.get(name, name)
+        for name in domain.names
+        if name in named or (name in header and name not in taken)
+    }
 
 
 def read_categories(variable: Variable, text: pl.Series) -> Column:
@@ -111,18 +123,26 @@ def _gather(text: pl.Series, codes: Mapping[str, int]) -> np.ndarray:
     return mapped.to_numpy()
 
 
-def read_weights(path: Path, column: str, text: pl.Series, problems: list[str]) -> np.ndarray:
-    """Return what each row counts; what is wrong is added to `problems`."""
-    numbers = text.str.strip_chars().cast(pl.Float64, strict=False).to_numpy().astype(np.float64)
-    wrong = ~(np.isfinite(numbers) & (numbers >= 0))
+def read_weights(records: Records, column: str) -> np.ndarray:
+    """Return what each record counts, 0 or more.
+
+    Raises:
+        MicrodataError: A weight is missing, negative or no number, or all are 0.
+    """
+    text = records.numbers(column)
+    weights = text.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
+    wrong = ~(np.isfinite(weights) & (weights >= 0))
     if wrong.any():
-        problems.append(
-            f"{path}: column `{clean(column)}`: in {int(wrong.sum()):,} of {len(wrong):,} rows the "
-            f"weight is missing, negative or no number (first in row {int(wrong.argmax()) + 1})"
+        row = int(wrong.argmax())
+        raise MicrodataError(
+            f"{records.file}:{records.place(row)}: the weight `{clean(column)}` is "
+            f"`{clean(text[row] or '')}`, not a number of 0 or more "
+            f"({count_of(int(wrong.sum()), 'such record')})",
+            hint=comma_hint(text, records.form),
         )
-    elif not numbers.any():
-        problems.append(f"{path}: column `{clean(column)}`: all weights are 0")
-    return numbers
+    if not weights.any():
+        raise MicrodataError(f"{records.file}: every weight in `{clean(column)}` is 0")
+    return np.asarray(weights)
 
 
 def _not_whole(variable: Variable, numbers: np.ndarray) -> str:

@@ -135,7 +135,7 @@ def read_statistics(
     if not scope:
         keys = [()] * len(text.lines)
     columns = [_column(entry, name, text.columns[name], text.lines, problems) for name in held]
-    repeated(spec.file, scope, keys, text.lines, problems)
+    problems += repeated(spec.file, scope, keys, text.lines)
     raise_all(spec.file, problems)
     return RawStatistics(spec, at, spec.file, scope, keys, text.lines, columns, spec.groups)
 

@@ -118,8 +118,7 @@ def read_raw_table(
     if spec.add_up:
         rows = _added_up(rows)
     else:
-        repeated(spec.file, scope, keys, lines, problems)
-        raise_all(spec.file, problems)
+        raise_all(spec.file, repeated(spec.file, scope, keys, lines))
     rows, sums = _without_totals(spec, scope, rows, variables, figure, problems)
     if not problems:
         labels = {name: [key[i] for key in rows.keys] for i, name in enumerate(scope)}
@@ -346,17 +345,15 @@ def _bin(label: str, variable: IntegerVariable | NumberVariable) -> str:
 
 
 def repeated(
-    file: str,
-    scope: Sequence[str],
-    keys: Sequence[tuple[str, ...]],
-    lines: Sequence[int],
-    problems: list[Problem],
-) -> None:
-    """Add a problem for each cell that is given twice."""
+    file: str, scope: Sequence[str], keys: Sequence[tuple[str, ...]], lines: Sequence[int]
+) -> list[Problem]:
+    """Return the rows whose labels stand on an earlier line too."""
     first: dict[tuple[str, ...], int] = {}
+    problems = []
     for line, key in zip(lines, keys, strict=True):
         if key in first:
             cell = ", ".join(f"{name}={label}" for name, label in zip(scope, key, strict=True))
             message = f"{clean(cell) or 'all records'} is given twice, first on line {first[key]}"
             problems.append(Problem(message, file, line))
         first.setdefault(key, line)
+    return problems

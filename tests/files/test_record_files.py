@@ -183,7 +183,8 @@ def test_a_seed_sample_of_any_form_makes_the_same_records(tmp_path, name, conten
             "seed.csv",
             seed_text(";", ",").encode(),
             {},
-            "error: seed.csv:2: the weight `w` is `1,5`, not a number above 0 (60 such records)\n\n"
+            "error: seed.csv:2: the weight `w` is `1,5`, not a number of 0 or more (60 such "
+            "records)\n\n"
             'hint: where a comma stands before decimals, say so in `seed_sample`: `decimal: ","`\n',
         ),
         (
@@ -363,7 +364,7 @@ def test_a_weight_with_a_decimal_comma_is_told_the_option(tmp_path, monkeypatch,
     (tmp_path / "r.csv").write_text(seed_text(";", ","))
     assert main(["tables", "r.csv", "--out", "made", "--weight", "w"]) == 2
     assert capsys.readouterr().err == (
-        "error: r.csv: the weight `w` of record 1 is `1,5`, not a number of 0 or more (60 such "
+        "error: r.csv:2: the weight `w` is `1,5`, not a number of 0 or more (60 such "
         "records)\n\nhint: where a comma stands before decimals, say so: `--decimal ,`\n"
     )
 

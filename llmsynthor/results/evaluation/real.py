@@ -9,10 +9,11 @@ import numpy as np
 
 from llmsynthor.errors import MicrodataError
 from llmsynthor.files.inputs import Inputs
-from llmsynthor.files.records import RecordFile, comma_hint, with_points
+from llmsynthor.files.records import RecordFile, comma_hint
 from llmsynthor.results.evaluation.records import Records, code_type
 from llmsynthor.targets.encode import (
     alike,
+    columns_of,
     listed,
     read_categories,
     read_numbers,
@@ -106,22 +107,17 @@ def read_microdata(
     values: dict[str, np.ndarray] = {}
     comma: str | None = None
     for name, column in columns.items():
-        variable, text = domain[name], read.text(column)
-        if variable.is_numeric:
-            text = with_points(text, file.form.decimal)
-            comma = comma or comma_hint(text, file.form)
+        variable = domain[name]
+        text = read.numbers(column) if variable.is_numeric else read.text(column)
         found = (read_numbers if variable.is_numeric else read_categories)(variable, text)
+        if variable.is_numeric and found.problems:
+            comma = comma or comma_hint(text, file.form)
         codes[name] = found.codes.astype(code_type(variable))
         problems += [f"{path}: column `{clean(column)}`: {words}" for words in found.problems]
         if found.values is not None:
             values[name] = found.values
-    weights = keys = None
-    if weight is not None:
-        text = with_points(read.text(weight), file.form.decimal)
-        comma = comma or comma_hint(text, file.form)
-        weights = read_weights(path, weight, text, problems)
-    if key is not None:
-        keys = _keys(path, key, read.text(key), problems)
+    weights = None if weight is None else read_weights(read, weight)
+    keys = None if key is None else _keys(path, key, read.text(key), problems)
     if problems:
         raise MicrodataError(
             "\n".join(problems),
@@ -158,12 +154,7 @@ def _columns(
         if name in renamed or column in renamed.values():
             raise MicrodataError(f"--columns `{text}`: `{name}` or `{column}` is mapped twice")
         renamed[name] = column
-    found = {}
-    for name in domain.names:
-        if name in renamed:
-            found[name] = renamed[name]
-        elif name in header and name not in renamed.values():
-            found[name] = name
+    found = columns_of(domain, header, renamed)
     if not found:
         raise MicrodataError(
             f"{path}: no column is named as a variable of the job; the file has "

@@ -13,6 +13,7 @@ from llmsynthor.errors import JobError
 from llmsynthor.files.records import with_points
 
 if TYPE_CHECKING:
+    from llmsynthor.job.file_form import Form
     from llmsynthor.starting.from_records.options import Kind, TableOptions
 
 FEW_VALUES = 20
@@ -81,13 +82,13 @@ class Column:
         return _MOST_DECIMALS
 
 
-def understand(values: pl.Series, options: TableOptions, decimal: str = ".") -> Column | LeftOut:
+def understand(values: pl.Series, options: TableOptions, form: Form) -> Column | LeftOut:
     """Return what a column is.
 
     Args:
         values: The column as read.
         options: A column that they name is kept where it can be, and has the type they give.
-        decimal: What stands before decimals.
+        form: How their file is written.
 
     Raises:
         JobError: The type that is asked for does not fit the values.
@@ -111,7 +112,7 @@ def understand(values: pl.Series, options: TableOptions, decimal: str = ".") -> 
             "holds dates; make a column of what matters in them (month, weekday, hour), "
             f"or keep them as they are with `--type {name}=category`",
         )
-    numbers, notes = _as_numbers(with_points(texts, decimal), forced=wanted is not None)
+    numbers, notes = _as_numbers(with_points(texts, form), forced=wanted is not None)
     if numbers is None and wanted is not None:
         _refuse_number(texts, name, "--bins" if name not in options.types else "--type")
     if numbers is None:

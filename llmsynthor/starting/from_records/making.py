@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from llmsynthor.errors import JobError, MicrodataError
-from llmsynthor.files.records import row_weights
 from llmsynthor.starting.from_records.columns import Column, LeftOut, understand
 from llmsynthor.starting.from_records.noise import (
     expected_size,
@@ -20,6 +19,7 @@ from llmsynthor.starting.from_records.noise import (
 )
 from llmsynthor.starting.from_records.strength import Pair, choose, count_cells, rank_pairs
 from llmsynthor.starting.from_records.variables import Published, publish
+from llmsynthor.targets.encode import read_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -96,7 +96,7 @@ def make_tables(records: Records, options: TableOptions) -> MadeTables:
         JobError: An option does not fit the data.
     """
     _refuse_unknown(records, options)
-    weights = None if options.weight is None else row_weights(records, options.weight)
+    weights = None if options.weight is None else read_weights(records, options.weight)
     columns, left_out = _columns(records, options)
     kept, dropped = _kept(records, columns, options)
     if weights is not None:
@@ -117,7 +117,8 @@ def make_tables(records: Records, options: TableOptions) -> MadeTables:
 
 def _refuse_unknown(records: Records, options: TableOptions) -> None:
     known = set(records.frame.columns)
-    unknown = sorted(options.named - known)
+    weight = set() if options.weight is None else {options.weight}
+    unknown = sorted((options.named | weight) - known)
     if unknown:
         raise MicrodataError(
             f"{records.file}: there is no column `{unknown[0]}` "
@@ -140,7 +141,7 @@ def _columns(records: Records, options: TableOptions) -> tuple[list[Column], lis
         if options.variables is not None and values.name not in options.variables:
             left_out.append(LeftOut(values.name, "is not among `--variables`"))
             continue
-        found = understand(values, options, records.form.decimal)
+        found = understand(values, options, records.form)
         if isinstance(found, Column):
             columns.append(found)
         elif values.name in options.named:
