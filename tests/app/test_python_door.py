@@ -20,6 +20,7 @@ import polars as pl
 import pytest
 from scripted_server import ScriptedServer, hang
 from small_job import TABLES, data_hash, job_content, plan_for, provider, write_job
+from zone_world import write_region
 
 import llmsynthor as ls
 from llmsynthor.cli.main import main
@@ -378,6 +379,18 @@ def test_a_script_that_is_stopped_goes_on_with_the_same_bytes(tmp_path, number):
         assert repr(ls.open_run(out)) == f"<Run {out}: partial, no report yet>"
         ls.run(path, out, resume=True)
     assert data_hash(out) == data_hash(tmp_path / "whole")
+
+
+def test_a_script_with_zones_is_not_run_again_by_its_workers(tmp_path):
+    path = write_region(tmp_path / "region", executor={"processes": 2})
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\nimport llmsynthor as ls\nprint('begins')\n"
+        "print(ls.run(sys.argv[1], sys.argv[2]).passed)\n"
+    )
+    command = [sys.executable, str(script), str(path), str(tmp_path / "out")]
+    found = subprocess.run(command, capture_output=True, text=True)
+    assert found.stdout.split() == ["begins", "True"], found.stderr
 
 
 def test_signals_are_as_before_after_a_run(by_command, tmp_path):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection, forkserver, get_all_start_methods, get_context
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from llmsynthor.engine.executors.ending import ENVIRONMENT, KILLED, MOST_KILLED, Ending
@@ -150,12 +152,18 @@ def _started(folder: Path) -> _Worker:
 
 @contextmanager
 def _environment() -> Iterator[None]:
-    """Set what a worker must find when it starts: its libraries read it as they are loaded."""
-    before = {name: os.environ.get(name) for name in ENVIRONMENT}
+    """Set what a worker must find when it starts: its libraries read it as they are loaded.
+
+    A worker runs the program's main module again, which in a script of a user's would be the run
+    itself: it is shown an empty one.
+    """
+    before, main = {name: os.environ.get(name) for name in ENVIRONMENT}, sys.modules["__main__"]
     os.environ.update(ENVIRONMENT)
+    sys.modules["__main__"] = ModuleType("__main__")
     try:
         yield
     finally:
+        sys.modules["__main__"] = main
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
