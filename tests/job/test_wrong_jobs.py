@@ -24,7 +24,7 @@ ERRORS = Path(__file__).parents[2] / "docs" / "errors.md"
 TOPICS = {file.stem: yaml.safe_load(file.read_text()) for file in sorted(WRONG.glob("*.yaml"))}
 CASES = [(topic, name) for topic, content in TOPICS.items() for name in content["cases"]]
 ELSEWHERE = {
-    "byte ... of this line is not UTF-8": "files/test_record_files.py",
+    "byte ... of this line ... is not UTF-8": "files/test_record_files.py",
     "the job names no model ...": "llm/test_discovery.py",
     "FILE:LINE: this line is damaged: ...": "store/test_damaged_runs.py",
     "manifest.json: damaged: ...": "store/test_damaged_runs.py",
