@@ -12,6 +12,7 @@ from llmsynthor.app.manifest import (
     FINGERPRINT_VERSION,
     begin_attempt,
     end_attempt,
+    judged,
     limit_that_ended,
     new_manifest,
     time_now,
@@ -121,15 +122,13 @@ def _attempt(
     if options.until_chunks:
         end_attempt(run, manifest, "partial", 0, "the chunks are ready")
         return ExitCode.DONE, None
-    status, kind = "partial" if lost else "complete", state.stop.kind if state.stop else None
-    end_attempt(run, manifest, status, 0, state.stop_reason, kind)
+    status = "partial" if lost else "complete"
+    end_attempt(run, manifest, status, 0, state.stop.words, state.stop.kind)
     listener.progress("reporting", prepared.job.records, prepared.job.records)
     report = write_report(run)
-    code = ExitCode.DONE if report["pass"] else ExitCode.TOLERANCE_MISSED
-    if code:  # the end stays as it is: the report shows it
-        attempt.exit_code = manifest.exit_code = int(code)
-        run.write_json("manifest.json", manifest)
-    return code, report
+    if not report["pass"]:  # the end stays as it is: the report shows it
+        attempt.exit_code = int(ExitCode.TOLERANCE_MISSED)
+    return judged(run, manifest, report), report
 
 
 def _executor(prepared: Prepared, options: RunOptions) -> Executor | None:
@@ -147,11 +146,6 @@ def _made_chunks(run: RunDirectory, executor: Executor | None, listener: Listene
     lost = make_chunks(run, plan, executor, listener)
     put_together(run, plan, lost)
     return lost
-
-
-def run_is_asked(run: RunDirectory) -> bool:
-    """Return whether the chunks of a run are ready, so that nothing is left to ask."""
-    return read_plan(run) is not None
 
 
 def _executed(engine: Engine) -> State:
@@ -172,11 +166,7 @@ def _no_op(run: RunDirectory, manifest: Manifest) -> tuple[ExitCode, dict[str, A
         report = write_report(run)
     else:
         run.write_json("report.json", report)
-    code = ExitCode.DONE if report["pass"] else ExitCode.TOLERANCE_MISSED
-    if manifest.exit_code != int(code):
-        manifest.exit_code = int(code)
-        run.write_json("manifest.json", manifest)
-    return code, report
+    return judged(run, manifest, report), report
 
 
 def _open(prepared: Prepared, options: RunOptions, run: RunDirectory) -> Manifest:
@@ -279,7 +269,7 @@ def _engine(
 ) -> Engine:
     job = append_job(prepared.job) if prepared.job.engine.method == "append" else prepared.job
     kind = AppendEngine if job.engine.method == "append" else Engine
-    if job.provider.model == "none" or run_is_asked(run):
+    if job.provider.model == "none" or read_plan(run) is not None:  # nothing is left to ask
         asker = None
     elif options.replay:
         asker = replaying_asker(prepared, job, run, limit_that_ended(manifest))

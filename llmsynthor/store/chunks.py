@@ -169,11 +169,6 @@ def _read(path: Path) -> Any:  # noqa: ANN401 - whatever was packed
         ) from None
 
 
-def write_plan(run: RunDirectory, plan: Plan) -> None:
-    """Write the plan: from then on the chunks are ready."""
-    run.write_json(PLAN, plan)
-
-
 def read_plan(run: RunDirectory) -> Plan | None:
     """Return the plan of a run whose chunks are ready, else None.
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from llmsynthor.candidates.boxes import Box
 from llmsynthor.candidates.layouts import LAYOUTS, layouts, proposal_of, weighed
-from llmsynthor.candidates.library import library_share, proposal_line, read_library, rejection_line
+from llmsynthor.candidates.library import library_share, proposal_line, read_library
 from llmsynthor.candidates.proposals import MemberBlock, Proposal, parse_plan
 from llmsynthor.candidates.reply_schema import LONGEST_SCHEMA, plan_schema
 from llmsynthor.files.bins import Interval
@@ -324,6 +324,5 @@ def test_lines_of_proposals_hold_members_and_are_read_back():
 
 def test_lines_of_refused_proposals_hold_their_members():
     (refused,) = parse(entry("1")).rejections
-    line = rejection_line(refused)
-    assert line["members"] == entry()["members"]
-    assert line["problem"] == "the `members` add up to 2 to 3, and `size` says 1"
+    assert refused.members == entry()["members"]
+    assert refused.problem == "the `members` add up to 2 to 3, and `size` says 1"
