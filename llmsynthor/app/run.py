@@ -110,7 +110,8 @@ def _attempt(
         if engine.asker is not None:
             engine.asker.started = started
             engine.asker.budget.seconds_before = attempt.seconds_before or 0.0
-        executor = _executor(prepared, options)  # gets ready while the engine works
+        unmade = prepared.zoned is None or options.until_chunks
+        executor = None if unmade else executor_for(prepared.job)  # ready while the engine works
         state = _executed(engine)
         lost = _made_chunks(run, executor, listener)
     except (LLMSynthorError, StopRequestedError) as error:
@@ -129,13 +130,6 @@ def _attempt(
     if not report["pass"]:  # the end stays as it is: the report shows it
         attempt.exit_code = int(ExitCode.TOLERANCE_MISSED)
     return judged(run, manifest, report), report
-
-
-def _executor(prepared: Prepared, options: RunOptions) -> Executor | None:
-    """Return who makes the chunks of a job with zones, if they are to be made."""
-    if prepared.zoned is None or options.until_chunks:
-        return None
-    return executor_for(prepared.job)
 
 
 def _made_chunks(run: RunDirectory, executor: Executor | None, listener: Listener) -> list[str]:

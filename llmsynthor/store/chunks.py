@@ -91,11 +91,6 @@ class Plan(Line):
     notes: list[str]
     coarse: dict[str, Any] | None = None
 
-    @property
-    def records(self) -> int:
-        """Return the records of all chunks."""
-        return sum(chunk.records for chunk in self.chunks)
-
 
 class Outcome(Figures):
     """What came of a chunk.
