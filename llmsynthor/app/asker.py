@@ -18,8 +18,8 @@ from llmsynthor.llm.providers.replay import (
     PROMPT_LOG,
     REPLY_LOG,
     LoggedProvider,
-    PromptKeeper,
     PromptLine,
+    prompt_record,
     read_reply_line,
     replies_in,
 )
@@ -83,8 +83,12 @@ def make_asker(prepared: Prepared, job: Job, run: RunDirectory, listener: Listen
     price = source.price() if job.budget.cost_usd is not None else None
     budget = BudgetKeeper(job.budget, source.count_tokens, price)
     budget.check_price()
-    keeper = _keeping_prompts(source, run, job)
-    provider = LoggedProvider(keeper, records, lambda record: run.append(REPLY_LOG, record))
+    provider = LoggedProvider(
+        source,
+        records,
+        lambda record: run.append(REPLY_LOG, record),
+        keep=_prompts_kept(run, job.provider.api_key_env),
+    )
     return asker_of(prepared.sampler, prepared.templates, job, provider, budget)
 
 
@@ -98,12 +102,18 @@ def _told_of_waits(listener: Listener) -> Callable[[int, float, str], None]:
     return tell
 
 
-def _keeping_prompts(inner: Provider, run: RunDirectory, job: Job) -> PromptKeeper:
-    """Return `inner`, its prompts written into the run directory for `explain`."""
+def _prompts_kept(run: RunDirectory, key_env: str | None) -> Callable[[Request], None]:
+    """Return what writes a prompt into the run directory, once, for `explain`."""
     # damage here costs an explanation, and must not cost the run
     lines, _ = run.readable_lines(PROMPT_LOG, PromptLine.model_validate)
-    kept, key_env = [line.key for line in lines], job.provider.api_key_env
-    return PromptKeeper(inner, kept, lambda line: run.append(PROMPT_LOG, line), key_env)
+    kept = {line.key for line in lines}
+
+    def keep(request: Request) -> None:
+        if request.key() not in kept:
+            kept.add(request.key())
+            run.append(PROMPT_LOG, prompt_record(request, key_env))
+
+    return keep
 
 
 def _no_tokens(_: Request) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmsynthor.app.manifest import changed_since, time_now
+from llmsynthor.app.manifest import changed_since, judged, time_now
 from llmsynthor.engine.zones.run import executor_for, make_chunks, part_of, put_together
 from llmsynthor.errors import ExitCode, RunDirectoryError
 from llmsynthor.files.inputs import Inputs
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmsynthor.engine.loop import Listener
+    from llmsynthor.errors import ExitCode
     from llmsynthor.store.chunks import Plan, Planned
 
 _MOST_NAMED = 5
@@ -93,11 +94,7 @@ def merge_run(folder: Path) -> tuple[ExitCode, dict[str, Any]]:
         manifest.stop_reason, manifest.stop_kind = plan.stop_reason, plan.stop_kind
         run.write_json("manifest.json", manifest)
         report = write_report(run)
-        code = ExitCode.DONE if report["pass"] else ExitCode.TOLERANCE_MISSED
-        if code:
-            manifest.exit_code = int(code)
-            run.write_json("manifest.json", manifest)
-    return code, report
+        return judged(run, manifest, report), report
 
 
 def _ready(run: RunDirectory, command: str) -> Plan:

@@ -9,12 +9,13 @@ import platform
 import socket
 import subprocess
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from llmsynthor import __version__
+from llmsynthor.errors import ExitCode
 from llmsynthor.job.fingerprint import fingerprinted
 from llmsynthor.job.load import dump_job, read_resolved
-from llmsynthor.llm.providers.base import Stop, kept_stop, simplest
+from llmsynthor.llm.providers.base import Stop, simplest
 from llmsynthor.llm.providers.discovery import AUTO
 from llmsynthor.llm.providers.replay import REPLY_LOG, read_reply_line, replies_in
 from llmsynthor.store.lines import Attempt, Manifest, seconds_used
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from llmsynthor.app.prepare import Prepared
     from llmsynthor.job.model import Job
+    from llmsynthor.llm.providers.base import StopKind
     from llmsynthor.store.directory import RunDirectory
 
 FINGERPRINT_VERSION = 5
@@ -155,6 +157,15 @@ def end_attempt(
     run.write_json("manifest.json", manifest)
 
 
+def judged(run: RunDirectory, manifest: Manifest, report: dict[str, Any]) -> ExitCode:
+    """Return the exit code that a report means; it stands in the manifest, too."""
+    code = ExitCode.DONE if report["pass"] else ExitCode.TOLERANCE_MISSED
+    if manifest.exit_code != int(code):
+        manifest.exit_code = int(code)
+        run.write_json("manifest.json", manifest)
+    return code
+
+
 def limit_that_ended(manifest: Manifest) -> Stop | None:
     """Return why asking ended in a finished run if a limit or its recording ended it, else None.
 
@@ -164,8 +175,9 @@ def limit_that_ended(manifest: Manifest) -> Stop | None:
     words, kind = manifest.stop_reason, manifest.stop_kind
     if not manifest.is_complete:  # a replay that was stopped
         words, kind = manifest.asking_ended, manifest.asking_ended_kind
-    ended = kept_stop(kind, words or "")
-    return ended if words and ended.kind in (None, "budget", "recording") else None
+    if not words or kind not in (None, "budget", "recording"):
+        return None
+    return Stop(cast("StopKind | None", kind), words)
 
 
 def time_now() -> str:

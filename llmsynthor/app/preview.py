@@ -224,10 +224,10 @@ def _tables(prepared: Prepared) -> list[dict[str, Any]]:
 
 def _shown_plan(found: Round) -> dict[str, Any]:
     return {
-        "calls": found.calls,
-        "prompt_tokens": found.prompt_tokens,
-        "completion_tokens": found.completion_tokens,
-        "cost_usd": found.cost_usd,
+        "calls": found.usage.calls,
+        "prompt_tokens": found.usage.prompt_tokens,
+        "completion_tokens": found.usage.completion_tokens,
+        "cost_usd": found.usage.known_cost_usd,
         "problem": next((plan.problem for plan in found.plans if plan.problem), None),
         "proposals": [
             {"id": p.id, "count": p.count, "reason": p.reason, **said(p)} for p in found.proposals

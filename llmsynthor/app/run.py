@@ -11,6 +11,7 @@ from llmsynthor.app.manifest import (
     begin_attempt,
     changed_since,
     end_attempt,
+    judged,
     limit_that_ended,
     new_manifest,
     time_now,
@@ -120,7 +121,8 @@ def _attempt(
         if engine.asker is not None:
             engine.asker.started = started
             engine.asker.budget.seconds_before = attempt.seconds_before or 0.0
-        executor = _executor(prepared, options)  # gets ready while the engine works
+        unmade = prepared.zoned is None or options.until_chunks
+        executor = None if unmade else executor_for(prepared.job)  # ready while the engine works
         state = _executed(engine)
         lost = _made_chunks(run, executor, listener)
     except (LLMSynthorError, StopRequestedError) as error:
@@ -132,22 +134,13 @@ def _attempt(
     if options.until_chunks:
         end_attempt(run, manifest, "partial", 0, "the chunks are ready")
         return ExitCode.DONE, None
-    status, kind = "partial" if lost else "complete", state.stop.kind if state.stop else None
-    end_attempt(run, manifest, status, 0, state.stop_reason, kind)
+    status = "partial" if lost else "complete"
+    end_attempt(run, manifest, status, 0, state.stop.words, state.stop.kind)
     listener.progress("reporting", prepared.job.records, prepared.job.records)
     report = write_report(run)
-    code = ExitCode.DONE if report["pass"] else ExitCode.TOLERANCE_MISSED
-    if code:  # the end stays as it is: the report shows it
-        attempt.exit_code = manifest.exit_code = int(code)
-        run.write_json("manifest.json", manifest)
-    return code, report
-
-
-def _executor(prepared: Prepared, options: RunOptions) -> Executor | None:
-    """Return who makes the chunks of a job with zones, if they are to be made."""
-    if prepared.zoned is None or options.until_chunks:
-        return None
-    return executor_for(prepared.job)
+    if not report["pass"]:  # the end stays as it is: the report shows it
+        attempt.exit_code = int(ExitCode.TOLERANCE_MISSED)
+    return judged(run, manifest, report), report
 
 
 def _made_chunks(run: RunDirectory, executor: Executor | None, listener: Listener) -> list[str]:
@@ -158,11 +151,6 @@ def _made_chunks(run: RunDirectory, executor: Executor | None, listener: Listene
     lost = make_chunks(run, plan, executor, listener)
     put_together(run, plan, lost)
     return lost
-
-
-def run_is_asked(run: RunDirectory) -> bool:
-    """Return whether the chunks of a run are ready, so that nothing is left to ask."""
-    return read_plan(run) is not None
 
 
 def _executed(engine: Engine) -> State:
@@ -183,11 +171,7 @@ def _no_op(run: RunDirectory, manifest: Manifest) -> tuple[ExitCode, dict[str, A
         report = write_report(run)
     else:
         run.write_json("report.json", report)
-    code = ExitCode.DONE if report["pass"] else ExitCode.TOLERANCE_MISSED
-    if manifest.exit_code != int(code):
-        manifest.exit_code = int(code)
-        run.write_json("manifest.json", manifest)
-    return code, report
+    return judged(run, manifest, report), report
 
 
 def _open(prepared: Prepared, options: RunOptions, run: RunDirectory) -> Manifest:
@@ -261,7 +245,8 @@ def _engine(
 ) -> Engine:
     job = append_job(prepared.job) if prepared.job.engine.method == "append" else prepared.job
     kind = AppendEngine if job.engine.method == "append" else Engine
-    if kind_of(job.provider.model).source is None or run_is_asked(run):
+    if kind_of(job.provider.model).source is None or read_plan(run) is not None:
+        # nothing is left to ask
         asker = None
     elif options.replay:
         asker = replaying_asker(prepared, job, run, limit_that_ended(manifest))

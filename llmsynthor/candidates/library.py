@@ -6,11 +6,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from llmsynthor.candidates.boxes import BoxError, read_box
 from llmsynthor.candidates.layouts import layouts
-from llmsynthor.candidates.proposals import MemberBlock, Proposal
+from llmsynthor.candidates.proposals import AcceptedLine, MemberBlock, Proposal, ProposalLine
 from llmsynthor.targets.domain import Domain
 from llmsynthor.targets.measures import tvd
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from llmsynthor.candidates.boxes import Box
-    from llmsynthor.candidates.proposals import Rejection
     from llmsynthor.targets.table import Table, TableSet
 
 
@@ -74,40 +72,6 @@ def said(proposal: Proposal) -> dict[str, Any]:
     return {"values": proposal.values, "members": [block.line() for block in proposal.members]}
 
 
-class ProposalLine(BaseModel):
-    """A proposal as `proposals.jsonl` has it, a refused one as the model wrote it.
-
-    Further keys are kept, and only those that were set are written.
-    """
-
-    model_config = ConfigDict(strict=True, extra="allow")
-
-    id: int
-    iteration: int
-    accepted: bool
-    reason: str
-    problem: str | None
-    count: Any = None
-    values: Any = None
-    members: Any = None
-    records: int
-    request: str | None = None
-
-
-class AcceptedLine(ProposalLine):
-    """A proposal that was taken into the library, with the records that it made."""
-
-    count: int
-    values: dict[str, Any]
-    members: list[dict[str, Any]] = []
-
-
-def read_proposal_line(content: Any) -> ProposalLine:  # noqa: ANN401 - whatever JSON holds
-    """Return a line of `proposals.jsonl`."""
-    is_accepted = isinstance(content, dict) and content.get("accepted") is True
-    return (AcceptedLine if is_accepted else ProposalLine).model_validate(content)
-
-
 def proposal_line(proposal: Proposal, records: int = 0) -> AcceptedLine:
     """Return an accepted proposal's line of `proposals.jsonl`."""
     return AcceptedLine(
@@ -119,22 +83,6 @@ def proposal_line(proposal: Proposal, records: int = 0) -> AcceptedLine:
         accepted=True,
         problem=None,
         records=records,
-    )
-
-
-def rejection_line(rejection: Rejection) -> ProposalLine:
-    """Return a refused proposal's line of `proposals.jsonl`."""
-    raw = rejection.raw
-    return ProposalLine(
-        id=rejection.id,
-        iteration=rejection.iteration,
-        reason=rejection.reason,
-        count=raw.get("count") if isinstance(raw, dict) else None,
-        values=raw.get("values") if isinstance(raw, dict) else raw,
-        **({"members": raw["members"]} if isinstance(raw, dict) and "members" in raw else {}),
-        accepted=False,
-        problem=rejection.problem,
-        records=0,
     )
 
 

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel, ConfigDict
+
 from llmsynthor.candidates.boxes import Box, BoxError, read_box
 from llmsynthor.candidates.layouts import weighed
 from llmsynthor.text import one
@@ -72,15 +74,54 @@ class Proposal:
     members: tuple[MemberBlock, ...] = ()
 
 
-@dataclass(frozen=True)
-class Rejection:
-    """A proposal that cannot be used, with the reason in words that a model can act on."""
+class ProposalLine(BaseModel):
+    """A proposal as `proposals.jsonl` has it, a refused one as the model wrote it.
+
+    Further keys are kept, and only those that were set are written.
+    """
+
+    model_config = ConfigDict(strict=True, extra="allow")
 
     id: int
     iteration: int
+    accepted: bool
     reason: str
-    problem: str
-    raw: Any
+    problem: str | None
+    count: Any = None
+    values: Any = None
+    members: Any = None
+    records: int
+    request: str | None = None
+
+
+class AcceptedLine(ProposalLine):
+    """A proposal that was taken into the library, with the records that it made."""
+
+    count: int
+    values: dict[str, Any]
+    members: list[dict[str, Any]] = []
+
+
+def read_proposal_line(content: Any) -> ProposalLine:  # noqa: ANN401 - whatever JSON holds
+    """Return a line of `proposals.jsonl`."""
+    is_accepted = isinstance(content, dict) and content.get("accepted") is True
+    return (AcceptedLine if is_accepted else ProposalLine).model_validate(content)
+
+
+def refused(id_: int, iteration: int, reason: str, problem: str, raw: Any) -> ProposalLine:  # noqa: ANN401
+    """Return the line of a proposal that cannot be used, with the problem in words that a model can act on."""
+    said = raw if isinstance(raw, dict) else {"values": raw}
+    return ProposalLine(
+        id=id_,
+        iteration=iteration,
+        reason=reason,
+        count=said.get("count"),
+        values=said.get("values"),
+        **{name: said[name] for name in ("members",) if name in said},
+        accepted=False,
+        problem=problem,
+        records=0,
+    )
 
 
 @dataclass
@@ -96,7 +137,7 @@ class Plan:
     """
 
     proposals: list[Proposal] = field(default_factory=list)
-    rejections: list[Rejection] = field(default_factory=list)
+    rejections: list[ProposalLine] = field(default_factory=list)
     mended: int = 0
     problem: str | None = None
     request: str = ""
@@ -135,7 +176,7 @@ def parse_plan(
         boxes, blocks, count = reader.read(entry)
         if reader.problems:
             problem = "; ".join(reader.problems)
-            plan.rejections.append(Rejection(proposal_id, iteration, reason, problem, entry))
+            plan.rejections.append(refused(proposal_id, iteration, reason, problem, entry))
             continue
         plan.mended += reader.mended
         plan.proposals.append(

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from llmsynthor.targets.levels import Members
 
 
+_Kind = Literal["wrong", "rule", "weight"]
+
+
 @dataclass(frozen=True)
 class LeftOut:
     """Rows that were left out for one reason.
@@ -41,7 +44,7 @@ class LeftOut:
         first: The first of them.
     """
 
-    kind: Literal["wrong", "rule", "weight"]
+    kind: _Kind
     words: str
     rows: int
     first: int
@@ -80,9 +83,7 @@ class Level:
         """Return the number of rows."""
         return self.frame.height
 
-    def leave_out(
-        self, wrong: np.ndarray, why: str, kind: Literal["wrong", "rule", "weight"] = "wrong"
-    ) -> None:
+    def leave_out(self, wrong: np.ndarray, why: str, kind: _Kind = "wrong") -> None:
         """Leave out rows, unless they are already."""
         wrong = wrong & self.sound
         if wrong.any():

@@ -54,6 +54,7 @@ class ConsoleListener:
         self._done, self._current = 0, 0
         self._told_at = clock()
         self._line: Iteration | None = None
+        self._told = 0  # the last iteration
         self._seconds: list[float] = []
         self._between = True
         self._drawn = 0
@@ -79,7 +80,7 @@ class ConsoleListener:
         """Show a finished iteration."""
         with self._lock:
             self._line, self._done = line, line.records
-            self._current = line.iteration
+            self._current = self._told = line.iteration
             self._seconds.append(line.seconds)
             self._between = True
             self._tell("INFO", self._words(line), short=self._short(line))
@@ -121,11 +122,6 @@ class ConsoleListener:
                     f"worst_tvd={report['summary']['control_tvd_max']:.5f} "
                     f"stop_reason={_quoted(report['stop_reason'])}",
                 )
-
-    @property
-    def _told(self) -> int:
-        """Return the number of the last iteration that was told of."""
-        return self._line.iteration if self._line is not None else 0
 
     def _words(self, line: Iteration) -> str:
         used, worst = line.so_far, line.worst_table

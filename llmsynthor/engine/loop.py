@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from llmsynthor.candidates.library import library_share, library_tvd, proposal_line, rejection_line
+from llmsynthor.candidates.library import library_share, library_tvd, proposal_line
 from llmsynthor.engine.choose import Chooser
 from llmsynthor.engine.state import State
 from llmsynthor.engine.stopping import Effort, levelled_off, logged_effort
@@ -24,8 +24,7 @@ from llmsynthor.text import clean
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llmsynthor.candidates.library import ProposalLine
-    from llmsynthor.candidates.proposals import Proposal
+    from llmsynthor.candidates.proposals import Proposal, ProposalLine
     from llmsynthor.candidates.sampler import Sampler
     from llmsynthor.engine.choose import Chosen
     from llmsynthor.job.model import Job
@@ -75,12 +74,12 @@ class Engine:
         """Run to the end; what exists in the run directory is not made again."""
         if self.asker is not None:
             self._infer_groups(self.asker)
+            self.state.stop = Stop("iterations", "all iterations done")
             for iteration in range(1, self.job.engine.iterations + 1):
-                if not self._iterate(self.asker, iteration):
+                stop = self._iterate(self.asker, iteration)
+                if stop is not None:
+                    self.state.stop = stop
                     break
-            self.state.stop = self.state.stop or Stop("iterations", "all iterations done")
-        else:
-            self.state.stop = Stop("unasked", "no model is asked")
         self._materialize()
         self._write_proposals(with_records=True)
         return self.state
@@ -102,14 +101,13 @@ class Engine:
                 named = ", ".join(f"`{clean(name, 40)}`" for name in unknown[:3])
                 self._note(f"left out of the groups of dependent variables: {named}, no variable")
 
-    def _iterate(self, asker: Asker, iteration: int) -> bool:
-        """Do one iteration; return whether to go on."""
+    def _iterate(self, asker: Asker, iteration: int) -> Stop | None:
+        """Do one iteration; return why asking ends, or None to go on."""
         state, started = self.state, self.clock()
         self._stage("asking")
         found = asker.ask_plans(iteration, self.plan_context(asker, iteration), state.next_id)
         if found.stop and not found.plans:
-            state.stop = found.stop
-            return False
+            return found.stop
         self._admit(found)
         asked = self.clock()
         effort = self._pilot(iteration)
@@ -119,8 +117,7 @@ class Engine:
         state.priors.append(library_tvd(state.library, self.tables))
         self._note_iteration(iteration, found, asked - started, self.clock() - started)
         self._write_proposals(with_records=False)
-        state.stop = found.stop or self._levelled_off()
-        return state.stop is None
+        return found.stop or self._levelled_off()
 
     def plan_context(self, asker: Asker, iteration: int) -> dict[str, Any]:
         """Return what an iteration's plan prompts are made from."""
@@ -148,7 +145,7 @@ class Engine:
         for plan in found.plans:
             ids = [p.id for p in plan.proposals] + [r.id for r in plan.rejections]
             state.requests |= dict.fromkeys(ids, plan.request)
-        state.refused = [rejection.problem for rejection in found.rejections]
+        state.refused = [rejection.problem or "" for rejection in found.rejections]
         state.refused += [plan.problem for plan in found.plans if plan.problem]
 
     def _levelled_off(self) -> Stop | None:
@@ -210,7 +207,7 @@ class Engine:
         if not self.bulk.model_fields_set:
             line = Bulk(
                 iteration=0,
-                stop_reason=state.stop_reason,
+                stop_reason=state.stop.words,
                 groups=state.groups,
                 notes=state.notes,
                 **figures,
@@ -283,7 +280,7 @@ class Engine:
         if line is None:
             line = Iteration(
                 iteration=iteration,
-                calls=found.calls,
+                calls=found.usage.calls,
                 repairs=found.repairs,
                 failed_calls=found.failed_calls,
                 unread_replies=found.unread,
@@ -296,9 +293,9 @@ class Engine:
                 worst_table=self.worst_table(),
                 **(asdict(effort) if (effort := self.state.efforts[-1]) else {}),
                 records=self.state.records,
-                prompt_tokens=found.prompt_tokens,
-                completion_tokens=found.completion_tokens,
-                cost_usd=found.cost_usd,
+                prompt_tokens=found.usage.prompt_tokens,
+                completion_tokens=found.usage.completion_tokens,
+                cost_usd=found.usage.known_cost_usd,
                 so_far=self._used(),
                 seconds_used=round(self.asker.seconds_used(), 3) if self.asker else 0.0,
                 seconds_asking=round(asking, 3),
@@ -317,7 +314,7 @@ class Engine:
         state = self.state
         made = state.made if with_records else {}
         lines: list[ProposalLine] = [self._accepted(p, made.get(p.id, 0)) for p in state.library]
-        lines += [rejection_line(rejection) for rejection in state.rejections]
+        lines += state.rejections
         for line in lines:
             line.request = state.requests[line.id]
         lines.sort(key=lambda line: line.id)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llmsynthor.candidates.proposals import Proposal, Rejection
+from llmsynthor.candidates.proposals import Proposal, refused
 from llmsynthor.engine.loop import Engine
 from llmsynthor.job.consistency import MOST_APPENDED
 from llmsynthor.llm.providers.base import Stop
@@ -52,7 +52,7 @@ class AppendEngine(Engine):
             late = plan.proposals[MOST_APPENDED:]
             plan.proposals = plan.proposals[:MOST_APPENDED]
             plan.rejections += [
-                Rejection(
+                refused(
                     p.id,
                     p.iteration,
                     p.reason,

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from llmsynthor.llm.providers.base import Stop
+
 if TYPE_CHECKING:
-    from llmsynthor.candidates.proposals import Proposal, Rejection
+    from llmsynthor.candidates.proposals import Proposal, ProposalLine
     from llmsynthor.engine.stopping import Effort
-    from llmsynthor.llm.providers.base import Stop
+
+
+_UNASKED = Stop("unasked", "no model is asked")
 
 
 @dataclass
@@ -35,7 +39,7 @@ class State:
     """
 
     library: list[Proposal] = field(default_factory=list)
-    rejections: list[Rejection] = field(default_factory=list)
+    rejections: list[ProposalLine] = field(default_factory=list)
     groups: list[list[str]] = field(default_factory=list)
     counts: list[np.ndarray] = field(default_factory=list)
     made: dict[int, int] = field(default_factory=dict)
@@ -45,14 +49,9 @@ class State:
     priors: list[float] = field(default_factory=list)
     efforts: list[Effort | None] = field(default_factory=list)
     requests: dict[int, str] = field(default_factory=dict)
-    stop: Stop | None = None
+    stop: Stop = _UNASKED
     refused: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-
-    @property
-    def stop_reason(self) -> str:
-        """Return why asking ended, in words."""
-        return self.stop.words if self.stop is not None else ""
 
     @property
     def next_id(self) -> int:

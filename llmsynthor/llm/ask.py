@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from llmsynthor.candidates.library import said
-from llmsynthor.candidates.proposals import Plan, Proposal, Rejection, parse_plan
+from llmsynthor.candidates.proposals import Plan, Proposal, ProposalLine, parse_plan, refused
 from llmsynthor.candidates.reply_schema import plan_schema
 from llmsynthor.errors import ProviderUnavailableError
+from llmsynthor.llm.budget import Usage
 from llmsynthor.llm.concurrent import Outlook, gather
 from llmsynthor.llm.prompts.focus import FocusPrompt, Target, completed, focus_schema, focus_words
 from llmsynthor.llm.prompts.groups import groups_schema
 from llmsynthor.llm.providers.base import OutOfRepliesError, Purpose, Reply, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from llmsynthor.candidates.sampler import Sampler
     from llmsynthor.job.model import Job
@@ -31,33 +32,19 @@ class Round:
 
     Attributes:
         plans: One per reply that came, but for what a repair left nothing of.
-        calls: Replies that came, repairs included.
-        repairs: Those of them that were asked for because a first reply held nothing usable.
+        usage: What the replies that came have used, repairs included.
+        repairs: Replies that were asked for because a first reply held nothing usable.
         failed_calls: Requests without a reply.
         unread: Replies that held nothing readable, repairs included.
-        prompt_tokens: Tokens read.
-        completion_tokens: Tokens written.
-        cost_usd: US dollars; None where some of it is unknown.
         stop: Why asking ends, or None.
     """
 
     plans: list[Plan] = field(default_factory=list)
-    calls: int = 0
+    usage: Usage = field(default_factory=Usage)
     repairs: int = 0
     failed_calls: int = 0
     unread: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cost_usd: float | None = 0.0
     stop: Stop | None = None
-
-    def add(self, reply: Reply) -> None:
-        """Count one reply."""
-        self.calls += 1
-        self.prompt_tokens += reply.prompt_tokens
-        self.completion_tokens += reply.completion_tokens
-        known = self.cost_usd is not None and reply.cost_usd is not None
-        self.cost_usd = self.cost_usd + reply.cost_usd if known else None  # type: ignore[operator]
 
     @property
     def proposals(self) -> list[Proposal]:
@@ -65,7 +52,7 @@ class Round:
         return [proposal for plan in self.plans for proposal in plan.proposals]
 
     @property
-    def rejections(self) -> list[Rejection]:
+    def rejections(self) -> list[ProposalLine]:
         """Return the refused proposals."""
         return [rejection for plan in self.plans for rejection in plan.rejections]
 
@@ -96,18 +83,14 @@ class Asker:
     def plan_requests(self, iteration: int, context: Mapping[str, Any]) -> list[Request]:
         """Return the plan requests of one iteration, each with a focus of its own."""
         calls = self.job.engine.calls_per_iteration
-        asked = [self.prompts.call_context(context, call) for call in range(calls)]
-        return [
-            self._request(
-                "plan",
-                (iteration - 1) * calls + call,
-                self.templates.render(self.prompts.template, given),
-                self._schema,
-                given["focus"] or None,
-                [gap.words(has_library=given["library_size"] > 0) for gap in given["gaps"]],
-            )
-            for call, given in enumerate(asked)
-        ]
+        requests = []
+        for call in range(calls):
+            given = self.prompts.call_context(context, call)
+            prompt = self.templates.render(self.prompts.template, given)
+            request = self._request("plan", (iteration - 1) * calls + call, prompt, self._schema)
+            gaps = (gap.words(has_library=given["library_size"] > 0) for gap in given["gaps"])
+            requests.append(replace(request, focus=given["focus"] or None, gaps=tuple(gaps)))
+        return requests
 
     def ask_plans(self, iteration: int, context: Mapping[str, Any], first_id: int) -> Round:
         """Ask for the plans of one iteration.
@@ -143,13 +126,7 @@ class Asker:
         return (answers[0][1].text if answers else None), found
 
     def _request(
-        self,
-        purpose: Purpose,
-        sequence: int,
-        prompt: str,
-        schema: dict[str, Any] | None,
-        focus: str | None = None,
-        gaps: Sequence[str] = (),
+        self, purpose: Purpose, sequence: int, prompt: str, schema: dict[str, Any] | None
     ) -> Request:
         provider = self.job.provider
         return Request(
@@ -161,8 +138,6 @@ class Asker:
             model=provider.model,
             temperature=provider.temperature,
             max_output_tokens=provider.max_output_tokens,
-            focus=focus,
-            gaps=tuple(gaps),
         )
 
     def _ask(self, requests: list[Request], found: Round) -> list[tuple[Request, Reply]]:
@@ -176,7 +151,7 @@ class Asker:
         for request, outcome in zip(asked, outcomes, strict=True):
             if isinstance(outcome, Reply):
                 answers.append((request, outcome))
-                found.add(outcome)
+                found.usage.add(outcome)
                 self.budget.add(request, outcome)
             elif isinstance(outcome, OutOfRepliesError):
                 found.stop = found.stop or outcome.stop
@@ -232,7 +207,7 @@ class Asker:
             else:
                 raw = {"count": proposal.count, **said(proposal)}
                 plan.rejections.append(
-                    Rejection(proposal.id, iteration, proposal.reason, problem, raw)
+                    refused(proposal.id, iteration, proposal.reason, problem, raw)
                 )
         plan.proposals = lawful
         return plan
@@ -247,18 +222,12 @@ class Asker:
         first_id: int,
     ) -> list[Plan]:
         """Ask once more, with what was wrong; return what each of the two replies leaves."""
-        problems = [plan.problem] if plan.problem else [r.problem for r in plan.rejections]
+        problems = [plan.problem] if plan.problem else [r.problem or "" for r in plan.rejections]
         if reply.truncated:
             problems.insert(0, "the answer was cut at its longest length: write fewer proposals")
         context = self.prompts.repair_context(request.prompt, reply.text, problems)
-        again = self._request(
-            "repair",
-            request.sequence,
-            self.templates.render("repair_plan.md.j2", context),
-            self._schema,
-            request.focus,
-            request.gaps,
-        )
+        prompt = self.templates.render("repair_plan.md.j2", context)
+        again = replace(request, purpose="repair", prompt=prompt)
         stop = found.stop
         answers = self._ask([again], found)
         limit = found.stop
@@ -288,17 +257,13 @@ class FocusAsker(Asker):
         if not isinstance(self.prompts, FocusPrompt):
             raise TypeError("a FocusAsker needs a FocusPrompt")
         targets = self.prompts.targets(context, iteration)
-        asked = [self.prompts.focus_context(target, context["rejected"]) for target in targets]
-        requests = [
-            self._request(
-                "plan",
-                (iteration - 1) * len(targets) + number,
-                self.templates.render("propose_focus.md.j2", given),
-                focus_schema(self.sampler.domain, target, self.prompts.freed),
-                focus_words(given),
-            )
-            for number, (target, given) in enumerate(zip(targets, asked, strict=True))
-        ]
+        requests = []
+        for number, target in enumerate(targets, start=(iteration - 1) * len(targets)):
+            given = self.prompts.focus_context(target, context["rejected"])
+            prompt = self.templates.render("propose_focus.md.j2", given)
+            schema = focus_schema(self.sampler.domain, target, self.prompts.freed)
+            request = self._request("plan", number, prompt, schema)
+            requests.append(replace(request, focus=focus_words(given)))
         self._targets = {r.key(): t for r, t in zip(requests, targets, strict=True)}
         return requests
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from llmsynthor.candidates.boxes import BoxError, read_box, takes_in
 from llmsynthor.candidates.layouts import weighed
-from llmsynthor.candidates.library import AcceptedLine, read_library, read_proposal_line
+from llmsynthor.candidates.library import read_library
+from llmsynthor.candidates.proposals import AcceptedLine, read_proposal_line
 from llmsynthor.candidates.seed_sample import SEED_RECORD
 from llmsynthor.errors import RunDirectoryError
 from llmsynthor.llm.providers.replay import (
@@ -24,14 +26,13 @@ from llmsynthor.store.targets_used import load_used, weight_of
 from llmsynthor.text import count_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from llmsynthor.candidates.sampler import Sampler
     from llmsynthor.store.directory import RunDirectory
     from llmsynthor.targets.domain import Variable
     from llmsynthor.targets.levels import Members
 
-_T = TypeVar("_T")
 BACKGROUND_MEANS = (
     "no proposal: drawn from the tables alone, which needs no model; the record stands here because "
     "the tables want it"
@@ -75,7 +76,9 @@ def explain(run: RunDirectory, number: int) -> dict[str, Any]:
         "source": "proposal" if source is not None else "seed_sample" if copied else "background",
         "meaning": BACKGROUND_MEANS if source is None and copied is None else None,
         "siblings": _records_of(run, source, copied),
-        "seed_record": None if copied is None else _seed_record(run, copied),
+        "seed_record": None
+        if copied is None
+        else {"key": copied, "weight": weight_of(run, copied)},
         "model": manifest.model,
         "table_share": table_shares(sampler, variables, record),
         "proposal": None if line is None else _proposal(run, sampler, line, record),
@@ -119,11 +122,6 @@ def _read(
     return records.row(row, named=True), int(entry["iteration"]), entry["proposal"], copied
 
 
-def _seed_record(run: RunDirectory, key: str) -> dict[str, Any]:
-    """Return the record of the seed sample that a record is a copy of."""
-    return {"key": key, "weight": weight_of(run, key)}
-
-
 def _made_in(run: RunDirectory, iteration: int) -> str:
     """Return in words when the record was made."""
     if iteration:
@@ -165,8 +163,7 @@ def _proposal(
     reply, reply_problem = _reply(run, line.request)
     return {
         **line.model_dump(include={"id", "iteration", "reason", "count", "values"}),
-        "inside": inside(sampler, variables, line.values, record),
-        "share": shares(sampler, variables, line.values, record),
+        **beside(sampler, variables, line.values, record),
         "reply": reply,
         "reply_problem": reply_problem,
         "guidance": guidance,
@@ -193,7 +190,7 @@ def _reply(run: RunDirectory, key: str | None) -> tuple[dict[str, Any] | None, s
 def _guidance(run: RunDirectory, key: str | None) -> tuple[dict[str, Any] | None, str | None]:
     """Return what the model was told and asked, as it was sent, or why that cannot be shown."""
     lines, damaged = run.readable_lines(PROMPT_LOG, PromptLine.model_validate)
-    line = next((x for x in lines if x.key == key and x.prompt is not None), None)
+    line = next((x for x in lines if x.key == key), None)
     if line is None:
         return None, _why_missing(PROMPT_LOG, damaged)
     return line.model_dump(include={"purpose", "system", "prompt", "focus", "gaps"}), None
@@ -221,42 +218,28 @@ def table_shares(
     }
 
 
-def shares(
+def beside(
     sampler: Sampler,
     variables: Sequence[Variable],
     said: Mapping[str, Any],
     record: Mapping[str, Any],
-) -> dict[str, float | None]:
-    """Return for each variable the share that the proposal gives the record's category or bin."""
+) -> dict[str, dict[str, Any]]:
+    """Return how a record's values stand to what a proposal says; of what is unreadable None.
 
-    def share(variable: Variable) -> float:
-        box, _ = read_box(variable, said[variable.name], sampler.marginals[variable.name])
-        return float(box.share[_code(variable, record[variable.name])])
-
-    return {variable.name: _readable(share, variable) for variable in variables}
-
-
-def inside(
-    sampler: Sampler,
-    variables: Sequence[Variable],
-    said: Mapping[str, Any],
-    record: Mapping[str, Any],
-) -> dict[str, bool | None]:
-    """Return for each variable whether the record's value is in the proposal; None if unreadable."""
-
-    def holds(variable: Variable) -> bool:
-        name = variable.name
-        return takes_in(variable, said[name], record[name], sampler.marginals[name])
-
-    return {variable.name: _readable(holds, variable) for variable in variables}
-
-
-def _readable(read: Callable[[Variable], _T], variable: Variable) -> _T | None:
-    """Return what is read of a proposal's value; None where it cannot be."""
-    try:
-        return read(variable)
-    except (BoxError, KeyError):
-        return None
+    Returns:
+        `inside`: for each variable whether the value is in the proposal; `share`: the share that the
+        proposal gives the value's category or bin.
+    """
+    found: dict[str, dict[str, Any]] = {"inside": {}, "share": {}}
+    for v in variables:
+        found["inside"][v.name] = found["share"][v.name] = None
+        with suppress(BoxError, KeyError):
+            holds = takes_in(v, said[v.name], record[v.name], sampler.marginals[v.name])
+            found["inside"][v.name] = holds
+        with suppress(BoxError, KeyError):
+            box, _ = read_box(v, said[v.name], sampler.marginals[v.name])
+            found["share"][v.name] = float(box.share[_code(v, record[v.name])])
+    return found
 
 
 def members_beside(
@@ -284,8 +267,9 @@ def members_beside(
                 "table_share": table_shares(sampler, variables, values),
                 "entry": entry,
                 "said": said or None,
-                "inside": inside(sampler, variables, said, values) if said else None,
-                "share": shares(sampler, variables, said, values) if said else None,
+                "inside": None,
+                "share": None,
+                **(beside(sampler, variables, said, values) if said else {}),
             }
         )
     return found
@@ -308,7 +292,10 @@ def _entries(
     proposal = library[0]
     fits = [
         [
-            sum(v is True for v in inside(sampler, members.own.variables, b.values, row).values())
+            sum(
+                v is True
+                for v in beside(sampler, members.own.variables, b.values, row)["inside"].values()
+            )
             for row in rows
         ]
         for b in proposal.members

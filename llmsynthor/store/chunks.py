@@ -91,11 +91,6 @@ class Plan(Line):
     notes: list[str]
     coarse: dict[str, Any] | None = None
 
-    @property
-    def records(self) -> int:
-        """Return the records of all chunks."""
-        return sum(chunk.records for chunk in self.chunks)
-
 
 class Outcome(Figures):
     """What came of a chunk.
@@ -167,11 +162,6 @@ def _read(path: Path) -> Any:  # noqa: ANN401 - whatever was packed
             f"{path}: cannot be read ({str(error)[:80]})",
             hint=_ANEW,
         ) from None
-
-
-def write_plan(run: RunDirectory, plan: Plan) -> None:
-    """Write the plan: from then on the chunks are ready."""
-    run.write_json(PLAN, plan)
 
 
 def read_plan(run: RunDirectory) -> Plan | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from llmsynthor.errors import Problem, TableError
+from llmsynthor.errors import Problem
 from llmsynthor.files.bins import parse_bin
 from llmsynthor.targets.margins import margin_of
 from llmsynthor.text import and_more, clean
@@ -50,17 +50,6 @@ class Clash:
     def names(self) -> tuple[str, str]:
         """Return the names of the tables."""
         return self.tables[0].name, self.tables[1].name
-
-
-def check_agreement(tables: TableSet) -> None:
-    """Refuse hard control tables that differ in totals or in margins by more than rounding.
-
-    Raises:
-        TableError: Names files, cells and both numbers of every disagreement.
-    """
-    problems = disagreements(tables)
-    if problems:
-        raise TableError.of(problems)
 
 
 def disagreements(tables: TableSet, policy: Reconcile = "error") -> list[Problem]:

@@ -111,6 +111,38 @@ def test_a_replay_has_the_stop_reason_of_the_run(tmp_path, budget, reason):
         assert manifest(tmp_path)["stop_reason"] == reason
 
 
+def test_no_words_say_to_a_replay_what_ended_the_run(tmp_path):
+    with ScriptedServer(default=plan_for) as server:
+        job = write_job(tmp_path, provider=provider(server.base_url), budget={"calls": 3})
+        assert run(job) == 0
+    before, path = data_hash(tmp_path / "out"), tmp_path / "out" / "manifest.json"
+    assert manifest(tmp_path)["stop_kind"] == "budget"
+    path.write_text(json.dumps(manifest(tmp_path) | {"stop_reason": "no more money"}))
+    assert run(job, "--replay") == 0
+    assert data_hash(tmp_path / "out") == before
+    kept = manifest(tmp_path)
+    assert (kept["stop_kind"], kept["stop_reason"]) == ("budget", "no more money")
+    older = {name: value for name, value in kept.items() if not name.endswith("_kind")}
+    path.write_text(json.dumps(older))
+    assert run(job, "--replay") == 0
+    assert data_hash(tmp_path / "out") == before
+    assert manifest(tmp_path)["stop_reason"] == "no more money"
+
+
+def test_what_a_later_version_wrote_is_no_damage_and_stays(tmp_path):
+    with ScriptedServer(default=plan_for) as server:
+        job = write_job(tmp_path, provider=provider(server.base_url), budget={"calls": 3})
+        assert run(job) == 0
+    before = data_hash(tmp_path / "out")
+    for name in ("manifest.json", "replies.jsonl", "prompts.jsonl", "proposals.jsonl"):
+        path = tmp_path / "out" / name
+        lines = path.read_text().splitlines() if name.endswith("l") else [path.read_text()]
+        path.write_text("".join(json.dumps(json.loads(x) | {"new": 1}) + "\n" for x in lines))
+    assert run(job, "--replay") == 0
+    assert data_hash(tmp_path / "out") == before
+    assert manifest(tmp_path)["new"] == 1
+
+
 def test_a_replay_that_was_stopped_still_knows_why_the_run_ended(tmp_path):
     with ScriptedServer(default=plan_for) as server:
         given = provider(server.base_url)

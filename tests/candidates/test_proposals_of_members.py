@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from llmsynthor.candidates.boxes import Box
 from llmsynthor.candidates.layouts import LAYOUTS, layouts, proposal_of, weighed
-from llmsynthor.candidates.library import library_share, proposal_line, read_library, rejection_line
-from llmsynthor.candidates.proposals import MemberBlock, Proposal, parse_plan
+from llmsynthor.candidates.library import library_share, proposal_line, read_library
+from llmsynthor.candidates.proposals import MemberBlock, Proposal, parse_plan, read_proposal_line
 from llmsynthor.candidates.reply_schema import LONGEST_SCHEMA, plan_schema
 from llmsynthor.files.bins import Interval
 from llmsynthor.targets.domain import Domain, Variable
@@ -298,7 +298,7 @@ def test_the_library_holds_what_a_loop_over_its_layouts_counts(share, repeats):
 
 def test_lines_of_proposals_hold_members_and_are_read_back():
     made, _ = only(["2", "3"])
-    line = json.loads(json.dumps(proposal_line(made, 40)))
+    line = json.loads(json.dumps(proposal_line(made, 40).model_dump(exclude_unset=True)))
     assert line == {
         "id": 5,
         "iteration": 2,
@@ -311,8 +311,9 @@ def test_lines_of_proposals_hold_members_and_are_read_back():
         "records": 40,
     }
     lost = line | {"members": [{"repeat": 1, "values": {"age": "0-15"}}]}
-    (read,) = read_library([line, lost, line | {"accepted": False}], TABLES)
-    assert proposal_line(read, 40) == line
+    lines = [read_proposal_line(x) for x in (line, lost, line | {"accepted": False})]
+    (read,) = read_library(lines, TABLES)
+    assert proposal_line(read, 40) == lines[0]
     pairs = zip(layouts(made, MEMBERS), layouts(read, MEMBERS), strict=True)
     for one, other in pairs:
         assert (one.id, one.count) == (other.id, other.count)
@@ -323,6 +324,5 @@ def test_lines_of_proposals_hold_members_and_are_read_back():
 
 def test_lines_of_refused_proposals_hold_their_members():
     (refused,) = parse(entry("1")).rejections
-    line = rejection_line(refused)
-    assert line["members"] == entry()["members"]
-    assert line["problem"] == "the `members` add up to 2 to 3, and `size` says 1"
+    assert refused.members == entry()["members"]
+    assert refused.problem == "the `members` add up to 2 to 3, and `size` says 1"

@@ -311,3 +311,20 @@ def test_a_focus_of_a_small_model_is_told(tmp_path, monkeypatch, capsys):
     found = told(tmp_path / "out", first_of(tmp_path / "out", 0), capsys)["proposal"]
     assert found["guidance"]["focus"] == "records with mode: car"
     assert found["guidance"]["gaps"] == []
+
+
+def test_what_a_call_was_to_look_at_is_kept_whatever_the_prompt_says(tmp_path, capsys):
+    (tmp_path / "prompts").mkdir()
+    text = "Name kinds of records: {{ names | join(', ') }}. This is call {{ call }}."
+    (tmp_path / "prompts" / "propose_plan.md.j2").write_text(text)
+    with ScriptedServer(default=plan_for) as server:
+        job = write_job(tmp_path, provider=provider(server.base_url), prompts="prompts")
+        assert main(["run", str(job), "--out", str(tmp_path / "out"), "-q"]) in (0, 3)
+    lines = [json.loads(x) for x in (tmp_path / "out" / "prompts.jsonl").read_text().splitlines()]
+    assert all("# " not in line["prompt"] for line in lines)
+    kept = {line["key"]: (line["focus"], line["gaps"]) for line in lines}
+    found = told(tmp_path / "out", first_of(tmp_path / "out", 0), capsys)["proposal"]
+    guidance = found["guidance"]
+    assert (guidance["focus"], guidance["gaps"]) == kept[found["reply"]["key"]]
+    assert all(": target " in gap for gap in guidance["gaps"])
+    assert guidance["gaps"]

@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 from household_job import proposal, write_job
 
+from llmsynthor.candidates.proposals import read_proposal_line
 from llmsynthor.candidates.sampler import Sampler
 from llmsynthor.job.load import load_job
 from llmsynthor.results.explain import members_beside
@@ -26,7 +27,8 @@ def line(size, *blocks):
     entries = [{"repeat": repeat, "values": values} for repeat, values in blocks]
     made = proposal(1, members=entries)
     made["values"] = made["values"] | {"size": size}
-    return {"id": 3, "iteration": 1, "accepted": True, **made}
+    more = {"id": 3, "iteration": 1, "accepted": True, "problem": None, "records": 1}
+    return read_proposal_line(made | more)
 
 
 def people(*rows):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llmsynthor.candidates.library import ProposalLine, read_proposal_line
+from llmsynthor.candidates.proposals import ProposalLine, read_proposal_line
 from llmsynthor.results.report.page import render_page
 from llmsynthor.results.report.tables import PICTURED, TableView
 from llmsynthor.store.lines import Iteration

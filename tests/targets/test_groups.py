@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from engine_world import read_tables
+from engine_world import check_agreement, read_tables
 from small_job import report, write_job
 
 from llmsynthor.app.warnings import odd_things
 from llmsynthor.cli.main import main
 from llmsynthor.errors import TableError
-from llmsynthor.targets.agreement import check_agreement
 
 SCHOOL = {"school": {"type": "category", "values": ["none", "degree", "primary", "secondary"]}}
 GROUPS = {"school": {"high": ["degree"], "low": ["primary", "none"], "middle": ["secondary"]}}

@@ -4,13 +4,12 @@ import itertools
 
 import numpy as np
 import pytest
-from engine_world import JOB, load, read_tables
+from engine_world import JOB, check_agreement, load, read_tables
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llmsynthor.errors import TableError
 from llmsynthor.files.bins import Interval, parse_bin
-from llmsynthor.targets.agreement import check_agreement
 from llmsynthor.targets.build import load_tables
 from llmsynthor.targets.domain import Domain, Variable
 from llmsynthor.targets.table import Table, TableSet

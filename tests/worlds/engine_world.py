@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
+from llmsynthor.errors import TableError
 from llmsynthor.job.load import LoadedJob, load_job
+from llmsynthor.targets.agreement import disagreements
 from llmsynthor.targets.build import load_tables
 from llmsynthor.targets.domain import Domain, Variable
 from llmsynthor.targets.table import Table, TableSet
@@ -34,6 +36,13 @@ def load(folder: Path, text: str = JOB, *overrides: str) -> LoadedJob:
     path = folder / "job.yaml"
     path.write_text(text)
     return load_job(path, list(overrides))
+
+
+def check_agreement(tables: TableSet) -> None:
+    """Refuse tables that differ, as a run does."""
+    problems = disagreements(tables)
+    if problems:
+        raise TableError.of(problems)
 
 
 def read_tables(

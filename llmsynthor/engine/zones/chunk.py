@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmsynthor.candidates.library import read_library, read_proposal_line
+from llmsynthor.candidates.library import read_library
+from llmsynthor.candidates.proposals import read_proposal_line
 from llmsynthor.candidates.rules import compile_rules
 from llmsynthor.candidates.sampler import Sampler
 from llmsynthor.engine.choose import Chooser

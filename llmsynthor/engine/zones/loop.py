@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -13,25 +13,25 @@ from llmsynthor.candidates.sampler import Sampler
 from llmsynthor.engine.choose import Chooser
 from llmsynthor.engine.loop import PILOT_CANDIDATES, Engine
 from llmsynthor.engine.state import State
-from llmsynthor.llm.providers.base import kept_stop
+from llmsynthor.llm.providers.base import Stop
 from llmsynthor.store.chunks import (
     LIBRARY,
+    PLAN,
     Plan,
     Planned,
     range_named,
     read_plan,
-    write_plan,
     write_sample,
     write_task,
 )
 from llmsynthor.targets.by_zone import of_chunk, whole
 
 if TYPE_CHECKING:
-    from llmsynthor.candidates.library import ProposalLine
-    from llmsynthor.candidates.proposals import Proposal
+    from llmsynthor.candidates.proposals import Proposal, ProposalLine
     from llmsynthor.engine.choose import Chosen
     from llmsynthor.engine.stopping import Effort
     from llmsynthor.engine.zones.plan import Zoned
+    from llmsynthor.llm.providers.base import StopKind
 
 
 @dataclass(eq=False)
@@ -45,7 +45,7 @@ class ZoneEngine(Engine):
         plan = read_plan(self.run)
         if plan is None:
             return super().execute()
-        self.state.stop = kept_stop(plan.stop_kind, plan.stop_reason)
+        self.state.stop = Stop(cast("StopKind | None", plan.stop_kind), plan.stop_reason)
         return self.state
 
     def _pilot(self, iteration: int) -> Effort | None:
@@ -67,19 +67,17 @@ class ZoneEngine(Engine):
         if chunks is None:
             chosen = self._coarse(lines)
             chunks = self._share_out(chosen)
-            coarse = _taken(chosen)
+            coarse = chosen.figures()
         state = self.state
-        write_plan(
-            self.run,
-            Plan(
-                chunks=chunks,
-                stop_reason=state.stop_reason,
-                stop_kind=state.stop.kind if state.stop is not None else None,
-                groups=state.groups,
-                notes=list(state.notes),
-                coarse=coarse,
-            ),
+        plan = Plan(
+            chunks=chunks,
+            stop_reason=state.stop.words,
+            stop_kind=state.stop.kind,
+            groups=state.groups,
+            notes=state.notes,
+            coarse=coarse,
         )
+        self.run.write_json(PLAN, plan)
 
     def _only(self) -> list[Planned]:
         tables = whole(self.zoned.tables)
@@ -156,11 +154,3 @@ class ZoneEngine(Engine):
 
 def _name(zoned: Zoned) -> str:
     return zoned.tables.zones.variable if zoned.tables.zones is not None else ""
-
-
-def _taken(chosen: Chosen) -> dict[str, Any]:
-    """Return what the coarse step took."""
-    figures = chosen.figures()
-    for name in ("effective_sample_size", "max_copies", "background_prior"):
-        del figures[name]
-    return figures

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from llmsynthor.candidates.library import read_proposal_line
+from llmsynthor.candidates.proposals import read_proposal_line
 from llmsynthor.errors import DiskError
 from llmsynthor.store.chunks import missing, read_outcome
 from llmsynthor.store.directory import ITERATIONS, PROPOSALS

@@ -8,7 +8,7 @@ import pkgutil
 import re
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -189,11 +189,6 @@ class Stop:
 
     kind: StopKind | None
     words: str
-
-
-def kept_stop(kind: str | None, words: str) -> Stop:
-    """Return why asking ended, as a run kept it; an older run kept no kind."""
-    return Stop(next((known for known in get_args(StopKind) if known == kind), None), words)
 
 
 class OutOfRepliesError(Exception):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -29,34 +28,27 @@ class _Line(BaseModel):
     model_config = ConfigDict(strict=True)
 
     key: str
+    purpose: str
+    sequence: int
 
 
 class Answered(_Line):
     """A reply, as the log keeps it."""
 
-    purpose: str
-    sequence: int
     reply: Reply
 
 
 class GivenUp(_Line):
     """A request that the run went on without, and why."""
 
-    purpose: str
-    sequence: int
     given_up: str
 
 
 class PromptLine(_Line):
     """What a request asked, as sent, and in a few words what it was to look at."""
 
-    purpose: str | None = None
-    sequence: int | None = None
-    model: str | None = None
-    temperature: float | None = None
-    max_output_tokens: int | None = None
-    system: str | None = None
-    prompt: str | None = None
+    system: str
+    prompt: str
     focus: str | None = None
     gaps: list[str] = []
 
@@ -101,6 +93,20 @@ def style_of(lines: Iterable[Answered]) -> str | None:
 def _named(request: Request) -> dict[str, Any]:
     """Return how a line of a log names its request."""
     return {"key": request.key(), "purpose": request.purpose, "sequence": request.sequence}
+
+
+def prompt_record(request: Request, key_env: str | None) -> dict[str, Any]:
+    """Return the line of the prompt log; values of keys, that of the variable `key_env` too, are struck out."""
+    return {
+        **_named(request),
+        "model": request.model,
+        "temperature": request.temperature,
+        "max_output_tokens": request.max_output_tokens,
+        "system": scrubbed(request.system, key_env),
+        "prompt": scrubbed(request.prompt, key_env),
+        "focus": request.focus and scrubbed(request.focus, key_env),
+        "gaps": [scrubbed(gap, key_env) for gap in request.gaps],
+    }
 
 
 class GivenUpError(ProviderUnavailableError):
@@ -215,6 +221,7 @@ class LoggedProvider:
         records: Sequence[ReplyLine],
         append: Callable[[dict[str, Any]], None],
         ended: Stop | None = None,
+        keep: Callable[[Request], None] = lambda _: None,
     ) -> None:
         """Wrap a provider.
 
@@ -223,7 +230,9 @@ class LoggedProvider:
             records: Lines of the log so far.
             append: Writes a line.
             ended: Why the run that is replayed asked no further, where a limit ended its asking.
+            keep: Writes down what is asked, before it is.
         """
+        self._keep = keep
         self._ended = ended
         self._has_plans = any(record.purpose == "plan" for record in records)
         self._inner = inner
@@ -265,57 +274,8 @@ class LoggedProvider:
             )
         if self._inner is None:
             raise OutOfRepliesError(self._ended) if self._ended else OutOfRepliesError
+        self._keep(request)
         reply = self._inner.complete(request)
         self._append({**_named(request), "reply": reply.model_dump()})
         self._known[request.key()] = reply
         return reply
-
-
-class PromptKeeper:
-    """Passes requests on to a provider, and writes down what each one asked."""
-
-    def __init__(
-        self,
-        inner: Provider,
-        kept: Iterable[str],
-        append: Callable[[dict[str, Any]], None],
-        key_env: str | None,
-    ) -> None:
-        """Wrap a provider.
-
-        Args:
-            inner: Who is asked.
-            kept: Keys of the requests that are written down already.
-            append: Writes a line.
-            key_env: Environment variable of the provider's key, whose value is never written.
-        """
-        self._inner = inner
-        self._kept = set(kept)
-        self._append = append
-        self._key_env = key_env
-        self._lock = Lock()
-
-    def complete(self, request: Request) -> Reply:
-        """Return the reply to `request`; see `Provider.complete`."""
-        key = request.key()
-        with self._lock:
-            fresh = key not in self._kept
-            self._kept.add(key)
-        if fresh:
-            self._append(
-                {
-                    **_named(request),
-                    "model": request.model,
-                    "temperature": request.temperature,
-                    "max_output_tokens": request.max_output_tokens,
-                    "system": scrubbed(request.system, self._key_env),
-                    "prompt": scrubbed(request.prompt, self._key_env),
-                    "focus": request.focus and scrubbed(request.focus, self._key_env),
-                    "gaps": [scrubbed(gap, self._key_env) for gap in request.gaps],
-                }
-            )
-        return self._inner.complete(request)
-
-    def close(self) -> None:
-        """Close the wrapped provider."""
-        self._inner.close()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import UndefinedError
 
 from llmsynthor import __version__
-from llmsynthor.candidates.library import read_library, read_proposal_line
+from llmsynthor.candidates.library import read_library
+from llmsynthor.candidates.proposals import read_proposal_line
 from llmsynthor.errors import RunDirectoryError
 from llmsynthor.llm.prompts.groups import cover
 from llmsynthor.results.dictionary import write_dictionary
@@ -32,7 +33,7 @@ from llmsynthor.store.directory import EVALUATION, PROPOSALS
 from llmsynthor.store.targets_used import load_used, reconciled_notes, with_changes
 
 if TYPE_CHECKING:
-    from llmsynthor.candidates.library import ProposalLine
+    from llmsynthor.candidates.proposals import ProposalLine
     from llmsynthor.candidates.sampler import Sampler
     from llmsynthor.job.model import Job
     from llmsynthor.results.report.counting import Counted

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from jinja2 import Template
     from markupsafe import Markup
 
-    from llmsynthor.candidates.library import ProposalLine
+    from llmsynthor.candidates.proposals import ProposalLine
     from llmsynthor.store.lines import Iteration
 
 OPEN_TABLES = 3

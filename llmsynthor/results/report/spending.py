@@ -14,7 +14,7 @@ from llmsynthor.llm.providers.replay import REPLY_LOG, read_reply_line, replies_
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmsynthor.candidates.library import ProposalLine
+    from llmsynthor.candidates.proposals import ProposalLine
     from llmsynthor.job.model import Job
     from llmsynthor.llm.providers.replay import ReplyLine
     from llmsynthor.results.report.counting import Counted
