@@ -265,7 +265,7 @@ def test_ctrl_c_before_the_run_began_says_that_nothing_was_made(tmp_path):
     ) as process:
         with (tmp_path / "job.yaml").open("w"):  # returns once the child reads
             process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=30)
+        _, told = process.communicate(timeout=120)
     assert process.returncode == 130
     assert told == "\nstopped by SIGINT; nothing was made\n"
     assert not (tmp_path / "out").exists()

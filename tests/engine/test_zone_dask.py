@@ -31,12 +31,12 @@ def test_local_workers_of_which_one_is_killed(plain, tmp_path):
     job, out = plain
     folder = tmp_path / "out"
     process = start("run", job, "--out", folder, "--set", "executor={dask: {workers: 2}}")
-    end = time.monotonic() + 120
+    end = time.monotonic() + 600
     while not list(folder.glob("chunks/0*.json")):
         assert time.monotonic() < end
         time.sleep(0.02)
     os.kill(children(process.pid)[0], signal.SIGKILL)
-    _, err = process.communicate(timeout=240)
+    _, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     assert data_of(folder) == data_of(out)
 
@@ -66,7 +66,7 @@ def test_the_workers_of_a_scheduler_that_runs(plain, tmp_path):
         for process in (worker, scheduler):
             if process is not None:
                 process.terminate()
-                process.wait(timeout=30)
+                process.wait(timeout=120)
         assert scheduler.stderr is not None
         scheduler.stderr.close()
 

@@ -21,6 +21,8 @@ def bare_machine(monkeypatch):
     for name in discovery.KEYS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(discovery, "SERVERS", ())
+    monkeypatch.setattr(discovery, "_WAIT_S", 60.0)  # this machine may be busy
+    monkeypatch.setattr(discovery, "_LONGEST_S", 60.0)
 
 
 def run(job, folder, *options) -> int:
@@ -140,6 +142,7 @@ def test_what_is_no_model_server_is_passed_over(tmp_path, monkeypatch, capsys):
     with ScriptedServer() as server, socket.create_server(("127.0.0.1", 0)) as silent:
         ports = (("vLLM", server.port), ("Ollama", silent.getsockname()[1]))
         monkeypatch.setattr(discovery, "SERVERS", ports)
+        monkeypatch.setattr(discovery, "_LONGEST_S", 1.5)  # the second never answers
         assert run(write_job(tmp_path, provider={}), tmp_path / "out") == 2
     assert "no model server answers" in capsys.readouterr().err
 

@@ -6,6 +6,7 @@ import itertools
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from scripted_server import ScriptedServer, error, reply
@@ -104,19 +105,22 @@ def request(sequence: int) -> Request:
     return Request("plan", sequence, "s", f"p{sequence}", None, "m", 0.5, 64)
 
 
-def provider(server: ScriptedServer, **spec: object) -> LitellmProvider:
+def provider(server: ScriptedServer, on_retry: Any = None, **spec: object) -> LitellmProvider:
     load_litellm()
-    given = {"model": "m", "api_base": server.base_url, "concurrency": 8, "timeout_s": 9.0, **spec}
-    return LitellmProvider(ProviderSpec(**given), backoff_s=0.05)
+    given = {"model": "m", "api_base": server.base_url, "concurrency": 8, "timeout_s": 60.0, **spec}
+    return LitellmProvider(ProviderSpec(**given), backoff_s=0.05, on_retry=on_retry)
 
 
 def test_calls_back_off_together_from_a_server_that_takes_two_at_once():
-    lock, inside, seen = threading.Lock(), [0], []
+    lock, inside, seen, crowded = threading.Lock(), [0], [], threading.Event()
 
     def two_at_once(_: dict) -> object:
         with lock:
             inside[0] += 1
             crowd = inside[0]
+        if crowd > 2:
+            crowded.set()
+        crowded.wait(30)  # the first calls are there at once, however slow the machine is
         time.sleep(0.03)
         with lock:
             inside[0] -= 1
@@ -135,12 +139,11 @@ def test_calls_back_off_together_from_a_server_that_takes_two_at_once():
 def test_nobody_calls_before_the_server_is_willing():
     steps = [error(429, retry_after=0.5)]
     with ScriptedServer(steps, default=lambda _: reply("yes")) as server:
-        asking = provider(server)
+        refused = threading.Event()
+        asking = provider(server, lambda *_: refused.set())
         first = threading.Thread(target=asking.complete, args=(request(0),))
         first.start()
-        while not server.requests:
-            time.sleep(0.01)
-        time.sleep(0.1)
+        assert refused.wait(60)
         asking.complete(request(1))
         first.join()
     times = [r.at_s for r in server.requests]

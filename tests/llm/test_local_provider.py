@@ -124,7 +124,7 @@ def test_a_time_out_ends_in_time(library):
     started = time.monotonic()
     with pytest.raises(ProviderUnavailableError, match="took more than 1 s to answer"):
         model.complete(request())
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 120  # of ten minutes
     model.close()
 
 
@@ -208,7 +208,7 @@ def test_a_signal_amid_a_reply_ends_both_processes_at_once(tmp_path, library, mo
             time.sleep(0.05)
         pid = int((library.folder / "pid").read_text())
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=20)
+        _, told = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "add `--resume`" in told
     with pytest.raises(ProcessLookupError):

@@ -72,7 +72,7 @@ APPEND = [
 
 
 def provider(base_url: str, **more: Any) -> dict[str, Any]:
-    return {"model": "tiny", "api_base": base_url, "concurrency": 2, "timeout_s": 5.0, **more}
+    return {"model": "tiny", "api_base": base_url, "concurrency": 2, "timeout_s": 60.0, **more}
 
 
 def proposal(seed: int = 0, **changes: Any) -> dict[str, Any]:

@@ -28,6 +28,8 @@ class Server:
         os.write(1, b"native code prints to stdout\\n")
         if (HERE / "unloadable").exists():
             raise RuntimeError("Failed to init server")
+        sys.path.insert(0, TESTS)
+        self.answer = __import__("small_job").local_answer  # takes seconds, of which no reply has many
         (HERE / "pid").write_text(str(os.getpid()))
         with (HERE / "loads").open("a") as file:
             file.write(json.dumps({"threads": params.cpuparams.n_threads, "cache": params.cache_prompt}) + "\\n")
@@ -41,13 +43,12 @@ class Server:
             sys.stderr.write("ggml.c:1: illegal instruction\\n"); sys.stderr.flush()
             os.kill(os.getpid(), signal.SIGSEGV)
         if act == "hang":
-            time.sleep(60)
+            time.sleep(600)
         if act == "refuse":
             return {"error": {"code": 400, "message": "request (9999 tokens) exceeds the available context size"}}
         key = json.dumps([request["messages"], request["seed"]])
         seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big")
-        sys.path.insert(0, TESTS)
-        text = __import__("small_job").local_answer(request, seed)
+        text = self.answer(request, seed)
         return {"choices": [{"message": {"content": text}, "finish_reason": "stop"}],
                 "usage": {"prompt_tokens": 50, "completion_tokens": 9}}
 """

@@ -125,7 +125,7 @@ def start(*words: object, **environment: str) -> subprocess.Popen[str]:
 def run(*words: object, **environment: str) -> tuple[int, str, str]:
     """Run the command line in a process of its own; return exit code, stdout and stderr."""
     process = start(*words, **environment)
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=600)
     return process.returncode, out, err
 
 
