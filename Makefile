@@ -6,6 +6,7 @@ MAKEFLAGS += --no-builtin-rules
 PYTHON ?= python3
 BIN := .venv/bin
 BENCH ?= --records 31053 1000000
+unexport PYTHONDONTWRITEBYTECODE # else each of the many processes that tests start compiles the package anew
 
 .PHONY: help install demo check test quick snapshots bench lock schema starters clean
 

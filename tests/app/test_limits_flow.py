@@ -54,6 +54,7 @@ def costly(prompt: int, completion: int, *, usage: bool = True) -> Callable[[dic
     return answer
 
 
+@pytest.mark.slow
 def test_concurrency_and_order_of_arrival_change_nothing(tmp_path):
     seen = []
     for name, concurrency in (("one", 1), ("eight", 8), ("eight again", 8)):

@@ -440,6 +440,7 @@ _YAML = st.lists(
 ).map("".join)  # fmt: skip
 
 
+@pytest.mark.slow
 @FUZZ
 @given(
     st.one_of(st.binary(max_size=200), _YAML.map(str.encode), st.text(max_size=100).map(str.encode))
@@ -453,6 +454,7 @@ def test_no_bytes_as_a_job_give_a_traceback(tmp_path, capsys, content):
 _LINES = BROKEN.splitlines(keepends=True)
 
 
+@pytest.mark.slow
 @FUZZ
 @given(st.data())
 def test_no_change_of_a_job_gives_a_traceback(tmp_path, capsys, data):

@@ -272,6 +272,7 @@ def test_tables_too_entangled_for_all_records_take_seconds_and_claim_nothing():
     assert not found.exact
 
 
+@pytest.mark.slow
 def test_a_small_conflict_is_proven_among_tables_too_entangled_for_all_records():
     people, tables = entangled(np.random.default_rng(0), 6)
     trio = {"v0", "v1", "v2"}

@@ -154,6 +154,7 @@ def test_a_matrix_that_rounding_has_spoilt_is_mended():
     assert inverted(whole.copy())(np.array([3.0, 4.0])) == pytest.approx([1.0, 1.0], abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "records"), [(0, 300), (3, 8000), (5, 300), (6, 100)])
 def test_tables_of_one_population_do_not_clash(seed, records):
     """Rare households may be missing among those drawn: so few are no clash."""

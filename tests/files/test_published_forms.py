@@ -59,6 +59,7 @@ def codes_of(tables: TableSet) -> np.ndarray:
     return codes
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=150)
 def test_consistent_tables_in_any_form_come_back_as_the_same_targets(tmp_path, data):
@@ -90,6 +91,7 @@ _GARBAGE = st.one_of(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=60)
 def test_no_damage_to_a_published_table_gives_a_traceback(tmp_path, capsys, data):

@@ -261,6 +261,7 @@ def brute_force(tables: TableSet, rule: np.ndarray | None = None) -> np.ndarray:
     return joint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_rule", [False, True])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_maximum_entropy_is_the_fit_of_the_full_joint(seed, with_rule):

@@ -72,6 +72,7 @@ def test_a_run_goes_on_after_crashes_and_time_outs(tmp_path, library):
     }
 
 
+@pytest.mark.slow
 def test_a_run_without_trouble_gives_the_same_records(tmp_path, library):
     assert run(tmp_path / "one", timeout_s=5.0) == 0
     asked = [line["seed"] for line in library.lines("requests")]
@@ -94,6 +95,7 @@ def test_the_processes_end_with_the_run(tmp_path, library):
         ]
 
 
+@pytest.mark.slow
 def test_a_model_that_always_crashes_stops_the_run_and_says_how(tmp_path, library, capsys):
     library.script(*["crash"] * 9)
     assert run(tmp_path, retries=1) == 75

@@ -25,6 +25,7 @@ def tokens(text: str) -> int:
 STYLES = pytest.mark.parametrize("style", ["plan", "focus"])
 
 
+@pytest.mark.slow
 @STYLES
 def test_the_trips_prompt_stays_short_at_every_iteration(tmp_path, style):
     content = yaml.safe_load(TRIPS.read_text())
@@ -42,6 +43,7 @@ def test_the_trips_prompt_stays_short_at_every_iteration(tmp_path, style):
     assert max(map(len, prompts[12:])) < 1.1 * max(map(len, prompts[4:12]))
 
 
+@pytest.mark.slow
 @STYLES
 @pytest.mark.parametrize(
     ("sizes", "scopes"),

@@ -12,7 +12,6 @@ import numpy as np
 import polars as pl
 import pytest
 from real_records import real_frame, write_real
-from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, r2_score, roc_auc_score
 
 from llmsynthor.cli.main import main
 from llmsynthor.results.evaluation import downstream
@@ -22,6 +21,7 @@ from llmsynthor.results.evaluation.records import read_synthetic
 from llmsynthor.store.directory import RunDirectory
 from llmsynthor.store.targets_used import load_used
 
+pytestmark = pytest.mark.slow
 EXACT = 1e-9
 
 
@@ -41,6 +41,8 @@ def evaluated(run: Path, real: Path, *options: str) -> dict:
 def test_the_scores_are_scikit_learns_of_what_was_predicted(
     run, tmp_path, monkeypatch, target, weighted
 ):
+    from sklearn import metrics  # its import takes seconds
+
     kept = []
 
     def keep(name):
@@ -71,15 +73,19 @@ def test_the_scores_are_scikit_learns_of_what_was_predicted(
             assert len(part.target) == found["trained_on"][name]
         if target == "age":
             assert scores == {
-                "r2": pytest.approx(r2_score(truth, predicted, sample_weight=weights), abs=EXACT),
+                "r2": pytest.approx(
+                    metrics.r2_score(truth, predicted, sample_weight=weights), abs=EXACT
+                ),
                 "mae": pytest.approx(
-                    mean_absolute_error(truth, predicted, sample_weight=weights), abs=EXACT
+                    metrics.mean_absolute_error(truth, predicted, sample_weight=weights), abs=EXACT
                 ),
             }
             continue
-        accuracy = accuracy_score(truth, predicted, sample_weight=weights)
+        accuracy = metrics.accuracy_score(truth, predicted, sample_weight=weights)
         assert scores["accuracy"] == pytest.approx(accuracy, abs=EXACT)
-        f1 = f1_score(truth, predicted, average="macro", sample_weight=weights, zero_division=0)
+        f1 = metrics.f1_score(
+            truth, predicted, average="macro", sample_weight=weights, zero_division=0
+        )
         assert scores["macro_f1"] == pytest.approx(f1, abs=EXACT)
         if target == "mode":
             assert scores["roc_auc"] is None
@@ -87,7 +93,7 @@ def test_the_scores_are_scikit_learns_of_what_was_predicted(
             assert scores["roc_auc"] == 0.5
         else:
             chance = chances[:, classes.tolist().index(1)]
-            auc = roc_auc_score(truth, chance, sample_weight=weights)
+            auc = metrics.roc_auc_score(truth, chance, sample_weight=weights)
             assert scores["roc_auc"] == pytest.approx(auc, abs=EXACT)
 
 

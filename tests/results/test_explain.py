@@ -220,6 +220,7 @@ def first_of(run: Path, source: int) -> int:
     return provenance(run)["proposal"].to_list().index(source)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["torn", "not JSON", "a list", "binary", "gone"])
 def test_damaged_prompts_cost_the_prompt_and_nothing_else(asked, capsys, damage):
     path = asked / "prompts.jsonl"

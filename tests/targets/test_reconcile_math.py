@@ -79,6 +79,7 @@ def test_tables_that_agree_are_left_as_they_are(joint, cuts, policy):
     assert (found.tables.tables, found.changes, found.notes) == (tables.tables, (), ())
 
 
+@pytest.mark.slow
 @given(
     st.lists(_joints(), min_size=4, max_size=4),
     _cuts(),

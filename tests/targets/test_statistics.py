@@ -233,6 +233,7 @@ def test_rates_among_some_and_shares_within_groups_need_no_denominators(tmp_path
         assert abs((own["mode"] == "car").mean() - share) * len(own) <= 1
 
 
+@pytest.mark.slow
 def test_statistics_of_members_and_of_records_are_met_in_households(tmp_path):
     own = household_job.job_content(
         statistics=[
@@ -265,6 +266,7 @@ def test_statistics_of_members_and_of_records_are_met_in_households(tmp_path):
     assert not any(found["members"]["linkage"].values())
 
 
+@pytest.mark.slow
 def test_pilot_batches_and_many_files_have_the_means_together_and_resume_gives_the_same(tmp_path):
     own = {"statistics": [{"of": "age", "figures": {"mean": 44.7}, "among": {"work": "yes"}}]}
     shape = {"records": 6000, "output": {"row_group": 1500}}

@@ -276,6 +276,7 @@ def _cut_joint(draw):
     return joint, cuts
 
 
+@pytest.mark.slow
 @given(_cut_joint().filter(lambda drawn: drawn[0].sum() > 0))
 def test_margins_of_one_joint_agree_at_any_bins_and_lead_back_to_it(tmp_path_factory, drawn):
     joint, cuts = drawn
