@@ -86,9 +86,12 @@ class Filling:
             filled.append(self._filled(column.name, variable, checked))
         return filled
 
-    def others(self, taken: Iterable[str]) -> list[Filled]:
-        """Return a column for every variable that fills none yet, under its own or its mapped name."""
-        names = set(taken)
+    def completed(self, own: Sequence[Filled], last: Sequence[Filled] = ()) -> list[Filled]:
+        """Return a table's columns: its own, one for every variable that fills none, the last ones.
+
+        A variable's column has its own name, or that which it is mapped to.
+        """
+        names = {column.name for column in (*own, *last)}
         filled = []
         for variable in self._own:
             entries = [
@@ -96,8 +99,8 @@ class Filling:
                 for column, entry in self._mapped.items()
                 if entry.variable == variable.name and column not in self._columns_used
             ]
-            own = [] if variable.name in self._used else [(variable.name, None, "")]
-            for name, values, place in entries or own:
+            unused = [] if variable.name in self._used else [(variable.name, None, "")]
+            for name, values, place in entries or unused:
                 if name in names:
                     self.problems.append(
                         f"{place}the variable `{variable.name}` would be a second column `{name}`; give it "
@@ -106,11 +109,7 @@ class Filling:
                 names.add(name)
                 checked = self._whole_map(f"{place}{name}", variable, values)
                 filled.append(self._filled(name, variable, checked))
-        return filled
-
-    def completed(self, own: Sequence[Filled], last: Sequence[Filled] = ()) -> list[Filled]:
-        """Return a table's columns: its own, a column for every variable left, and the last ones."""
-        return [*own, *self.others(column.name for column in [*own, *last]), *last]
+        return [*own, *filled, *last]
 
     def checked(self, layout: str, *others: Filling) -> None:
         """Refuse what cannot be exported, in the tables that others fill too.

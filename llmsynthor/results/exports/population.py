@@ -98,7 +98,8 @@ def _both_kinds(
         "--records": options.records is not None,
         "--one-person-households": options.alone,
     }
-    for name in (name for name, is_given in given.items() if is_given):
+    name = next((name for name, is_given in given.items() if is_given), None)
+    if name is not None:
         raise ExportError(
             f"`{name}` is for runs of one kind of record; this one has {members.of}s with "
             f"{members.name}s, and both files are written",
@@ -106,14 +107,12 @@ def _both_kinds(
         )
     options.folder(_FIXED_NAMES)
     shared = {column.name for column in layout.columns["persons"] if column.shared}
-    fillings = of_both_levels(records, members, asked.mapped, shared)
-    households, persons = (
-        filling.fixed(FILES[kind], layout.columns[kind], members=members)
-        for filling, kind in zip(fillings, FILES, strict=True)
-    )
-    households = fillings[0].completed(households, provenance_columns(records))
-    persons = fillings[1].completed(persons)
-    fillings[0].checked(layout.title, fillings[1])
+    first, second = of_both_levels(records, members, asked.mapped, shared)
+    fixed = layout.columns
+    households = first.fixed(FILES["households"], fixed["households"], members=members)
+    households = first.completed(households, provenance_columns(records))
+    persons = second.completed(second.fixed(FILES["persons"], fixed["persons"], members=members))
+    first.checked(layout.title, second)
     return {"households": (records, households), "persons": (records.of_members(members), persons)}
 
 
