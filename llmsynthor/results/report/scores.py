@@ -42,14 +42,7 @@ def table_scores(
             "role": table.role,
             "counts": table.counted,
             "cells": table.cells,
-            # how many members so many records should have, for a table that counts members
-            **asdict(
-                discrepancy(
-                    table.flat_share,
-                    held,
-                    None if table.members is None else made * table.per_record,
-                )
-            ),
+            **asdict(discrepancy(table.flat_share, held, _wanted(table, made))),
             "noise_floor_tvd": noise_floor_tvd(table.share, round(job.records * table.per_record)),
             "tae_least": least_tae(table.flat_share, int(held.sum())),
             "soft": table.is_soft,
@@ -65,6 +58,11 @@ def table_scores(
         }
         for table, held, baseline in zip(tables.tables, counts, maxent, strict=True)
     ]
+
+
+def _wanted(table: Table, records: int) -> float | None:
+    """Return how many members so many records should have, for a table that counts members."""
+    return None if table.members is None else records * table.per_record
 
 
 def _verdict(table: Table, held: np.ndarray, job: Job) -> dict[str, Any]:

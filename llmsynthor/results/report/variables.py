@@ -129,12 +129,9 @@ def ordered_part(tables: TableSet, held: Mapping[str, np.ndarray]) -> list[dict[
         if table is None or not held[table.name].sum():
             continue
         axis = table.scope.index(variable.name)
-        target, records = (
-            np.asarray(margin / margin.sum())
-            for margin in (
-                _margin(table, cells, variable.name) for cells in (table.share, held[table.name])
-            )
-        )
+        both = (table.share, held[table.name])
+        margins = (_margin(table, cells, variable.name) for cells in both)
+        target, records = (margin / margin.sum() for margin in margins)
         edges = _edges(variable, table.groups[axis]) if variable.is_numeric else None
         steps = np.arange(len(target), dtype=float)
         found.append(
