@@ -183,7 +183,7 @@ class Run:
             InputError: It cannot be made as asked for; nothing was written.
         """
         from llmsynthor.results.exports.asked import ExportOptions
-        from llmsynthor.results.exports.export import export
+        from llmsynthor.results.exports.formats import export
 
         options = ExportOptions(
             format, Path(out), None if map_file is None else Path(map_file), _pairs(columns),

@@ -104,7 +104,7 @@ def write_page(found: dict[str, Any], path: Path) -> None:
     Raises:
         InputError: The file cannot be written.
     """
-    from llmsynthor.results.report.preview_page import render_preview
+    from llmsynthor.results.report.page import render_preview
 
     temporary = path.with_name(path.name + ".part")
     try:

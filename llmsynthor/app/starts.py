@@ -68,10 +68,9 @@ def tables_from(
     from llmsynthor.files.inputs import Inputs
     from llmsynthor.files.records import read_records
     from llmsynthor.job.file_form import form_of_options
-    from llmsynthor.starting.from_records.account import told
     from llmsynthor.starting.from_records.making import make_tables
     from llmsynthor.starting.from_records.options import TableOptions
-    from llmsynthor.starting.from_records.writing import job_files
+    from llmsynthor.starting.from_records.writing import job_files, told
 
     options = TableOptions(
         None if variables is None else tuple(variables), types or {}, bins or {},

@@ -10,7 +10,7 @@ import numpy as np
 from llmsynthor.errors import Problem
 from llmsynthor.feasibility.lawful import tabulate
 from llmsynthor.fitting.controls import gives
-from llmsynthor.results.report.scenario import scenario_notes
+from llmsynthor.results.report.scores import scenario_notes
 from llmsynthor.targets.agreement import sizes_in_parts
 from llmsynthor.text import and_more, clean, count_of
 

@@ -7,7 +7,6 @@ no table is soft and the tables are not too entangled, else a large sample calib
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from llmsynthor.targets.domain import Domain
-    from llmsynthor.targets.levels import Members
 
 Scope = tuple[str, ...]
 Margin = Callable[[Scope], np.ndarray]
@@ -40,21 +38,17 @@ _SAMPLE_OF_MEMBERS = 100_000
 another seed as many of them move a held-out table's TVD of .15 by .003."""
 
 
-class Shares(Protocol):
-    """What gives the share of each cell of a table."""
-
-    def share(self, table: Table) -> np.ndarray:
-        """Return the share of each cell of a table, in its shape; may raise `TooLargeError`."""
-        ...
-
-
-class Baseline(Shares, Protocol):
-    """A distribution over the domain."""
+class Baseline(Protocol):
+    """A distribution over the domain; both methods may raise `TooLargeError`."""
 
     method: Literal["exact", "sample"]
 
+    def share(self, table: Table) -> np.ndarray:
+        """Return the share of each cell of a table, in its shape."""
+        ...
+
     def draw(self, records: int, random: np.random.Generator) -> np.ndarray:
-        """Return codes, int32, shape `(records, variables)`; may raise `TooLargeError`."""
+        """Return codes, int32, shape `(records, variables)`."""
         ...
 
 
@@ -103,7 +97,11 @@ class ExactMaximumEntropy:
     def draw(self, records: int, random: np.random.Generator) -> np.ndarray:
         """Draw records one by one."""
         return draw_from(
-            self._domain, self._scopes, margins_of(self, self._domain), records, random
+            self._domain,
+            self._scopes,
+            lambda scope: self.share(table_over(self._domain, scope)),
+            records,
+            random,
         )
 
 
@@ -167,36 +165,10 @@ class SampledMaximumEntropy:
         return held / max(held.sum(), 1e-300)
 
 
-class OfMembers:
-    """A baseline's members, as if each were a record."""
-
-    def __init__(self, baseline: Baseline, members: Members) -> None:
-        self._baseline = baseline
-        self._members = members
-
-    def share(self, table: Table) -> np.ndarray:
-        """Return the share of each cell of a table, of members."""
-        return self._baseline.share(replace(table, members=self._members))
-
-
-class BetweenMembers:
-    """Pairs of a baseline's members of one record; a table's first variable is meant, twice."""
-
-    def __init__(self, baseline: SampledMaximumEntropy) -> None:
-        self._baseline = baseline
-
-    def share(self, table: Table) -> np.ndarray:
-        """Return the share of each cell of a table."""
-        return self._baseline.between(table.scope[0])
-
-
 def maximum_entropy(sampler: Sampler, records: int, sample: int = SAMPLE) -> Baseline:
-    """Return maximum entropy given the control tables and rules.
+    """Return maximum entropy given the control tables and rules, of a job of so many records.
 
-    Args:
-        sampler: Tables and rules.
-        records: How many records the job asks for.
-        sample: How many candidates stand for it where it cannot be had exactly.
+    Where it cannot be had exactly, `sample` candidates stand for it.
     """
     if sampler.members is not None or any(table.is_soft for table in sampler.tables.control):
         return SampledMaximumEntropy(sampler, records, sample)
@@ -225,11 +197,6 @@ def table_over(domain: Domain, scope: Scope, figures: np.ndarray | None = None) 
         figures=np.ones(shape) if figures is None else figures.astype(float),
         measure="count",
     )
-
-
-def margins_of(baseline: Baseline, domain: Domain) -> Margin:
-    """Return the margins of a baseline over any scope."""
-    return lambda scope: baseline.share(table_over(domain, scope))
 
 
 def draw_from(
@@ -278,44 +245,35 @@ def maxent_shares(sampler: Sampler, records: int) -> list[np.ndarray]:
     """Return the maximum-entropy share of each cell, by table, given the control tables and rules.
 
     Exact where no table is soft and the tables are not too entangled, else from a large sample
-    calibrated to them.
-
-    Args:
-        sampler: Tables and rules of the job.
-        records: How many records the job asks for.
+    calibrated to them, of a job that asks for so many records.
     """
-    if sampler.tables.zones is not None:
-        return _shares_in_zones(sampler, records, sampler.tables.zones.variable)
-    tables = sampler.tables.tables
-    sample = SAMPLE if sampler.members is None else _SAMPLE_OF_MEMBERS
+    tables, zones = sampler.tables.tables, sampler.tables.zones
+    if zones is None:
+        sample = SAMPLE if sampler.members is None else _SAMPLE_OF_MEMBERS
+        return _shares(sampler, records, tables, sample)
+    # maximum entropy without zones, and zones besides: a control table with zones is met, a held-out
+    # one is taken as if each zone had what all have; over zones it would take more memory than the job
+    zone = zones.variable
+    shared = Sampler(without_zones(sampler.tables), sampler.rules, sampler.seed)
+    fewer = [summed(table, zone) for table in tables]
+    found = iter(_shares(shared, records, [table for table in fewer if table.scope], SAMPLE))
+    return [
+        _with_zones(
+            table, next(found) if small.scope else np.ones(()), sampler.marginals[zone], zone
+        )
+        for table, small in zip(tables, fewer, strict=True)
+    ]
+
+
+def _shares(
+    sampler: Sampler, records: int, tables: Sequence[Table], sample: int
+) -> list[np.ndarray]:
     baseline = maximum_entropy(sampler, records, sample)
     try:
         return [baseline.share(table) for table in tables]
     except TooLargeError:  # it fits, but a table's margin cannot be had
         sampled = SampledMaximumEntropy(sampler, records)
         return [sampled.share(table) for table in tables]
-
-
-def _shares_in_zones(sampler: Sampler, records: int, zone: str) -> list[np.ndarray]:
-    """Return the same where there are zones: maximum entropy without them, and zones besides.
-
-    A control table with zones is met. A held-out one is taken as if each zone had what all have:
-    the exact baseline over zones would take more memory than the job.
-    """
-    shared = Sampler(without_zones(sampler.tables), sampler.rules, sampler.seed)
-    fewer = [summed(table, zone) for table in sampler.tables.tables]
-    known = [table for table in fewer if table.scope]
-    baseline = maximum_entropy(shared, records)
-    try:
-        found = [baseline.share(table) for table in known]
-    except TooLargeError:
-        sampled = SampledMaximumEntropy(shared, records)
-        found = [sampled.share(table) for table in known]
-    of_table = {id(table): share for table, share in zip(known, found, strict=True)}
-    return [
-        _with_zones(table, of_table.get(id(small), np.ones(())), sampler.marginals[zone], zone)
-        for table, small in zip(sampler.tables.tables, fewer, strict=True)
-    ]
 
 
 def _with_zones(table: Table, share: np.ndarray, marginal: np.ndarray, zone: str) -> np.ndarray:

@@ -58,14 +58,12 @@ _NUMBERED = (
 
 
 def write_dictionary(run: RunDirectory, job: Job, tables: TableSet) -> None:
-    """Write `data_dictionary.json` of a run from its job, its tables and its records.
-
-    Raises:
-        RunDirectoryError: A data file cannot be read.
-    """
+    """Write `data_dictionary.json` of a run from its job, its tables and its records."""
     manifest = run.manifest()
     paths = run.batch_files()
-    members = tables.members
+    members, zones = tables.members, tables.zones
+    # what zones lie within: further columns of the records
+    levels = zones.level_variables() if zones is not None else ()
     own = [run.members_path(int(path.stem)) for path in paths]
     sizes = {f"data/{path.name}": run.batch_rows(int(path.stem)) for path in paths}
     content = {
@@ -76,15 +74,18 @@ def write_dictionary(run: RunDirectory, job: Job, tables: TableSet) -> None:
         "records": {"asked": job.records, "made": sum(sizes.values())},
         "files": [{"file": file, "records": size} for file, size in sizes.items()],
         "order": f"{_ORDER[job.engine.method]} {_NUMBERED}",
-        "provenance": {"files": "provenance/*.parquet", "columns": _provenance(job)},
+        "provenance": {
+            "files": "provenance/*.parquet",
+            "columns": [*PROVENANCE, *([_COPIED] if job.seed_sample is not None else [])],
+        },
         "variables": [
             {
                 **_meaning(variable),
-                **({"of": _level(variable.name, members)} if members is not None else {}),
+                **({} if members is None else {"of": _level(variable.name, members)}),
                 "data": _found(variable, *_place_of(variable.name, position, members, paths, own)),
                 "tables": _sources(variable.name, job, tables, manifest.inputs),
             }
-            for position, variable in enumerate((*tables.domain.variables, *_levels(tables)))
+            for position, variable in enumerate((*tables.domain.variables, *levels))
         ],
     }
     if members is not None:
@@ -97,10 +98,6 @@ def write_dictionary(run: RunDirectory, job: Job, tables: TableSet) -> None:
             "size": members.size,
         }
     run.write_json(DICTIONARY, content)
-
-
-def _provenance(job: Job) -> list[dict[str, str]]:
-    return [*PROVENANCE, *([_COPIED] if job.seed_sample is not None else [])]
 
 
 def _level(name: str, members: Members) -> str:
@@ -119,11 +116,6 @@ def _place_of(
     if name not in members.record.positions:  # what zones lie within, behind all others
         position -= len(members.own.names)
     return position + 1, paths  # behind the key
-
-
-def _levels(tables: TableSet) -> tuple[Variable, ...]:
-    """Return what zones lie within: further columns of the records."""
-    return tables.zones.level_variables() if tables.zones is not None else ()
 
 
 def _meaning(variable: Variable) -> dict[str, Any]:

@@ -245,13 +245,9 @@ def beside(
 def members_beside(
     sampler: Sampler, members: Members, own: pl.DataFrame, line: AcceptedLine | None
 ) -> list[dict[str, Any]]:
-    """Return the members of one record, each beside the entry of the proposal that made it.
+    """Return the members of one record, in order of their numbers, each beside what proposed it.
 
-    Args:
-        sampler: The run's.
-        members: What the members are.
-        own: The record's members, in order of their numbers.
-        line: The proposal's line of `proposals.jsonl`; None for a record of the background.
+    That is an entry in the proposal's line; a record of the background has no line.
     """
     variables = members.own.variables
     rows = own.to_dicts()

@@ -42,11 +42,6 @@ def fill(folder: Path, files: Mapping[str, str | bytes], *, overwrite: bool = Fa
     With `overwrite`, the files that the list in the folder names are replaced or, where there is no
     new one of the name, removed, unless somebody has changed them since. All others stay.
 
-    Args:
-        folder: Made where it is not there.
-        files: Path inside the folder -> content.
-        overwrite: Whether our own older files may be replaced.
-
     Raises:
         FolderError: The folder holds what is not ours, or cannot be written to.
     """

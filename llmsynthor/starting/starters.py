@@ -18,12 +18,7 @@ SCHEMA = "job.schema.json"
 
 
 def write_starter(folder: Path, example: str, *, overwrite: bool = False) -> None:
-    """Write a starter job with its tables and recording, and the schema that its editor line names.
-
-    Args:
-        folder: New or empty.
-        example: One of `EXAMPLES`.
-        overwrite: Whether what was written there before may be replaced.
+    """Write one of `EXAMPLES` with its tables and recording, and the schema that its editor line names.
 
     Raises:
         FolderError: There is something in the folder, or it cannot be written.

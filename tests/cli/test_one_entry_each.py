@@ -81,7 +81,7 @@ def test_a_provider(tmp_path, monkeypatch, capsys):
 def names_file(run, options):
     """Write the names of a run's variables."""
 
-    def write(records, columns, file, zipped):
+    def write(records, columns, file):
         file.write("\n".join(v.name for v in records.variables).encode())
 
     asked = opened(run, options)

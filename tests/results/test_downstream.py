@@ -14,8 +14,8 @@ import pytest
 from real_records import real_frame, write_real
 
 from llmsynthor.cli.main import main
-from llmsynthor.results.evaluation import downstream
-from llmsynthor.results.evaluation.quality import quality_frames
+from llmsynthor.results.evaluation import extras
+from llmsynthor.results.evaluation.extras import quality_frames
 from llmsynthor.results.evaluation.real import read_microdata
 from llmsynthor.results.evaluation.records import read_synthetic
 from llmsynthor.store.directory import RunDirectory
@@ -46,14 +46,14 @@ def test_the_scores_are_scikit_learns_of_what_was_predicted(
     kept = []
 
     def keep(name):
-        made = getattr(downstream, name)
+        made = getattr(extras, name)
 
         def predictions(part, tested, *rest):
             found = made(part, tested, *rest)
             kept.append((part, tested, found))
             return found
 
-        monkeypatch.setattr(downstream, name, predictions)
+        monkeypatch.setattr(extras, name, predictions)
 
     keep("_fitted")
     keep("_constant")

@@ -12,8 +12,7 @@ from scipy.stats.contingency import association
 from small_job import report, write_job
 
 from llmsynthor.cli.main import main
-from llmsynthor.results.report.association import cramers_v
-from llmsynthor.results.report.zones import percent_differences
+from llmsynthor.results.report.variables import cramers_v, percent_differences
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,8 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmsynthor.cli.main import main
-from llmsynthor.starting.from_populationsim.accepted import Accepted
-from llmsynthor.starting.from_populationsim.expressions import UnreadableError, read_expression
+from llmsynthor.starting.from_populationsim.expressions import (
+    BOTTOM,
+    TOP,
+    Accepted,
+    UnreadableError,
+    read_expression,
+)
 
 CONTROLS = """target,geography,seed_table,importance,control_field,expression
 num_hh,ZONE,households,1000000,HH,(households.WGT > 0) & (households.WGT < np.inf)
@@ -223,10 +228,10 @@ SOME = st.recursive(
     st.one_of(
         st.lists(VALUES.filter(lambda v: v is not None), max_size=3).map(lambda v: Accepted.of(*v)),
         st.tuples(st.integers(-3, 3), st.integers(0, 1)).map(
-            lambda e: Accepted.below((float(e[0]), e[1]))
+            lambda e: Accepted.between(BOTTOM, (float(e[0]), e[1]))
         ),
         st.tuples(st.integers(-3, 3), st.integers(0, 1)).map(
-            lambda e: Accepted.above((float(e[0]), e[1]))
+            lambda e: Accepted.between((float(e[0]), e[1]), TOP)
         ),
         st.just(Accepted(missing=True)),
     ),

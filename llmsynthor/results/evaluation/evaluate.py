@@ -13,15 +13,19 @@ from llmsynthor.results.evaluation.combinations import (
     choose_scopes,
     compare_members,
     compare_scopes,
+    compare_support,
     part_of,
 )
 from llmsynthor.results.evaluation.distances import compare_numbers
-from llmsynthor.results.evaluation.downstream import check_target, train_and_test
+from llmsynthor.results.evaluation.extras import (
+    check_sdmetrics,
+    check_target,
+    quality_score,
+    train_and_test,
+)
 from llmsynthor.results.evaluation.linked import check_files, read_linked, read_linked_files
-from llmsynthor.results.evaluation.quality import check_sdmetrics, quality_score
 from llmsynthor.results.evaluation.real import Microdata, already_given, read_microdata
 from llmsynthor.results.evaluation.records import effective_rows, read_synthetic
-from llmsynthor.results.evaluation.support import compare_support
 from llmsynthor.store.directory import EVALUATION
 from llmsynthor.store.targets_used import load_used
 
@@ -36,7 +40,6 @@ if TYPE_CHECKING:
     from llmsynthor.results.evaluation.records import Records
     from llmsynthor.store.directory import RunDirectory
     from llmsynthor.store.lines import Manifest
-    from llmsynthor.targets.levels import Members
 
 MOST_TRIPLES = 2000
 
@@ -69,13 +72,9 @@ class Options:
 def evaluate(
     run: RunDirectory, path: Path, options: Options, tell: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Compare the records of a finished run with real ones; write `evaluation.json`.
+    """Compare the records of a finished run with real ones in a file; write `evaluation.json`.
 
-    Args:
-        run: The run.
-        path: The real records; where they have members, the options name the file of these.
-        options: How to read them and what else to compute.
-        tell: Is told what is being done, one line at a time.
+    `tell` is told what is being done, one line at a time.
 
     Raises:
         RunDirectoryError: There is no run, or it is not finished.
@@ -89,7 +88,11 @@ def evaluate(
     check_files(run, sampler.members, path, options.members, options.key)
     records = sampler.domain if sampler.members is None else sampler.members.record
     if options.target is not None and options.target not in records.names:
-        _check_level(options.target, sampler.members)
+        if sampler.members is not None and options.target in sampler.members.own.positions:
+            raise JobError(
+                f"--target `{options.target}`: is a variable of {sampler.members.name}s; a variable of "
+                f"{sampler.members.of}s can be predicted"
+            )
         check_target(options.target, records.names, records.names)
     microdata, files = _read(path, sampler, options)
     real = microdata.records
@@ -97,8 +100,11 @@ def evaluate(
         check_target(options.target, records.names, real.names)
     if options.sdmetrics:
         check_sdmetrics()
-    made = None if sampler.members is None else read_linked(run, sampler, sampler.members)
-    synthetic = read_synthetic(run, sampler) if made is None else made.records
+    made = None
+    if sampler.members is None:
+        synthetic = read_synthetic(run, sampler)
+    else:
+        synthetic, made = read_linked(run, sampler, sampler.members)
     tell(f"{real.rows:,} real records, {synthetic.rows:,} synthetic, {len(real.names)} variables")
     given = already_given(microdata, sampler.tables.control, manifest.inputs)
     if given is not None:
@@ -123,9 +129,7 @@ def evaluate(
             **compare_members(files, made, sampler, baseline, tell),
         }
         own = files.members.records.names
-        content["numbers"] += compare_numbers(
-            files.linked.members.only(own), made.members.only(own), job.seed
-        )
+        content["numbers"] += compare_numbers(files.linked.only(own), made.only(own), job.seed)
     tell("comparing whole combinations")
     independent = Independent(records, sampler.marginals)
     baselines: dict[str, Baseline] = {"maximum_entropy": baseline, "independent": independent}
@@ -156,14 +160,6 @@ def _read(path: Path, sampler: Sampler, options: Options) -> tuple[Microdata, Li
         options.form,
     )
     return files.records, files
-
-
-def _check_level(target: str, members: Members | None) -> None:
-    if members is not None and target in members.own.positions:
-        raise JobError(
-            f"--target `{target}`: is a variable of {members.name}s; a variable of {members.of}s can "
-            "be predicted"
-        )
 
 
 def _finished(run: RunDirectory) -> Manifest:
@@ -205,10 +201,9 @@ def _combinations(
     """Return the comparison of all pairs and of all, or enough, triples."""
     result: dict[str, Any] = {"maxent_method": baseline.method}
     for size, kind in KINDS.items():
-        whole_of_pairs = len(real.names) ** 2
-        most = options.most_triples if kind == "triples" else whole_of_pairs
+        most = options.most_triples if kind == "triples" else len(real.names) ** 2  # all pairs
         scopes, whole = choose_scopes(real.names, size, most, sampler.seed)
         tell(f"comparing {len(scopes):,} of {whole:,} {kind} of variables")
-        found, left_out = compare_scopes(scopes, real, synthetic, sampler.tables, baseline)
-        result[kind] = part_of(found, left_out, whole)
+        compared = compare_scopes(scopes, real, synthetic, sampler.tables, baseline.share)
+        result[kind] = part_of(*compared, whole)
     return result

@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from llmsynthor.errors import JobError, MicrodataError, RunDirectoryError
+from llmsynthor.errors import JobError, MicrodataError
 from llmsynthor.results.evaluation.real import Microdata, read_microdata
-from llmsynthor.results.evaluation.records import Counted, Records, code_type
-from llmsynthor.store.batches import read_wide
-from llmsynthor.store.directory import MENDING
-from llmsynthor.store.materialize import encode_frame
+from llmsynthor.results.evaluation.records import (
+    Counted,
+    Records,
+    joined,
+    level_of,
+    narrow,
+    whole_batches,
+)
 from llmsynthor.targets.domain import Domain
 from llmsynthor.targets.encode import MISSING, suggest
 from llmsynthor.text import clean, count_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from llmsynthor.candidates.sampler import Sampler
@@ -97,26 +101,13 @@ def effective_clusters(
     return spread / variance if variance > 0 else float(len(index))
 
 
-@dataclass(frozen=True, eq=False)
-class Linked:
-    """Records and their members.
-
-    Attributes:
-        records: The records, over their own variables.
-        members: Their members, over the records' variables and their own.
-    """
-
-    records: Records
-    members: Clustered
-
-
 def other(name: str) -> str:
     """Return what a variable of the second member of a pair is called."""
     return f"{name} of another"
 
 
-def linked(records: Records, own: Records, owner: np.ndarray, domain: Domain) -> Linked:
-    """Return records with their members, who get their record's values and weight.
+def clustered(records: Records, own: Records, owner: np.ndarray, domain: Domain) -> Clustered:
+    """Return members, who get their record's values and weight.
 
     Args:
         records: The records.
@@ -127,7 +118,7 @@ def linked(records: Records, own: Records, owner: np.ndarray, domain: Domain) ->
     codes = {name: codes[owner] for name, codes in records.codes.items()} | dict(own.codes)
     values = {name: values[owner] for name, values in records.values.items()} | dict(own.values)
     weights = None if records.weights is None else records.weights[owner]
-    return Linked(records, Clustered(domain, own.rows, codes, values, weights, owner=owner))
+    return Clustered(domain, own.rows, codes, values, weights, owner=owner)
 
 
 def pairs_within(members: Clustered, names: Sequence[str]) -> Clustered:
@@ -155,79 +146,29 @@ def pairs_within(members: Clustered, names: Sequence[str]) -> Clustered:
     return Clustered(domain, len(one), codes, {}, weights, owner=members.owner[one])
 
 
-def read_linked(run: RunDirectory, sampler: Sampler, members: Members) -> Linked:
-    """Return the records of a run with their members.
-
-    Raises:
-        RunDirectoryError: A batch is missing or damaged, or there are no records.
-    """
-    parts = []
+def read_linked(run: RunDirectory, sampler: Sampler, members: Members) -> tuple[Records, Clustered]:
+    """Return the records of a run and their members; may raise as `whole_batches`."""
+    of_records, of_members, owners = [], [], []
     start = 0
-    for index, path in enumerate(run.batch_files()):
-        batch = read_wide(run, sampler, index)
-        if batch is None:
-            raise RunDirectoryError(
-                f"{run.batch_path(index)}: is missing, though {path.name} is there",
-                hint=MENDING,
-            )
-        if not batch[2].is_whole:
-            raise RunDirectoryError(
-                f"{run.members_path(index)}: does not fit its records",
-                hint=MENDING,
-            )
-        parts.append(_levels(batch[0], encode_frame(batch[0], sampler), members, start))
-        start += batch[0].height
-    if not start:
-        raise RunDirectoryError(f"{run.path}: holds no records")
-    owner = np.concatenate([part[2] for part in parts])
-    records = _joined(members.record, [part[0] for part in parts])
-    own = _joined(members.own, [part[1] for part in parts])
-    return linked(records, own, owner, sampler.tables.domain)
-
-
-_Columns = dict[str, np.ndarray]
-
-
-def _levels(
-    frame: pl.DataFrame, codes: np.ndarray, members: Members, start: int
-) -> tuple[tuple[_Columns, _Columns], tuple[_Columns, _Columns], np.ndarray]:
-    """Return codes and values of a batch's records, those of its members, and members' records."""
-    present = members.present(codes)
-    rows = np.concatenate([np.flatnonzero(there) for there in present])
-    each = members.each(codes)[:, len(members.record.names) :]
-    own_values = {
-        v.name: np.concatenate(
-            [
-                frame.get_column(members.column(v.name, slot)).to_numpy()[there]
-                for slot, there in enumerate(present)
-            ]
-        ).astype(float)
-        for v in members.own.variables
-        if v.is_numeric
-    }
-    values = {
-        v.name: frame.get_column(v.name).to_numpy().astype(float)
-        for v in members.record.variables
-        if v.is_numeric
-    }
-    return (
-        (_narrow(codes, members.record), values),
-        (_narrow(each, members.own), own_values),
-        rows + start,
-    )
-
-
-def _narrow(codes: np.ndarray, domain: Domain) -> _Columns:
-    return {v.name: codes[:, i].astype(code_type(v)) for i, v in enumerate(domain.variables)}
-
-
-def _joined(domain: Domain, parts: Sequence[tuple[_Columns, _Columns]]) -> Records:
-    def whole(of: Sequence[Mapping[str, np.ndarray]]) -> _Columns:
-        return {name: np.concatenate([part[name] for part in of]) for name in of[0]}
-
-    codes = whole([part[0] for part in parts])
-    rows = len(codes[domain.names[0]])
-    return Records(domain, rows, codes, whole([part[1] for part in parts]))
+    for frame, codes in whole_batches(run, sampler):
+        present = members.present(codes)
+        each = members.each(codes)[:, len(members.record.names) :]
+        values = {
+            v.name: np.concatenate(
+                [
+                    frame.get_column(members.column(v.name, slot)).to_numpy()[there]
+                    for slot, there in enumerate(present)
+                ]
+            ).astype(float)
+            for v in members.own.variables
+            if v.is_numeric
+        }
+        of_records.append(level_of(frame, codes, members.record))
+        of_members.append((narrow(each, members.own), values))
+        owners += [start + np.flatnonzero(there) for there in present]
+        start += frame.height
+    records, own = joined(members.record, of_records), joined(members.own, of_members)
+    return records, clustered(records, own, np.concatenate(owners), sampler.tables.domain)
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,7 +178,7 @@ class LinkedFiles:
     Attributes:
         records: The file of the records.
         members: The file of the members.
-        linked: Both, linked.
+        linked: The members, over the records' variables and their own.
         key: Column that links them.
         without: Records that have no member in the file.
         wrong_sizes: Records that say another number of members than they have in the file.
@@ -245,7 +186,7 @@ class LinkedFiles:
 
     records: Microdata
     members: Microdata
-    linked: Linked
+    linked: Clustered
     key: str
     without: int
     wrong_sizes: int
@@ -304,7 +245,7 @@ def read_linked_files(
     records = read_microdata(paths[0], members.record, others, weight, column, form)
     people = read_microdata(paths[1], members.own, own, key=column, form=form)
     owner = _owners(paths, records, people, members, column)
-    both = linked(records.records, people.records, owner, domain)
+    both = clustered(records.records, people.records, owner, domain)
     held = np.bincount(owner, minlength=records.records.rows)
     wrong = 0
     codes = records.records.codes.get(members.size)

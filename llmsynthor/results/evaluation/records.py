@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmsynthor.errors import RunDirectoryError
+from llmsynthor.store.batches import read_wide
 from llmsynthor.store.directory import MENDING
 from llmsynthor.store.materialize import encode_frame
 from llmsynthor.targets.encode import MISSING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    import polars as pl
 
     from llmsynthor.candidates.sampler import Sampler
     from llmsynthor.store.directory import RunDirectory
@@ -129,33 +132,57 @@ def code_type(variable: Variable) -> np.dtype[np.signedinteger]:
     )
 
 
-def read_synthetic(run: RunDirectory, sampler: Sampler) -> Records:
-    """Return the records of a run.
+Columns = dict[str, np.ndarray]
+
+
+def whole_batches(run: RunDirectory, sampler: Sampler) -> Iterator[tuple[pl.DataFrame, np.ndarray]]:
+    """Yield the records of each batch of a run, with their members beside them, and their codes.
 
     Raises:
         RunDirectoryError: A batch is missing or damaged, or there are no records.
     """
-    domain = sampler.domain
-    codes: dict[str, list[np.ndarray]] = {name: [] for name in domain.names}
-    values: dict[str, list[np.ndarray]] = {v.name: [] for v in domain.variables if v.is_numeric}
-    for index, path in enumerate(run.batch_files()):
-        batch = run.read_batch(index)
+    files = run.batch_files()
+    if not files:
+        raise RunDirectoryError(f"{run.path}: holds no records")
+    for index, path in enumerate(files):
+        batch = read_wide(run, sampler, index)
         if batch is None:
             raise RunDirectoryError(
                 f"{run.batch_path(index)}: is missing, though {path.name} is there",
                 hint=MENDING,
             )
-        matrix = encode_frame(batch[0], sampler)
-        for position, variable in enumerate(domain.variables):
-            codes[variable.name].append(matrix[:, position].astype(code_type(variable)))
-        for name, parts in values.items():
-            parts.append(batch[0][name].to_numpy().astype(np.float64))
-    if not codes[domain.names[0]]:
-        raise RunDirectoryError(f"{run.path}: holds no records")
-    joined = {name: np.concatenate(parts) for name, parts in codes.items()}
-    return Records(
-        domain,
-        len(joined[domain.names[0]]),
-        joined,
-        {name: np.concatenate(parts) for name, parts in values.items()},
+        if not batch[2].is_whole:
+            raise RunDirectoryError(
+                f"{run.members_path(index)}: does not fit its records",
+                hint=MENDING,
+            )
+        yield batch[0], encode_frame(batch[0], sampler)
+
+
+def level_of(frame: pl.DataFrame, codes: np.ndarray, domain: Domain) -> tuple[Columns, Columns]:
+    """Return codes and raw numbers of a batch's records, over their own variables."""
+    return narrow(codes, domain), {
+        v.name: frame.get_column(v.name).to_numpy().astype(float)
+        for v in domain.variables
+        if v.is_numeric
+    }
+
+
+def narrow(codes: np.ndarray, domain: Domain) -> Columns:
+    """Return the columns of codes, whose first are the domain's, as small as they can be."""
+    return {v.name: codes[:, i].astype(code_type(v)) for i, v in enumerate(domain.variables)}
+
+
+def joined(domain: Domain, parts: Iterable[tuple[Columns, Columns]]) -> Records:
+    """Return the records of all batches."""
+    codes, values = (
+        {name: np.concatenate([part[name] for part in of]) for name in of[0]}
+        for of in zip(*parts, strict=True)
     )
+    return Records(domain, len(codes[domain.names[0]]), codes, values)
+
+
+def read_synthetic(run: RunDirectory, sampler: Sampler) -> Records:
+    """Return the records of a run; may raise as `whole_batches`."""
+    domain = sampler.domain
+    return joined(domain, [level_of(*batch, domain) for batch in whole_batches(run, sampler)])

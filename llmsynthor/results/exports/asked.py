@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, cast
 
-from llmsynthor.results.exports.files import ExportError, check_free, new_files, single_file
+from llmsynthor.results.exports.files import ExportError, check_free, new_files
 from llmsynthor.results.exports.layout import read_map
 from llmsynthor.results.exports.records import open_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
-    from typing import BinaryIO
 
     from llmsynthor.results.exports.layout import Filled, Mapped
     from llmsynthor.results.exports.population import RecordKind
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
     Table = tuple[Records, Sequence[Filled]]
     """The rows of a file, and its columns."""
-    Writer = Callable[[Records, Sequence[Filled], BinaryIO, bool], None]
-    """Writes such a table into a file, with gzip where the last is true."""
+    Writer = Callable[[Records, Sequence[Filled], BinaryIO], None]
+    """Writes such a table into a file."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,14 @@ class ExportOptions:
             ExportError: Its name ends otherwise, or not in `.gz` in spite of `--gzip`.
         """
         endings = sorted({standard[standard.index(".") :], *others})
-        path = single_file(self.out, standard + (".gz" if self.zipped else ""), endings)
+        path = self.out
+        if path.is_dir() or not path.suffix:
+            path /= standard + (".gz" if self.zipped else "")
+        elif not path.name.endswith(tuple(endings)):
+            raise ExportError(
+                f"--out {path}: is no folder, and a file of this format ends with "
+                f"{' or '.join(f'`{ending}`' for ending in endings)}"
+            )
         if self.zipped and path.suffix != ".gz":
             raise ExportError(f"`--gzip` writes files that end with `.gz`; `--out` names {path}")
         return path
@@ -114,7 +122,7 @@ class Opened:
     notes: list[str]
 
     def written(self, tables: Mapping[Path, Table], write: Writer) -> Exported:
-        """Write a file for each table; all get their names together.
+        """Write a file for each table, `.gz` compressed; all get their names together.
 
         Raises:
             ExportError: A file may not be written there.
@@ -123,7 +131,8 @@ class Opened:
         check_free(list(tables), self.records.run.path, overwrite=self.options.overwrite)
         with new_files(list(tables)) as files:
             for (path, (records, columns)), file in zip(tables.items(), files, strict=True):
-                write(records, columns, file, path.suffix == ".gz")
+                with _gzipped(file) if path.suffix == ".gz" else nullcontext(file) as place:
+                    write(records, columns, place)
         made, members = self.records.made, self.records.members_made()
         return Exported(list(tables), made, self.notes, members)
 
@@ -141,3 +150,10 @@ def opened(run: RunDirectory, options: ExportOptions) -> Opened:
     if records.made < records.asked:
         notes.append(f"the run is not finished: {records.made:,} of {records.asked:,} records")
     return Opened(records, options, mapped, notes)
+
+
+def _gzipped(file: BinaryIO) -> BinaryIO:
+    """Return a file that compresses into another; equal content gives equal bytes."""
+    # no name and no time inside
+    zipped = gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=6, mtime=0)
+    return cast("BinaryIO", zipped)

@@ -20,27 +20,6 @@ class ExportError(InputError):
     """An export cannot be made as it was asked for."""
 
 
-def single_file(out: Path, standard: str, endings: Sequence[str]) -> Path:
-    """Return the file that `--out` means for a format of one file.
-
-    Args:
-        out: As given: a folder, or a file.
-        standard: Name of the file in a folder.
-        endings: What a file's name may end with.
-
-    Raises:
-        ExportError: It is neither a folder nor ends as the format does.
-    """
-    if out.is_dir() or not out.suffix:
-        return out / standard
-    if not out.name.endswith(tuple(endings)):
-        raise ExportError(
-            f"--out {out}: is no folder, and a file of this format ends with "
-            f"{' or '.join(f'`{ending}`' for ending in endings)}"
-        )
-    return out
-
-
 def check_free(paths: Sequence[Path], run: Path, *, overwrite: bool) -> None:
     """Refuse to write over what is there, and into a run's own folders.
 

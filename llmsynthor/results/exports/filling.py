@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llmsynthor.results.exports.files import ExportError
-from llmsynthor.results.exports.layout import SOURCES, Filled, by_level
+from llmsynthor.results.exports.layout import SOURCES, Filled
 from llmsynthor.results.exports.records import column_of
 
 if TYPE_CHECKING:
@@ -57,21 +57,18 @@ class Filling:
         alone: bool = False,
         members: Members | None = None,
     ) -> list[Filled]:
-        """Return the columns that a table's layout fixes, as far as variables fill them.
-
-        Args:
-            file: Of the table, for messages.
-            columns: Its columns in order.
-            alone: Whether every person is a household of one.
-            members: What the records' members are, where the run has both.
-        """
+        """Return the columns that a table's layout fixes, as far as variables fill them."""
         filled = []
-        for fixed in columns:
-            column = fixed
+        for column in columns:
             linked = None if members is None or column.linked == "size" else column.linked
             made = column.made or (column.alone if alone else None) or linked
+            entry = self._mapped.get(column.name)
             if made is not None:
-                self._refuse_made(file, column)
+                if entry is not None:
+                    self._columns_used.add(column.name)
+                    self.problems.append(
+                        f"{entry.place}: `{column.name}` of {file} is made by the export; leave it out"
+                    )
                 filled.append(Filled(column.name, SOURCES[made], "integer"))
                 continue
             found = self._variable_of(column)
@@ -79,7 +76,7 @@ class Filling:
                 found = self._variables[self._positions[members.size]], None
                 column = replace(column, least=0)  # a dwelling where nobody lives is one too
             if found is None:
-                if column.required and column.name not in self._mapped:
+                if column.required and entry is None:
                     self.missing.append(f"  {file}: {column.words}")
                 continue
             variable, values = found
@@ -89,21 +86,12 @@ class Filling:
             filled.append(self._filled(column.name, variable, checked))
         return filled
 
-    def _refuse_made(self, file: str, column: Fixed) -> None:
-        entry = self._mapped.get(column.name)
-        if entry is not None:
-            self._columns_used.add(column.name)
-            self.problems.append(
-                f"{entry.place}: `{column.name}` of {file} is made by the export; leave it out"
-            )
+    def completed(self, own: Sequence[Filled], last: Sequence[Filled] = ()) -> list[Filled]:
+        """Return a table's columns: its own, one for every variable that fills none, the last ones.
 
-    def others(self, taken: Iterable[str]) -> list[Filled]:
-        """Return a column for every variable that fills none yet, under its own or its mapped name.
-
-        Args:
-            taken: Headings that the table has already.
+        A variable's column has its own name, or that which it is mapped to.
         """
-        names = set(taken)
+        names = {column.name for column in (*own, *last)}
         filled = []
         for variable in self._own:
             entries = [
@@ -111,8 +99,8 @@ class Filling:
                 for column, entry in self._mapped.items()
                 if entry.variable == variable.name and column not in self._columns_used
             ]
-            own = [] if variable.name in self._used else [(variable.name, None, "")]
-            for name, values, place in entries or own:
+            unused = [] if variable.name in self._used else [(variable.name, None, "")]
+            for name, values, place in entries or unused:
                 if name in names:
                     self.problems.append(
                         f"{place}the variable `{variable.name}` would be a second column `{name}`; give it "
@@ -121,11 +109,7 @@ class Filling:
                 names.add(name)
                 checked = self._whole_map(f"{place}{name}", variable, values)
                 filled.append(self._filled(name, variable, checked))
-        return filled
-
-    def completed(self, own: Sequence[Filled], last: Sequence[Filled] = ()) -> list[Filled]:
-        """Return a table's columns: its own, a column for every variable left, and the last ones."""
-        return [*own, *self.others(column.name for column in [*own, *last]), *last]
+        return [*own, *filled, *last]
 
     def checked(self, layout: str, *others: Filling) -> None:
         """Refuse what cannot be exported, in the tables that others fill too.
@@ -194,17 +178,13 @@ class Filling:
                     f"{place}: takes {column.wanted} only; `{variable.name}` has {_listed(wrong)}"
                 )
         elif variable.is_numeric:
-            self._check_range(place, column, variable)
+            whole, ends = variable.is_whole, (variable.low, variable.high)
+            if not all(column.takes(int(end) if whole else end) for end in ends):
+                self.problems.append(
+                    f"{place}: takes {column.wanted} only; `{variable.name}` holds "
+                    f"{'whole' if whole else 'real'} numbers from {ends[0]:g} to {ends[1]:g}"
+                )
         return values
-
-    def _check_range(self, place: str, column: Fixed, variable: Variable) -> None:
-        whole = variable.is_whole
-        ends = [int(x) if whole else x for x in (variable.low, variable.high)]
-        if not all(column.takes(end) for end in ends):
-            self.problems.append(
-                f"{place}: takes {column.wanted} only; `{variable.name}` holds "
-                f"{'whole' if whole else 'real'} numbers from {variable.low:g} to {variable.high:g}"
-            )
 
     def _whole_map(
         self, place: str, variable: Variable, values: dict[str, Code] | None
@@ -246,17 +226,13 @@ def of_both_levels(
 ) -> tuple[Filling, Filling]:
     """Return what fills the table of the records, and what fills that of their members.
 
-    Args:
-        records: Of the run.
-        members: What their members are.
-        mapped: Column -> what fills it.
-        shared: Columns that both tables have from the records.
+    Both have the `shared` columns from the records.
     """
-    of_records, of_members = by_level(mapped, members)
-    of_members |= {name: entry for name, entry in of_records.items() if name in shared}
+    own = {name: e for name, e in mapped.items() if e.variable in members.record.positions}
+    others = {name: e for name, e in mapped.items() if name not in own or name in shared}
     both = records.of_members(members).variables
-    own = Filling(both, of_members, first=len(records.variables))
-    return Filling(records.variables, of_records), own
+    first = len(records.variables)
+    return Filling(records.variables, own), Filling(both, others, first)
 
 
 def _mapped_column(name: str, source: str, values: dict[str, Code]) -> Filled:

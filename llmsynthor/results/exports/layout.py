@@ -128,9 +128,7 @@ class Filled:
 def key_columns(members: Members, *, own: bool) -> list[Filled]:
     """Return the columns that link records and members, as the run's files have them.
 
-    Args:
-        members: What the members are.
-        own: Whether the table is the members', which are numbered within their record.
+    In the members' `own` table these are numbered within their record.
     """
     key = Filled(members.key, KEY, "integer", counted_from=0)
     return [key, Filled(members.ordinal, ORDINAL, "integer")] if own else [key]
@@ -186,10 +184,6 @@ class Mapped:
 def read_map(path: Path | None, options: Sequence[str]) -> dict[str, Mapped]:
     """Return for each column that is mapped what fills it.
 
-    Args:
-        path: The map file, or None.
-        options: `VARIABLE=COLUMN` texts.
-
     Raises:
         ExportError: An option is not of that form, or a column is given twice.
         JobError: The file is wrong; with every problem and its line.
@@ -210,11 +204,3 @@ def read_map(path: Path | None, options: Sequence[str]) -> dict[str, Mapped]:
             )
         found[column] = Mapped(variable, None, f"--map {option}")
     return found
-
-
-def by_level(
-    mapped: Mapping[str, Mapped], members: Members
-) -> tuple[dict[str, Mapped], dict[str, Mapped]]:
-    """Return the entries for variables of records, and all others: those of members, or of nobody."""
-    own = {column: e for column, e in mapped.items() if e.variable in members.record.positions}
-    return own, {column: e for column, e in mapped.items() if column not in own}

@@ -7,7 +7,6 @@ Each `person` has one `attributes` element with an `attribute name class` for ev
 from __future__ import annotations
 
 import re
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, BinaryIO
 from xml.sax.saxutils import escape
 
@@ -16,7 +15,7 @@ import polars as pl
 from llmsynthor.results.exports.asked import opened
 from llmsynthor.results.exports.filling import Filling
 from llmsynthor.results.exports.layout import key_columns, provenance_columns
-from llmsynthor.results.exports.plain import csv_text, gzipped
+from llmsynthor.results.exports.plain import csv_text
 from llmsynthor.results.exports.records import NUMBER, pieces_made_aside
 
 if TYPE_CHECKING:
@@ -44,11 +43,7 @@ _SPACES = {"\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}
 
 
 def matsim_file(run: RunDirectory, options: ExportOptions) -> Exported:
-    """Write a run's persons: its records, or their members.
-
-    Raises:
-        ExportError: It cannot be made as asked for.
-    """
+    """Write a run's persons: its records, or their members."""
     path = options.file("population.xml", ".xml.gz")
     asked = opened(run, options)
     records = asked.records
@@ -81,23 +76,12 @@ def matsim_columns(records: Records, mapped: Mapping[str, Mapped]) -> list[Fille
     return columns
 
 
-def write_matsim(records: Records, columns: Sequence[Filled], file: BinaryIO, zipped: bool) -> None:
-    """Write the persons, batch by batch.
-
-    Args:
-        records: Of the run; each is a person, whose id is its number from 1.
-        columns: The attributes.
-        file: Where it goes.
-        zipped: Whether it is compressed with gzip.
-    """
-    person = _person(columns)
-    with ExitStack() as stack:
-        place = stack.enter_context(gzipped(file)) if zipped else file
-        head = f'<?xml version="1.0" encoding="utf-8"?>\n{DOCTYPE}\n'
-        place.write(f'{head}<population desc="{_escaped(records.name)}">\n'.encode())
-        for lines in pieces_made_aside(_people(records, person)):
-            place.write(lines)
-        place.write(b"</population>\n")
+def write_matsim(records: Records, columns: Sequence[Filled], file: BinaryIO) -> None:
+    """Write the persons, batch by batch; the id of each is its number from 1."""
+    head = f'<?xml version="1.0" encoding="utf-8"?>\n{DOCTYPE}\n'
+    file.write(f'{head}<population desc="{_escaped(records.name)}">\n'.encode())
+    file.writelines(pieces_made_aside(_people(records, _person(columns))))
+    file.write(b"</population>\n")
 
 
 def _people(records: Records, person: pl.Expr) -> Iterator[bytes]:

@@ -140,11 +140,6 @@ class Records:
 def open_records(run: RunDirectory, *, partial: bool, provenance: bool) -> Records:
     """Return the records of a run, after checking that all of them are there.
 
-    Args:
-        run: The run's directory.
-        partial: Whether records of a run that is not finished will do.
-        provenance: Whether the columns `iteration` and `proposal` are wanted.
-
     Raises:
         RunDirectoryError: There is no run, or not all of its records.
     """
@@ -167,7 +162,13 @@ def open_records(run: RunDirectory, *, partial: bool, provenance: bool) -> Recor
             hint="`llmsynthor run JOB --out DIR --resume` makes the rest"
             + ("; `--partial` exports what is there" if made else ""),
         )
-    _check_members(run, tables.members, numbers)
+    members = tables.members
+    gone = [i for i in numbers if members is not None and not run.members_path(i).exists()]
+    if gone:
+        raise RunDirectoryError(
+            f"{run.members_path(gone[0])}: is missing, though its records are there",
+            hint="`llmsynthor run JOB --out DIR --resume` (or `--replay`) makes it again",
+        )
     missing = [i for i in numbers if provenance and not run.provenance_path(i).exists()]
     if missing:
         raise RunDirectoryError(
@@ -175,20 +176,10 @@ def open_records(run: RunDirectory, *, partial: bool, provenance: bool) -> Recor
             "records came from",
             hint="leave `--provenance` out, or `llmsynthor run JOB --out DIR --replay` makes it again",
         )
-    members = tables.members
     domain = tables.domain if members is None else members.record
     variables = domain.variables
     variables += tables.zones.level_variables() if tables.zones is not None else ()
     return Records(run, job.name, variables, sizes, asked, provenance, members)
-
-
-def _check_members(run: RunDirectory, members: Members | None, numbers: list[int]) -> None:
-    gone = [i for i in numbers if members is not None and not run.members_path(i).exists()]
-    if gone:
-        raise RunDirectoryError(
-            f"{run.members_path(gone[0])}: is missing, though its records are there",
-            hint="`llmsynthor run JOB --out DIR --resume` (or `--replay`) makes it again",
-        )
 
 
 def _read(path: Path, columns: list[str], size: int | None = None) -> pl.DataFrame:
@@ -218,12 +209,7 @@ def pieces_made_aside(pieces: Iterator[_T]) -> Iterator[_T]:
 
 
 def made_aside(make: Callable[[], _T], stop: Callable[[], None]) -> _T:
-    """Return what `make` returns, made on another thread.
-
-    Args:
-        make: The work.
-        stop: Called when this thread is stopped, so that the work ends soon.
-    """
+    """Return what `make` returns, made on another thread; `stop` is called when this one is."""
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(make)
         try:

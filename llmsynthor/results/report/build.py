@@ -13,14 +13,10 @@ from llmsynthor.candidates.proposals import read_proposal_line
 from llmsynthor.errors import RunDirectoryError
 from llmsynthor.llm.prompts.groups import cover
 from llmsynthor.results.dictionary import write_dictionary
-from llmsynthor.results.report.association import association_part
 from llmsynthor.results.report.counting import count_records
-from llmsynthor.results.report.ordered import ordered_part
 from llmsynthor.results.report.page import render_page
-from llmsynthor.results.report.scenario import scenario_notes, scenario_part
-from llmsynthor.results.report.scores import gave_way, summary, table_scores
+from llmsynthor.results.report.scores import gave_way, scenario_notes, summary, table_scores
 from llmsynthor.results.report.spending import (
-    attempts_part,
     calibration_part,
     convergence,
     model_part,
@@ -28,7 +24,7 @@ from llmsynthor.results.report.spending import (
 )
 from llmsynthor.results.report.statistics import missed_statistics
 from llmsynthor.results.report.tables import TableView
-from llmsynthor.results.report.zones import zones_part
+from llmsynthor.results.report.variables import association_part, ordered_part, zones_part
 from llmsynthor.store.directory import EVALUATION, PROPOSALS
 from llmsynthor.store.targets_used import load_used, reconciled_notes, with_changes
 
@@ -39,9 +35,12 @@ if TYPE_CHECKING:
     from llmsynthor.results.report.counting import Counted
     from llmsynthor.store.directory import RunDirectory
     from llmsynthor.store.lines import Bulk, Iteration, Manifest
+    from llmsynthor.targets.levels import Members
 
 VERSION = 1
 """Of the format of `report.json`; goes up when a key changes its meaning or goes away."""
+_OF_AN_ATTEMPT = {"start", "end", "reason", "versions", "git"}
+"""What the report tells of an attempt: no host, no process, since reports are passed on."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +149,7 @@ def _verdict(sources: Sources) -> dict[str, Any]:
     scores = table_scores(job, sampler, counted.tables, counted.records, library)
     statistics = counted.statistics.part(counted.records)
     manifest = sources.manifest
-    complete = manifest.is_complete
+    complete, members = manifest.is_complete, sampler.members
     return {
         "status": "complete" if complete else "partial",
         "stop_reason": sources.bulk.stop_reason or manifest.stop_reason or "",
@@ -173,9 +172,14 @@ def _verdict(sources: Sources) -> dict[str, Any]:
             }
             for rule in sampler.rules
         ],
-        **_members_part(sources),
-        **_sources_part(sources),
-        "scenario": scenario_part(job, sampler.tables),
+        **({"members": _members_part(members, counted)} if members is not None else {}),
+        **({"sources": _sources_part(counted)} if job.seed_sample is not None else {}),
+        "scenario": None
+        if job.scenario is None
+        else {
+            "text": job.scenario.text,
+            "released": [table.name for table in sampler.tables.released],
+        },
         "notes": [
             *reconciled_notes(sources.run),
             *scenario_notes(job, sampler.tables),
@@ -186,34 +190,22 @@ def _verdict(sources: Sources) -> dict[str, Any]:
     }
 
 
-def _members_part(sources: Sources) -> dict[str, Any]:
-    """Return the report's part on members, if the job has any."""
-    members, counted = sources.sampler.members, sources.counted
-    if members is None:
-        return {}
+def _members_part(members: Members, counted: Counted) -> dict[str, Any]:
     return {
-        "members": {
-            "of": members.of,
-            "name": members.name,
-            "size": members.size,
-            "made": counted.members,
-            "linkage": asdict(counted.linkage),
-        }
+        "of": members.of,
+        "name": members.name,
+        "size": members.size,
+        "made": counted.members,
+        "linkage": asdict(counted.linkage),
     }
 
 
-def _sources_part(sources: Sources) -> dict[str, Any]:
+def _sources_part(counted: Counted) -> dict[str, int]:
     """Return how many records came from where, in a job with a seed sample."""
-    if sources.job.seed_sample is None:
-        return {}
-    counted = sources.counted
-    proposed = counted.records - counted.copied - counted.background
     return {
-        "sources": {
-            "seed_sample": counted.copied,
-            "model": proposed,
-            "background": counted.background,
-        }
+        "seed_sample": counted.copied,
+        "model": counted.records - counted.copied - counted.background,
+        "background": counted.background,
     }
 
 
@@ -229,5 +221,5 @@ def _provenance(sources: Sources) -> dict[str, Any]:
         "inputs": manifest.inputs,
         "seed": job.seed,
         "job_fingerprint": manifest.job_fingerprint,
-        "attempts": attempts_part(manifest),
+        "attempts": [attempt.model_dump(include=_OF_AN_ATTEMPT) for attempt in manifest.attempts],
     }

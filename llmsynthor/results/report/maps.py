@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -41,11 +41,7 @@ def target_and_synthetic(
 ) -> list[tuple[str, Markup]]:
     """Return maps of target, synthetic and, where there is one, difference, each with its caption.
 
-    Args:
-        target: Shares in percent, shape `(rows, columns)`.
-        synthetic: Shares in percent, same shape.
-        labels: Of the rows and of the columns.
-        name: The table's name.
+    Target and synthetic are shares in percent, shape `(rows, columns)`.
     """
     top = float(max(target.max(initial=0.0), synthetic.max(initial=0.0)))
     apart = synthetic - target
@@ -57,19 +53,16 @@ def target_and_synthetic(
         panels.append(("Difference", apart, most, away))
     found = []
     for title, cells, largest, key in panels:
-        drawn = _map(_colours(cells, largest), labels, _cell_size(cells.shape))
+        rows, columns = cells.shape
+        cell = min(_WIDTH / columns, _CELL[0]), min(_HEIGHT / rows, _CELL[1])
+        sheet, _, _ = _map(_colours(cells, largest), labels, cell)
         says = f"{name}, {title.lower()}: {key}. The figures are in the table below."
-        found.append((f"{title}: {key}", drawn.sheet.svg(says)))
+        found.append((f"{title}: {key}", sheet.svg(says)))
     return found
 
 
 def association_matrix(names: Sequence[str], pairs: Sequence[Mapping[str, Any]]) -> Markup:
-    """Return Cramér's V of each pair of variables as a lower triangle.
-
-    Args:
-        names: The variables to show, at least two.
-        pairs: As in the report; those of other variables are left out.
-    """
+    """Return Cramér's V of each pair of two or more variables as a lower triangle."""
     place = {name: i for i, name in enumerate(names)}
     shown = [pair for pair in pairs if set(pair["variables"]) <= set(names)]
     size = len(names) - 1
@@ -82,8 +75,11 @@ def association_matrix(names: Sequence[str], pairs: Sequence[Mapping[str, Any]])
     side = _MATRIX_CELL if size < FIGURES_IN_MATRIX else max(8.0, _MATRIX_SIDE / size)
     labels = (names[1:], names[:-1])
     sheet, left, top = _map(_colours(strength, 1.0), labels, (side, side))
-    framed = [(x, y) for x, y, pair in cells if _is_controlled(pair)]
-    sheet.frames([(left + side * x, top + side * y, side, side) for x, y in framed])
+    sheet.frames(
+        (left + side * x, top + side * y, side, side)
+        for x, y, pair in cells
+        if pair["target"] and pair["target"]["role"] == "control"
+    )
     if size < FIGURES_IN_MATRIX:
         for x, y, pair in cells:
             middle = left + side * (x + 0.5), top + side * (y + 0.5) + 4
@@ -93,10 +89,6 @@ def association_matrix(names: Sequence[str], pairs: Sequence[Mapping[str, Any]])
     )
 
 
-def _is_controlled(pair: Mapping[str, Any]) -> bool:
-    return bool(pair["target"]) and pair["target"]["role"] == "control"
-
-
 def _short(value: float | None) -> str:
     """Return a figure from 0 to 1 without its leading zero."""
     if value is None:
@@ -104,26 +96,12 @@ def _short(value: float | None) -> str:
     return "1" if value >= 0.995 else f"{value:.2f}"[1:]
 
 
-def _cell_size(shape: tuple[int, ...]) -> tuple[float, float]:
-    """Return width and height of a cell, in CSS pixels."""
-    rows, columns = shape
-    return min(_WIDTH / columns, _CELL[0]), min(_HEIGHT / rows, _CELL[1])
-
-
-class _Map(NamedTuple):
-    """A sheet with shaded cells; the upper left corner of these."""
-
-    sheet: Sheet
-    left: float
-    top: float
-
-
 def _map(
     colours: np.ndarray,
     labels: tuple[Sequence[str], Sequence[str]],
     cell: tuple[float, float],
-) -> _Map:
-    """Return shaded cells, rows downwards, labelled on the left and below.
+) -> tuple[Sheet, float, float]:
+    """Return shaded cells, rows downwards, labelled on the left and below, and where they begin.
 
     Args:
         colours: Red, green, blue and opacity, uint8, shape `(rows, columns, 4)`.
@@ -148,7 +126,7 @@ def _map(
     for j in _labelled(columns, cell[0]):
         place = left + (j + 0.5) * cell[0] + right, bottom + down
         sheet.text(*place, column_texts[j], turned=angle)
-    return _Map(sheet, left, top)
+    return sheet, left, top
 
 
 def _labelled(number_of: int, step: float) -> range:

@@ -1,10 +1,12 @@
-"""The page `report.html`: everything a run has to show, in one file that opens offline."""
+"""The pages: `report.html`, everything a run has to show, and what `preview` found; open offline."""
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from llmsynthor import __version__
 from llmsynthor.results.report.charts import (
     cumulative,
     cumulative_chart,
@@ -17,9 +19,10 @@ from llmsynthor.results.report.formats import FILTERS, label, number, template, 
 from llmsynthor.results.report.maps import association_matrix
 from llmsynthor.results.report.tables import PICTURED, TableView, largest, table_blocks
 from llmsynthor.targets.measures import NEAR_BY
+from llmsynthor.text import count_of, many, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from jinja2 import Template
     from markupsafe import Markup
@@ -35,6 +38,8 @@ PAIRS_SHOWN = 25
 MATRIX_LARGEST = 40
 CONTROLS_PICTURED, CONTROLS_SHOWN = 40, 200
 HISTOGRAMS, ZONE_TABLES_SHOWN = 6, 10
+PAIRS_NAMED = 10
+"""Pairs of variables that a preview names before the rest is folded away."""
 LEAST_DRAWN_PERCENT = 0.01
 """Where the largest error is smaller, a histogram would show nothing."""
 
@@ -46,16 +51,7 @@ def render_page(
     proposals: Sequence[ProposalLine],
     evaluation: Mapping[str, Any] | None = None,
 ) -> str:
-    """Return the whole of `report.html`: one file without links to anything outside it.
-
-    Args:
-        report: As `report.json`.
-        views: The tables with target and synthetic records.
-        iterations: One entry per iteration. Calls, proposals, cost and seconds are of that
-            iteration alone; library and records are what there is after it.
-        proposals: Every proposal, accepted or not.
-        evaluation: As `evaluation.json`, where the records were held against real ones.
-    """
+    """Return the whole of `report.html`: one file without links to anything outside it."""
     content = _content(report, views, iterations, proposals)
     return whole(_template().render(content, evaluation=evaluation))
 
@@ -223,3 +219,36 @@ def _spread(table: Mapping[str, Any]) -> str:
         f"Distribution of errors in {label(table['table'])}: median {number(error['median'], 2)} %, "
         f"95 of 100 categories below {number(error['p95'], 2)} %, largest {number(error['max'], 2)} %"
     )
+
+
+def render_preview(found: Mapping[str, Any]) -> str:
+    """Return the page of what `preview` returned: what a run would ask, could use and would make."""
+    page = _preview_template().render(found=found, version=__version__, pairs_shown=PAIRS_NAMED)
+    return whole(page)
+
+
+@cache
+def _preview_template() -> Template:
+    filters: dict[str, Callable[..., Any]] = {
+        "label": label,
+        "text": _text,
+        "values": _values,
+        "plural": count_of,
+        "many": many,
+        "money": _money,
+    }
+    return template("preview.html.j2", filters)
+
+
+def _text(text: object) -> str:
+    """Return text of several lines without control characters."""
+    return printable(str(text), "\n").strip()
+
+
+def _values(value: object) -> str:
+    """Return what a proposal says of a variable, as it was written."""
+    return label(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), 400)
+
+
+def _money(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:,.4f} USD"

@@ -1,4 +1,4 @@
-"""How near the records are to each table, beside what chance and the baselines would give."""
+"""How near the records are to each table, beside chance and baselines; what of it is worth a note."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmsynthor.candidates.library import library_share
+from llmsynthor.fitting.controls import implies
 from llmsynthor.fitting.maxent import independent_share
 from llmsynthor.results.baselines import maxent_shares
 from llmsynthor.targets.measures import discrepancy, least_tae, noise_floor_tvd, tvd
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from llmsynthor.candidates.sampler import Sampler
     from llmsynthor.job.model import Job
-    from llmsynthor.targets.table import Table
+    from llmsynthor.targets.table import Table, TableSet
 
 _NOISE = 1e-6
 _NO_ERROR = 1e-6
@@ -29,12 +30,8 @@ def table_scores(
 ) -> list[dict[str, Any]]:
     """Return the measures of each table, in the job's order.
 
-    Args:
-        job: The job.
-        sampler: Its tables and rules.
-        counts: Records in each cell, by table; members where the table counts them.
-        made: How many records there are.
-        library: The accepted proposals; empty where no model was asked.
+    `counts` are records in each cell, by table, or members where the table counts them; the library
+    of accepted proposals is empty where no model was asked.
     """
     tables = sampler.tables
     maxent = maxent_shares(sampler, job.records)
@@ -144,3 +141,32 @@ def gave_way(sampler: Sampler, counts: Sequence[np.ndarray]) -> list[str]:
             f"{target[cell]:,.1f} {table.counted} and has {held[cell]:,.0f}"
         )
     return notes
+
+
+def scenario_notes(job: Job, tables: TableSet) -> list[str]:
+    """Return what a reader must know of a scenario: which shifts the tables forbid."""
+    if job.scenario is None:
+        return []
+    if not tables.released:
+        return [
+            "the scenario frees no table: the control tables hold, so it cannot shift what they "
+            "count, only what goes together elsewhere; `scenario: {text: ..., release: [...]}` "
+            "frees tables by name"
+        ]
+    return [note for table in tables.released if (note := _still_held(table, tables))]
+
+
+def _still_held(table: Table, tables: TableSet) -> str | None:
+    fixing = [other.name for other in tables.hard if implies(other, table)]
+    if fixing:
+        return (
+            f"the scenario frees `{table.name}`, but `{fixing[0]}` gives the same figures and is "
+            "met: release it too"
+        )
+    held = [name for name in table.scope if any(name in t.scope for t in tables.control)]
+    if held:
+        return (
+            f"the scenario frees `{table.name}`; the shares of {', '.join(held)} still hold, other "
+            "control tables have them"
+        )
+    return None

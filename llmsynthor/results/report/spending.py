@@ -19,11 +19,9 @@ if TYPE_CHECKING:
     from llmsynthor.llm.providers.replay import ReplyLine
     from llmsynthor.results.report.counting import Counted
     from llmsynthor.store.directory import RunDirectory
-    from llmsynthor.store.lines import Bulk, Iteration, Manifest
+    from llmsynthor.store.lines import Bulk, Iteration
 
 _STAGES = ("drawing", "calibrating", "integerizing", "writing")
-_OF_AN_ATTEMPT = {"start", "end", "reason", "versions", "git"}
-"""What the report tells of an attempt: no host, no process, since reports are passed on."""
 
 
 def model_part(
@@ -98,8 +96,3 @@ def seconds_part(iterations: Sequence[Iteration], bulk: Bulk) -> dict[str, float
         **{name: getattr(bulk, f"seconds_{name}") for name in _STAGES},
     }
     return {name: round(x, 3) for name, x in {**parts, "total": sum(parts.values())}.items()}
-
-
-def attempts_part(manifest: Manifest) -> list[dict[str, Any]]:
-    """Return the attempts that made the run, first to last, with the versions each ran with."""
-    return [attempt.model_dump(include=_OF_AN_ATTEMPT) for attempt in manifest.attempts]

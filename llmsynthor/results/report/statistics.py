@@ -100,10 +100,8 @@ class HeldStatistics:
         if statistic.measure in ("mean", "rate"):
             return total / held
         values, counts = self._values[number][place]
-        return quantile_near(values, counts, statistic.level, target, self._variable(statistic))
-
-    def _variable(self, statistic: Statistic) -> Variable:
-        return self._tables.domain[statistic.of]
+        variable = self._tables.domain[statistic.of]
+        return quantile_near(values, counts, statistic.level, target, variable)
 
     def _passes(
         self, number: int, place: int, held: int, found: float | None, target: float
@@ -121,7 +119,7 @@ class HeldStatistics:
             return True
         if statistic.measure == "rate":
             return apart * held <= 1 + _NOISE
-        variable = self._variable(statistic)
+        variable = self._tables.domain[statistic.of]
         unit = variable.step
         if statistic.measure == "quantile" and variable.kind == "number":
             return apart <= unit

@@ -115,11 +115,7 @@ class Sheet:
         )
 
     def svg(self, says: str) -> Markup:
-        """Return the picture as an element of the page.
-
-        Args:
-            says: What it shows, for those who do not see it.
-        """
+        """Return the picture as an element of the page, which says what it shows."""
         width, height = _px(self.width), _px(self.height)
         head = f'viewBox="0 0 {width} {height}" style="width:{width}px" role="img"'
         said = escape(fit(says, 600))
@@ -162,13 +158,7 @@ def _png(colours: np.ndarray) -> bytes:
 
 
 def round_step(span: float, most: int, *, whole: bool = False) -> float:
-    """Return the smallest round figure that goes into `span` at most `most` times.
-
-    Args:
-        span: Above 0.
-        most: At least 1.
-        whole: Whether the step must be a whole number.
-    """
+    """Return the smallest round figure that goes into `span`, above 0, at most `most` times, 1 or more."""
     least = max(span / most, 1.0) if whole else span / most
     scale = 10.0 ** math.floor(math.log10(least))
     steps = (scale * step for step in _ROUND)
@@ -176,14 +166,7 @@ def round_step(span: float, most: int, *, whole: bool = False) -> float:
 
 
 def ticks(low: float, high: float, most: int, *, whole: bool = False) -> list[float]:
-    """Return the multiples of a round step between two figures, both included; `low` where they are equal.
-
-    Args:
-        low: The lower one.
-        high: The higher one.
-        most: Most steps.
-        whole: Whether the step must be a whole number.
-    """
+    """Return the multiples of a round step between two figures, both included; `low` where they are equal."""
     if not high > low:
         return [low]
     step = round_step(high - low, most, whole=whole)

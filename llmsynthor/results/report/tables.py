@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,14 +59,12 @@ class TableView:
         """Return a table of two variables with the longer one downwards: a page is long, not wide."""
         if self.target.ndim != 2 or self.target.shape[1] <= self.target.shape[0]:
             return self
-        return TableView(
-            self.name,
-            self.role,
-            self.scope[::-1],
-            self.labels[::-1],
-            self.target.T,
-            self.synthetic.T,
-            self.counted,
+        return replace(
+            self,
+            scope=self.scope[::-1],
+            labels=self.labels[::-1],
+            target=self.target.T,
+            synthetic=self.synthetic.T,
         )
 
 
@@ -128,12 +126,7 @@ class Block:
 
 
 def table_blocks(views: Sequence[TableView], ranked: Sequence[Mapping[str, Any]]) -> list[Block]:
-    """Return the tables in the order of the scorecard, the first ones with pictures.
-
-    Args:
-        views: The tables.
-        ranked: Rows of the scorecard, in its order.
-    """
+    """Return the tables in the order of the scorecard's rows, the first ones with pictures."""
     measures = {(row["role"], row["name"]): row for row in ranked}
     rank = {key: position for position, key in enumerate(measures)}
     ordered = sorted(views, key=lambda view: rank.get((view.role, view.name), len(rank)))

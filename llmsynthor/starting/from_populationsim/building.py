@@ -27,7 +27,6 @@ from llmsynthor.starting.from_populationsim.variables import (
     MadeVariable,
     bins,
     categories,
-    label_of,
     on_an_edge,
 )
 
@@ -108,11 +107,6 @@ class Made:
         return self.geographies.finest
 
     @property
-    def zones(self) -> list[str]:
-        """Return the names of the zones."""
-        return self.geographies.zones
-
-    @property
     def has_members(self) -> bool:
         """Return whether households have persons with variables of their own."""
         return bool(self.variables[PERSONS])
@@ -120,13 +114,14 @@ class Made:
     @property
     def inhabited(self) -> list[str]:
         """Return the zones that a record can be in: where anybody is wanted, or the seed has some."""
+        zones = self.geographies.zones
         if self.zones_in_seed:
-            return self.zones
-        wanted = np.zeros(len(self.zones))
+            return zones
+        wanted = np.zeros(len(zones))
         for table in self.tables:
             if table.geography is not None and table.geography == self.geography:
                 wanted += table.totals.sum(axis=1)
-        return [zone for zone, total in zip(self.zones, wanted, strict=True) if total > 0]
+        return [zone for zone, total in zip(zones, wanted, strict=True) if total > 0]
 
     @property
     def zones_in_seed(self) -> bool:
@@ -305,7 +300,7 @@ def _make_table(made: Made, group: Sequence[ReadControl]) -> None:
     geography = (
         first.control.geography if first.control.geography in made.geographies.places else None
     )
-    cells = [label_of(variables, control, columns) for control in group]
+    cells = [tuple(variables[c].pieces[control.box[c]] for c in columns) for control in group]
     totals = np.stack([c.totals for c in group], axis=1)
     scope = [variables[column].name for column in columns]
     name = "_".join(scope) or ("households" if level == HOUSEHOLDS else "persons")

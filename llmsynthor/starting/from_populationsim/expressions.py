@@ -2,19 +2,116 @@
 
 PopulationSim hands them to `eval` with the seed tables as pandas frames. What is read here is what
 such an expression can mean for one record: comparisons of a column with constants, `isin`,
-`between`, `isna`, joined by `&`, `|` and `~`.
+`between`, `isna`, joined by `&`, `|` and `~`: which values of each column it accepts.
 """
 
 from __future__ import annotations
 
 import ast
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from llmsynthor.starting.from_populationsim.accepted import Accepted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+End = tuple[float, int]
+"""A place between numbers: `(x, 0)` just below x, `(x, 1)` just above it."""
+Span = tuple[End, End]
+BOTTOM, TOP = (-math.inf, 0), (math.inf, 1)
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The values of one column that a condition accepts.
+
+    Attributes:
+        spans: Of numbers, in order, apart from each other.
+        texts: These texts, or all others where `other_texts`.
+        other_texts: Whether all texts but `texts` are accepted.
+        missing: Whether a missing value is.
+    """
+
+    spans: tuple[Span, ...] = ()
+    texts: frozenset[str] = frozenset()
+    other_texts: bool = False
+    missing: bool = False
+
+    @classmethod
+    def of(cls, *values: float | str) -> Accepted:
+        """Return what accepts these values."""
+        numbers = sorted({float(v) for v in values if not isinstance(v, str)})
+        texts = frozenset(v for v in values if isinstance(v, str))
+        return cls(_merged([((x, 0), (x, 1)) for x in numbers]), texts)
+
+    @classmethod
+    def between(cls, low: End, high: End) -> Accepted:
+        """Return what accepts the numbers between two places."""
+        return cls(((low, high),) if low < high else ())
+
+    def __invert__(self) -> Accepted:
+        """Return what accepts all other values."""
+        spans: list[Span] = []
+        start: End = BOTTOM
+        for low, high in self.spans:
+            if start < low:
+                spans.append((start, low))
+            start = high
+        if start < TOP:
+            spans.append((start, TOP))
+        return Accepted(tuple(spans), self.texts, not self.other_texts, not self.missing)
+
+    def __or__(self, other: Accepted) -> Accepted:
+        """Return what accepts the values of either."""
+        return ~(~self & ~other)
+
+    def __and__(self, other: Accepted) -> Accepted:
+        """Return what accepts the values of both."""
+        spans = [
+            (max(a, c), min(b, d))
+            for a, b in self.spans
+            for c, d in other.spans
+            if max(a, c) < min(b, d)
+        ]
+        if self.other_texts and other.other_texts:
+            texts = self.texts | other.texts
+        elif self.other_texts or other.other_texts:
+            named, but = (other, self) if self.other_texts else (self, other)
+            texts = named.texts - but.texts
+        else:
+            texts = self.texts & other.texts
+        both = self.other_texts and other.other_texts
+        return Accepted(_merged(spans), texts, both, self.missing and other.missing)
+
+    @property
+    def is_nothing(self) -> bool:
+        """Return whether no value is accepted."""
+        return not (self.spans or self.texts or self.other_texts or self.missing)
+
+    @property
+    def is_points(self) -> bool:
+        """Return whether single values are accepted, and no range of numbers."""
+        return all(low[0] == high[0] for low, high in self.spans)
+
+    def takes(self, value: float | str | None) -> bool:
+        """Return whether a value is accepted; None is a missing one."""
+        if value is None:
+            return self.missing
+        if isinstance(value, str):
+            return (value in self.texts) != self.other_texts
+        return any(low <= (value, 0) < high for low, high in self.spans)
+
+
+def _merged(spans: list[Span]) -> tuple[Span, ...]:
+    """Return spans in order, those that touch as one."""
+    found: list[Span] = []
+    for low, high in sorted(spans):
+        if found and low <= found[-1][1]:
+            found[-1] = (found[-1][0], max(high, found[-1][1]))
+        else:
+            found.append((low, high))
+    return tuple(found)
+
 
 Box = dict[str, Accepted]
 """Column -> its accepted values; all must hold. Without a column it is every record."""
@@ -30,11 +127,7 @@ class UnreadableError(ValueError):
 
 
 def read_expression(text: str, table: str) -> Box:
-    """Return what an expression accepts.
-
-    Args:
-        text: For example `(households.NP > 1) & (households.NP <= 4)`.
-        table: The seed table that it must be about.
+    """Return what an expression such as `(households.NP > 1) & (households.NP <= 4)` accepts.
 
     Raises:
         UnreadableError: It is no such expression.
@@ -102,20 +195,14 @@ def _comparison(node: ast.Compare, table: str) -> Box:
 
 
 def _compared(kind: type[ast.cmpop], value: float | str, node: ast.expr) -> Accepted:
-    if kind is ast.Eq:
-        return Accepted.of(value)
-    if kind is ast.NotEq:
-        return ~Accepted.of(value)
+    if kind in (ast.Eq, ast.NotEq):
+        return Accepted.of(value) if kind is ast.Eq else ~Accepted.of(value)
     if isinstance(value, str):
         raise UnreadableError(f"`{_shown(node)}` compares with a text other than by `==` or `!=`")
-    if kind is ast.Lt:
-        return Accepted.below((value, 0))
-    if kind is ast.LtE:
-        return Accepted.below((value, 1))
-    if kind is ast.Gt:
-        return Accepted.above((value, 1))
-    if kind is ast.GtE:
-        return Accepted.above((value, 0))
+    if kind in (ast.Lt, ast.LtE):
+        return Accepted.between(BOTTOM, (value, int(kind is ast.LtE)))
+    if kind in (ast.Gt, ast.GtE):
+        return Accepted.between((value, int(kind is ast.Gt)), TOP)
     raise UnreadableError(f"`{_shown(node)}` is no comparison by ==, !=, <, <=, > or >=")
 
 

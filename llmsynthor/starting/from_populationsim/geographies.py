@@ -61,11 +61,6 @@ class Geographies:
     ) -> np.ndarray | None:
         """Return figures of the places of one geography summed to those of another.
 
-        Args:
-            values: Shape `(places,)`.
-            given: Their geography; None is the whole region.
-            wanted: The coarser one.
-
         Returns:
             None where a place of `given` does not lie within one of `wanted`.
         """

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from llmsynthor.starting.from_populationsim.accepted import Accepted
-from llmsynthor.starting.from_populationsim.expressions import UnreadableError, read_expression
+from llmsynthor.starting.from_populationsim.expressions import (
+    TOP,
+    Accepted,
+    UnreadableError,
+    read_expression,
+)
 from llmsynthor.starting.from_populationsim.setup import HOUSEHOLDS, PERSONS
 
 if TYPE_CHECKING:
@@ -176,7 +180,7 @@ def _uncapped(accepted: Accepted, column: str, size: Size | None) -> Accepted:
     """Return a condition on a capped number of persons as one on the number itself."""
     if size is None or size.column != column or size.cap is None:
         return accepted
-    more = Accepted.above((size.cap, 1))
+    more = Accepted.between((size.cap, 1), TOP)
     return accepted | more if accepted.takes(float(size.cap)) else accepted & ~more
 
 
@@ -185,7 +189,9 @@ def in_groups(controls: Sequence[ReadControl]) -> list[list[ReadControl]]:
     groups: list[list[ReadControl]] = []
     for control in controls:
         for group in groups:
-            if _like(group[0], control) and not any(_overlap(o.box, control.box) for o in group):
+            if _kind(group[0]) == _kind(control) and not any(
+                _overlap(other.box, control.box) for other in group
+            ):
                 group.append(control)
                 break
         else:
@@ -193,12 +199,8 @@ def in_groups(controls: Sequence[ReadControl]) -> list[list[ReadControl]]:
     return groups
 
 
-def _like(one: ReadControl, other: ReadControl) -> bool:
-    return (
-        one.control.geography == other.control.geography
-        and one.control.seed_table == other.control.seed_table
-        and set(one.box) == set(other.box)
-    )
+def _kind(one: ReadControl) -> tuple[str, str, set[str]]:
+    return one.control.geography, one.control.seed_table, set(one.box)
 
 
 def _overlap(one: Mapping[str, Accepted], other: Mapping[str, Accepted]) -> bool:

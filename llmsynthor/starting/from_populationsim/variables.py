@@ -12,9 +12,9 @@ from llmsynthor.starting.from_populationsim.expressions import UnreadableError
 from llmsynthor.starting.from_populationsim.reading import is_numeric, read_value
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Container, Sequence
 
-    from llmsynthor.starting.from_populationsim.accepted import Accepted, End
+    from llmsynthor.starting.from_populationsim.expressions import Accepted, End
     from llmsynthor.starting.from_populationsim.reading import ReadControl
     from llmsynthor.starting.from_populationsim.setup import SeedFile
 
@@ -76,8 +76,7 @@ def categories(
         value = read_value(text, numeric=numeric)
         piece = next((label for accepted, label in pieces.items() if accepted.takes(value)), None)
         if piece is None:
-            made.rest = made.rest or _free("other", set(pieces.values()))
-            piece = made.rest
+            piece = made.rest = made.rest or _free("other", set(pieces.values()))
         if text.strip() != piece:
             made.values[text.strip()] = piece
     return made
@@ -104,13 +103,7 @@ def bins(
     pieces: Sequence[Accepted],
     values: Sequence[float],
 ) -> MadeVariable:
-    """Return a number cut where the controls cut it.
-
-    Args:
-        name: Of the variable.
-        column: Of the seed.
-        pieces: What the controls accept.
-        values: Of the seed.
+    """Return a number with these values in the seed, cut where the controls cut it.
 
     Raises:
         UnreadableError: A control takes in no single range, or cuts across another.
@@ -199,10 +192,3 @@ def on_an_edge(made: MadeVariable, values: Sequence[float]) -> int:
         upper = {high[0] for _, high in accepted.spans if high[1] and math.isfinite(high[0])}
         count += sum(value in upper and value < made.high for value in values)
     return count
-
-
-def label_of(
-    variables: Mapping[str, MadeVariable], control: ReadControl, columns: Sequence[str]
-) -> tuple[str, ...]:
-    """Return the labels of a control's cell, in the order of the columns."""
-    return tuple(variables[column].pieces[control.box[column]] for column in columns)

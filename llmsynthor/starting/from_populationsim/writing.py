@@ -20,31 +20,26 @@ if TYPE_CHECKING:
     from llmsynthor.starting.from_populationsim.geographies import Geographies
     from llmsynthor.starting.from_populationsim.variables import MadeVariable
 
+_CROSSWALK = "zones.csv"
+"""The zones, each with what it lies within."""
+
 
 def job_files(made: Made, out: Path) -> dict[str, str]:
     """Return every file of the job's folder, path inside it -> text."""
     tables = {_file(table): rows_of(made, table).write_csv() for table in made.tables}
     if made.geographies.in_chunks:
-        tables[_CROSSWALK] = _crosswalk(made.geographies).write_csv()
+        group = made.geographies.group
+        zones = {
+            name: [places[code] for code in group[name]]
+            for name, places in made.geographies.places.items()
+        }
+        tables[_CROSSWALK] = pl.DataFrame(zones).write_csv()
     heading = "".join(f"# {printable(line)}".rstrip() + "\n" for line in account(made))
     job = yaml.safe_dump(
         job_content(made, out), sort_keys=False, allow_unicode=True, width=100,
         default_flow_style=None,
     )  # fmt: skip
     return {"job.yaml": heading + "\n" + job, **tables}
-
-
-_CROSSWALK = "zones.csv"
-
-
-def _crosswalk(geographies: Geographies) -> pl.DataFrame:
-    """Return the zones, each with what it lies within."""
-    return pl.DataFrame(
-        {
-            name: [places[code] for code in geographies.group[name]]
-            for name, places in geographies.places.items()
-        }
-    )
 
 
 def _file(table: MadeTable) -> str:

@@ -46,14 +46,9 @@ class Bins:
 
 
 def cut(name: str, values: np.ndarray, kind: NumberKind, decimals: int, how: str | None) -> Bins:
-    """Return the bins of a variable.
+    """Return the bins of a variable with these finite values, of which there is at least one.
 
-    Args:
-        name: The column, for messages.
-        values: Finite values, at least one.
-        kind: `integer` or `number`.
-        decimals: Digits after the point of the values; 0 for integers.
-        how: `quantile:K`, `width:W`, edges `a,b,c`, or None for the default.
+    They are cut as `how` says: `quantile:K`, `width:W`, edges `a,b,c`, or None for the default.
 
     Raises:
         JobError: `how` cannot be read, or gives no or too many bins.
@@ -98,13 +93,7 @@ def quantile_edges(
 
     A value that alone holds a bin's share or more (zero income, say) gets a bin of its own, so that
     it is not smeared over its neighbours. Other edges are the simplest number within a quarter of
-    the gap to the neighbouring quantiles.
-
-    Args:
-        values: Finite values.
-        count: How many bins, at most.
-        kind: `integer` or `number`.
-        step: Distance of neighbouring values.
+    the gap to the neighbouring quantiles; neighbouring values are `step` apart.
     """
     distinct, counts = np.unique(values, return_counts=True)
     order = np.argsort(-counts, kind="stable")[: max(0, (count - 2) // 2)]
@@ -126,12 +115,6 @@ def quantile_edges(
 
 def simplest(value: float, low: float, high: float, *, whole: bool) -> float:
     """Return the number with the fewest digits in `[low, high]`, the one nearest to `value`.
-
-    Args:
-        value: Inside the interval; whole where `whole` is true.
-        low: Lower end.
-        high: Upper end.
-        whole: Whether only whole numbers will do.
 
     Example:
         >>> simplest(12345.0, 11900.0, 12800.0, whole=True)

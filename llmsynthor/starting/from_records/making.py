@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from llmsynthor.errors import JobError, MicrodataError
-from llmsynthor.starting.from_records.columns import Column, LeftOut, understand
+from llmsynthor.starting.from_records.columns import (
+    Column,
+    LeftOut,
+    Published,
+    publish,
+    understand,
+)
 from llmsynthor.starting.from_records.noise import (
     expected_size,
     margin_of_error,
-    scale_of,
     to_total,
     whole_laplace,
 )
 from llmsynthor.starting.from_records.strength import Pair, choose, count_cells, rank_pairs
-from llmsynthor.starting.from_records.variables import Published, publish
 from llmsynthor.targets.encode import read_weights
 
 if TYPE_CHECKING:
@@ -247,7 +251,7 @@ def _counts(variables: Sequence[Published], weights: np.ndarray | None) -> np.nd
 
 def _with_noise(made: MadeTables, epsilon: float) -> MadeTables:
     """Return the tables with noise; the total, which is published, is kept."""
-    scale = scale_of(len(made.tables), epsilon)
+    scale = len(made.tables) / epsilon  # the sensitivity of all tables together over epsilon
     drawn = whole_laplace(sum(t.counts.size for t in made.tables), scale, made.options.seed)
     tables, start = [], 0
     for table in made.tables:

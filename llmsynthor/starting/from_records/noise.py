@@ -35,11 +35,6 @@ def whole_laplace(count: int, scale: float, seed: int | None) -> np.ndarray:
     return drawn[:count] - drawn[count:]
 
 
-def scale_of(tables: int, epsilon: float) -> float:
-    """Return the scale of the noise: the sensitivity of all tables together over epsilon."""
-    return tables / epsilon
-
-
 def expected_size(scale: float) -> float:
     """Return the mean absolute value of the noise on one count, `1 / sinh(1 / scale)`."""
     return 1 / math.sinh(1 / scale) if 1 / scale < 700 else 0.0

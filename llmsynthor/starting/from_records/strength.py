@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from llmsynthor.starting.from_records.variables import Published
+    from llmsynthor.starting.from_records.columns import Published
 
 MOST_PAIR_CELLS = 10_000
 """A pair with more cells is not chosen: its table would be longer than most data sets."""
@@ -75,14 +75,10 @@ def _pair(first: Published, second: Published, weights: np.ndarray | None, sampl
     if counts.size * _FEW_PER_CELL > sample:
         # too few records a cell for the first order: what shuffled records show is exact
         generator = np.random.default_rng(_SHUFFLE_SEED)
-        shuffled = [
-            mutual_information(
-                count_cells(
-                    [first, replace(second, codes=generator.permutation(second.codes))], weights
-                )
-            )
-            for _ in range(_SHUFFLES)
-        ]
+        mixed = (
+            replace(second, codes=generator.permutation(second.codes)) for _ in range(_SHUFFLES)
+        )
+        shuffled = [mutual_information(count_cells([first, other], weights)) for other in mixed]
         mean, deviation = float(np.mean(shuffled)), max(deviation, float(np.std(shuffled)))
     information = mutual_information(counts) - mean
     return Pair((first.name, second.name), information, information > _CLEAR * deviation)
@@ -118,25 +114,14 @@ def rank_pairs(
 
 def choose(
     ranked: Sequence[Pair],
-    joints: Iterable[tuple[str, ...]],
+    joints: Sequence[tuple[str, ...]],
     strongest: int,
     hold_out: int,
 ) -> tuple[list[Pair], list[Pair]]:
     """Return the pairs to be met and the pairs held out: the next strongest in no control table.
 
-    Pairs that are no more dependent than chance would show are never chosen; there may be fewer
-    than asked for.
-
-    Args:
-        ranked: All pairs, strongest first.
-        joints: Joint tables that are there already.
-        strongest: How many pairs to meet, besides.
-        hold_out: How many pairs to hold out.
+    Pairs that are no more dependent than chance would show, and those in a joint table that is there
+    already, are never chosen; there may be fewer than asked for.
     """
-    known = [set(joint) for joint in joints]
-    free = [
-        pair
-        for pair in ranked
-        if pair.is_clear and not any(set(pair.names) <= joint for joint in known)
-    ]
+    free = [p for p in ranked if p.is_clear and not any(set(p.names) <= set(j) for j in joints)]
     return free[:strongest], free[strongest : strongest + hold_out]

@@ -1,6 +1,7 @@
-"""Train on synthetic, test on real: is a model fitted to the records any good on real people?
+"""Scores by libraries that need not be there: scikit-learn's predictors, SDMetrics' quality score.
 
-After Esteban, Hyland and Rätsch (2017). Three predictors are tested on the same half of the real
+Train on synthetic, test on real: is a model fitted to the records any good on real people? After
+Esteban, Hyland and Rätsch (2017). Three predictors are tested on the same half of the real
 records: one trained on synthetic records, one on the other half of the real ones, and the constant
 that needs no variables. scikit-learn's histogram gradient boosting takes categories and missing
 values as they are.
@@ -8,6 +9,10 @@ values as they are.
 
 from __future__ import annotations
 
+import contextlib
+import math
+import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +25,8 @@ from llmsynthor.text import clean
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import pandas as pd
+
     from llmsynthor.results.evaluation.records import Records
 
 INSTALL = (
@@ -27,6 +34,10 @@ INSTALL = (
 )
 _MOST_ROWS = 50_000
 """Records to train on: more hardly change the scores, and only cost time."""
+_MOST_SCORED = 100_000
+"""Records that SDMetrics is given."""
+_TABLE = "records"
+_PARTS = {"column_shapes": "Column Shapes", "column_pair_trends": "Column Pair Trends"}
 _FEWEST_ROWS = 20
 STEPS = 50
 L2 = 1.0
@@ -228,3 +239,90 @@ def _score_classes(
         "macro_f1": float(f1),
         "roc_auc": auc,
     }
+
+
+def check_sdmetrics() -> None:
+    """Check that SDMetrics is there.
+
+    Raises:
+        JobError: It must be installed, or is too old.
+    """
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            from sdmetrics.reports import QualityReport  # noqa: F401
+    except ImportError:
+        raise JobError(
+            "--sdmetrics needs SDMetrics 0.32 or newer, which is not installed", hint=INSTALL
+        ) from None
+
+
+def quality_score(real: Records, synthetic: Records, seed: int) -> dict[str, Any]:
+    """Return SDMetrics' quality score with its two parts, from 0 (worst) to 1 (best).
+
+    SDMetrics knows no weights: weighted real records are drawn with replacement in proportion to
+    them. At most 100,000 records of each are taken, at random. A part is None where SDMetrics
+    gives none (no pair of columns is associated enough, or there is one column).
+    """
+    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        # what it warns of (columns without variance) it gives as a missing score too
+        warnings.simplefilter("ignore")
+        import sdmetrics
+        from sdmetrics.reports import QualityReport
+
+        columns = {
+            name: {"sdtype": "numerical" if name in real.values else "categorical"}
+            for name in real.names
+        }
+        frames = quality_frames(real, synthetic, seed)
+        report = QualityReport()
+        report.generate(
+            {_TABLE: frames[0]},
+            {_TABLE: frames[1]},
+            {"tables": {_TABLE: {"columns": columns}}},
+            verbose=False,
+        )
+        parts = dict(report.get_properties().itertuples(index=False, name=None))
+    return {
+        "name": "SDMetrics QualityReport",
+        "version": sdmetrics.__version__,
+        "rows": {"real": len(frames[0]), "synthetic": len(frames[1])},
+        "overall": _known(report.get_score()),
+        **{key: _known(parts.get(name)) for key, name in _PARTS.items()},
+    }
+
+
+def quality_frames(
+    real: Records, synthetic: Records, seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return what SDMetrics is given: real and synthetic records, raw numbers where both have them."""
+    random = generator(seed, "evaluate", "sdmetrics")
+    return (
+        _frame(_sample(real, random), real),
+        _frame(_sample(synthetic, random), real),
+    )
+
+
+def _sample(records: Records, random: np.random.Generator) -> Records:
+    if records.weights is not None:
+        chance = records.weights / records.weights.sum()
+        return records.take(random.choice(records.rows, min(records.rows, _MOST_SCORED), p=chance))
+    if records.rows > _MOST_SCORED:
+        return records.take(random.choice(records.rows, _MOST_SCORED, replace=False))
+    return records
+
+
+def _frame(records: Records, real: Records) -> pd.DataFrame:
+    import pandas as pd
+
+    columns = {}
+    for name in real.names:
+        if name in real.values:
+            columns[name] = records.values[name]
+            continue
+        labels = np.array([*real.domain[name].labels, None], dtype=object)
+        columns[name] = labels[records.codes[name]]  # MISSING is the last: None
+    return pd.DataFrame(columns)
+
+
+def _known(score: float | None) -> float | None:
+    return None if score is None or math.isnan(score) else float(score)
