@@ -27,15 +27,7 @@ _MOST_NAMED = 5
 def make_part(
     path: Path, overrides: list[str], folder: Path, part: int, parts: int, listener: Listener
 ) -> dict[str, Any]:
-    """Make one part of the chunks of a run; its tables are not read again.
-
-    Args:
-        path: The job file.
-        overrides: `dotted.key=value` texts.
-        folder: The run directory, in which the chunks are ready.
-        part: Which part, from 1.
-        parts: How many there are.
-        listener: Hears how far it is.
+    """Make part `part` of `parts`, from 1, of the chunks of a run; its tables are not read again.
 
     Returns:
         `chunks` and `records` of the part, and `failed`: chunks that could not be made, in words.

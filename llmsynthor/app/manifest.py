@@ -138,16 +138,7 @@ def end_attempt(
     reason: str,
     stop_kind: str | None = None,
 ) -> None:
-    """Write into the manifest how its last attempt ended, and so how the run stands.
-
-    Args:
-        run: The run's directory.
-        manifest: With the attempt in it.
-        status: `complete` or `partial`.
-        code: Exit code.
-        reason: Why it ended, or why asking ended.
-        stop_kind: Of a run that is made: what ended asking.
-    """
+    """Write into the manifest how its last attempt ended, and so how the run stands."""
     attempt = manifest.attempts[-1]
     attempt.end, attempt.reason, attempt.exit_code = time_now(), reason, code
     manifest.status, manifest.exit_code, manifest.stop_reason = status, code, reason

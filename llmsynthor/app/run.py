@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmsynthor.app.prepare import Prepared
-    from llmsynthor.engine.executors.ending import Executor
     from llmsynthor.engine.state import State
+    from llmsynthor.engine.zones.chunk import Executor
     from llmsynthor.store.lines import Manifest
 
 

@@ -251,12 +251,7 @@ class RunDirectory:
             ) from None
 
     def read(self, name: str, kind: Callable[[Any], _Line], hint: str) -> _Line | None:
-        """Return what a JSON file says, or None where there is none.
-
-        Args:
-            name: Of the file.
-            kind: Makes it of what stands there; raises pydantic's error where it is none.
-            hint: What to do about damage.
+        """Return what `kind` makes of a JSON file, or None where there is none.
 
         Raises:
             RunDirectoryError: It is damaged.

@@ -10,7 +10,7 @@ from llmsynthor.engine.executors.processes import cores
 from llmsynthor.errors import Problem, TableError
 from llmsynthor.targets.by_zone import over_parts, without_zones
 from llmsynthor.targets.chunking import Chunking, chunk_zones
-from llmsynthor.text import clean
+from llmsynthor.text import clean, count_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,6 +50,11 @@ class Zoned:
     def coarse(self) -> TableSet:
         """Return the tables over the parts of chunks."""
         return over_parts(self.tables, self.chunking)
+
+    @property
+    def variable(self) -> str:
+        """Return the zone variable."""
+        return self.tables.zones.variable if self.tables.zones is not None else ""
 
     @property
     def largest(self) -> int:
@@ -97,12 +102,14 @@ def planned(found: Zoned, job: Job) -> dict[str, Any]:
     candidates = (
         given if isinstance(given, int) else min(max(12 * round(1.5 * records), 100_000), 400_000)
     )
-    cells = _cells(found)
+    zones = sum(len(zones) for zones in found.chunking.zones)
+    share = found.largest / max(zones, 1)
+    cells = round(sum(t.cells * share if found.variable in t.scope else t.cells for t in control))
     alone, each = _CANDIDATE_BYTES
     per_candidate = alone + each * columns
     memory = _BASE_MB + candidates * per_candidate / 1e6 + _HESSIAN_BYTES * cells**2 / 1e6
     return {
-        "zones": sum(len(zones) for zones in found.chunking.zones),
+        "zones": zones,
         "chunks": chunks,
         "largest_chunk_zones": found.largest,
         "records_per_chunk": round(records),
@@ -113,20 +120,10 @@ def planned(found: Zoned, job: Job) -> dict[str, Any]:
 
 def plan_words(plan: dict[str, Any]) -> str:
     """Return in one line what `planned` found."""
-    chunks = "1 chunk" if plan["chunks"] == 1 else f"{plan['chunks']:,} chunks"
     at_once = plan["workers"]
-    workers = "as many workers as the cluster has" if at_once is None else (
-        "1 worker" if at_once == 1 else f"{at_once:,} workers"
-    )  # fmt: skip
+    workers = count_of(at_once, "worker") if at_once else "as many workers as the cluster has"
     return (
-        f"zones: {plan['zones']:,} in {chunks} of about {plan['records_per_chunk']:,} records "
+        f"zones: {plan['zones']:,} in {count_of(plan['chunks'], 'chunk')} of about {plan['records_per_chunk']:,} records "
         f"(largest: {plan['largest_chunk_zones']:,} zones), {workers}, about "
         f"{plan['memory_per_worker_mb']:,} MB each"
     )
-
-
-def _cells(found: Zoned) -> int:
-    """Return the cells of the control tables of a chunk, about."""
-    name = found.tables.zones.variable if found.tables.zones else ""
-    share = found.largest / max(sum(len(z) for z in found.chunking.zones), 1)
-    return round(sum(t.cells * share if name in t.scope else t.cells for t in found.tables.control))

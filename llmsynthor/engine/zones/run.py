@@ -15,8 +15,8 @@ from llmsynthor.text import clean
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmsynthor.engine.executors.ending import Executor
     from llmsynthor.engine.loop import Listener
+    from llmsynthor.engine.zones.chunk import Executor
     from llmsynthor.job.model import Job
     from llmsynthor.store.chunks import Outcome, Plan, Planned
     from llmsynthor.store.directory import RunDirectory
@@ -50,14 +50,7 @@ def make_chunks(
     listener: Listener,
     of_part: Sequence[Planned] | None = None,
 ) -> list[str]:
-    """Make the chunks that are missing; return in words which could not be made.
-
-    Args:
-        run: The run's directory.
-        plan: Its chunks.
-        executor: Who makes them.
-        listener: Hears how far it is.
-        of_part: Only these chunks.
+    """Make the chunks that are missing, or of those `of_part`; return in words which could not be made.
 
     Raises:
         DiskError: The disk refuses; what was written before is whole.
@@ -100,13 +93,7 @@ def part_of(plan: Plan, part: int, parts: int) -> list[Planned]:
 
 
 def put_together(run: RunDirectory, plan: Plan, lost: Sequence[str]) -> None:
-    """Write what the report needs of the chunks that are done: the bulk's line, proposals' records.
-
-    Args:
-        run: The run's directory.
-        plan: Its chunks.
-        lost: Chunks that could not be made, in words.
-    """
+    """Write what the report needs of the chunks that are done: the bulk's line, proposals' records."""
     outcomes = [(chunk, read_outcome(run, chunk)) for chunk in plan.chunks if chunk.records]
     done = [(chunk, outcome) for chunk, outcome in outcomes if outcome is not None]
     made: Counter[int] = Counter()

@@ -10,14 +10,19 @@ import numpy as np
 from llmsynthor.files.bins import cell_label
 from llmsynthor.llm.prompts.gaps import among_members, focuses, gaps, statistics, without_table
 from llmsynthor.llm.prompts.groups import MOST_GROUPS, cover
-from llmsynthor.llm.prompts.members import among, by_level, counted, forms, member_context, unit
 from llmsynthor.llm.prompts.templates import LEVELS
 from llmsynthor.llm.prompts.views import (
+    among,
+    by_level,
     companions,
+    counted,
+    forms,
     library_view,
+    member_context,
     percent,
     shown_variables,
     turned,
+    unit,
     within,
 )
 from llmsynthor.text import clean, fenced, printable
