@@ -128,7 +128,10 @@ def prepare(
         ready = found.attempt(lambda: _feasible(tables, rules, loaded.job, table_problems, likely))
     sampler, zones = ready or (None, None)
     sampler, left_out = _sampled(found, sampler, inputs)
-    templates = found.attempt(lambda: _templates(loaded)) if not gaps.lack("prompts") else None
+    templates = None
+    if not gaps.lack("prompts"):
+        own = loaded.resolve(loaded.job.prompts) if loaded.job.prompts else None
+        templates = found.attempt(lambda: Templates(own))
     words = refused = None
     if not gaps.lack("provider"):
         chosen = found.attempt(lambda: _with_model(loaded, begun, use))
@@ -255,10 +258,6 @@ def _names_in_sample(sampler: Sampler) -> set[str]:
     members = sampler.members  # whose variables stand slot by slot behind the record's
     own = sampler.domain.names if members is None else (*members.record.names, *members.own.names)
     return {name for name, there in zip(own, sampler.sample.present, strict=False) if there}
-
-
-def _templates(loaded: LoadedJob) -> Templates:
-    return Templates(loaded.resolve(loaded.job.prompts) if loaded.job.prompts else None)
 
 
 def _with_model(

@@ -83,9 +83,8 @@ def run(
 
     Example: llmsynthor run configs/trips.yaml
     """
-    from llmsynthor.app.job_array import chunks_ready
     from llmsynthor.app.prepare import prepare
-    from llmsynthor.app.run import RunOptions, run_job
+    from llmsynthor.app.run import RunOptions, chunks_ready, run_job
     from llmsynthor.cli.progress import ConsoleListener
 
     folder = out or Path("runs") / job.stem
@@ -126,7 +125,7 @@ def _run_part(
     job: Path, overrides: list[str], folder: Path, zones: str, *, as_json: bool, quiet: bool
 ) -> NoReturn:
     """Make one part of the chunks, `zones` being `PART/PARTS`; leave with the exit code."""
-    from llmsynthor.app.job_array import make_part
+    from llmsynthor.app.run import make_part
     from llmsynthor.cli.progress import ConsoleListener
 
     match = re.fullmatch(r"(\d+)/(\d+)", zones)
@@ -157,7 +156,8 @@ def validate(job: JobPath, set_: Overrides = None, as_json: AsJson = False) -> N
     if found.error is not None:
         raise found.error
     console.out(f"{job}: {found.summary}")
-    console.print_warnings(found.warnings)
+    for warning in found.warnings:
+        console.say(f"warning: {warning}")
     for line in found.before_a_run:
         console.out(line)
 

@@ -41,7 +41,7 @@ def merge(folder: RunDir, as_json: AsJson = False) -> None:
 
     Example: llmsynthor merge runs/region
     """
-    from llmsynthor.app.job_array import merge_run
+    from llmsynthor.app.run import merge_run
 
     code, report = merge_run(folder)
     console.print_summary(report, folder)

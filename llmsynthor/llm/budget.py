@@ -129,17 +129,11 @@ class BudgetKeeper:
 
         Each is taken at the most it can use; `seconds` are those since this attempt began.
         """
-        usage = self.usage
-        calls, tokens, cost = (
-            usage.calls,
-            usage.prompt_tokens + usage.completion_tokens + self.unsaid_tokens,
-            usage.cost_usd + self.unsaid_cost_usd,
-        )
-        if (
-            self.limits.minutes is not None
-            and self.seconds_before + seconds >= 60 * self.limits.minutes
-        ):
-            return 0, Stop("budget", f"budget.minutes {self.limits.minutes:g}")
+        minutes, calls = self.limits.minutes, self.usage.calls
+        tokens = self.usage.prompt_tokens + self.usage.completion_tokens + self.unsaid_tokens
+        cost = self.usage.cost_usd + self.unsaid_cost_usd
+        if minutes is not None and self.seconds_before + seconds >= 60 * minutes:
+            return 0, Stop("budget", f"budget.minutes {minutes:g}")
         for number, request in enumerate(requests):
             prompt = self._most_prompt(request)
             calls += 1

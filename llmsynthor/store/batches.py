@@ -170,8 +170,7 @@ class FilesOfKeys:
     def repeated(self, keys_of: Callable[[int], pl.Series]) -> int:
         """Return how many records have a key that a record of another file has, too.
 
-        Args:
-            keys_of: Reads the keys of a file again; only those whose keys overlap are read.
+        Only files whose keys overlap are read again.
         """
         found = 0
         for files in self._overlapping():

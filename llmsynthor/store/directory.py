@@ -192,11 +192,7 @@ class RunDirectory:
                 raise _disk_error(path, error) from None
 
     def lines(self, name: str, read: Callable[[Any], _Line]) -> list[_Line]:
-        """Return the records of a JSON-lines file, without a half line at its end.
-
-        Args:
-            name: Of the file.
-            read: Makes a line of what stands there; raises pydantic's error where it is none.
+        """Return what `read` makes of a JSON-lines file, without a half line at its end.
 
         Raises:
             RunDirectoryError: A line is damaged.

@@ -56,12 +56,7 @@ def turned(
 ) -> list[_Item]:
     """Return items that fit, in their order; each turn goes on where the one before ended.
 
-    Args:
-        items: All of them, in an order that stays.
-        sizes: Characters of each.
-        characters: Room for them; the first has it whatever its size.
-        most: Items at most.
-        turn: From 0; once all items have been shown, it begins anew.
+    The first item has room whatever its size; once all have been shown, it begins anew.
     """
     starts = [0]
     while starts[-1] < len(items):

@@ -242,10 +242,6 @@ def scrubbed(text: str, key_env: str | None) -> str:
     """Return `text` without the value of any key that may have been sent.
 
     Values of fewer than 8 characters stay, whichever variable they are in.
-
-    Args:
-        text: An error's words.
-        key_env: The environment variable that the job names for its key.
     """
     secrets = {
         value.strip()

@@ -217,14 +217,10 @@ class LoggedProvider:
         ended: Stop | None = None,
         keep: Callable[[Request], None] = lambda _: None,
     ) -> None:
-        """Wrap a provider.
+        """Wrap a provider; without one only the log may answer (`--replay`).
 
-        Args:
-            inner: Who is asked; None where only the log may answer (`--replay`).
-            records: Lines of the log so far.
-            append: Writes a line.
-            ended: Why the run that is replayed asked no further, where a limit ended its asking.
-            keep: Writes down what is asked, before it is.
+        `append` writes a line of the log, `keep` what is asked, before it is; `ended` is why the run
+        that is replayed asked no further, where a limit ended its asking.
         """
         self._keep = keep
         self._ended = ended

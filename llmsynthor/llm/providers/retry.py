@@ -229,15 +229,7 @@ class Limiter:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Start with nothing in flight.
-
-        Args:
-            concurrency: Most calls in flight.
-            rpm: Most calls that start within any 60 seconds, or None.
-            tpm: Most tokens of calls that start within any 60 seconds, or None.
-            clock: Seconds, for measuring how long ago something was.
-            sleep: Waits in the calling thread.
-        """
+        """Start with nothing in flight; `rpm` and `tpm` are of calls that start within any 60 s."""
         self._most = concurrency
         self._rpm = rpm
         self._tpm = tpm
