@@ -256,9 +256,8 @@ class RunDirectory:
         try:
             return None if found is None else kind(found)
         except ValidationError as error:
-            raise RunDirectoryError(
-                f"{self.path / name}: damaged: {damage(error)}", hint=hint
-            ) from None
+            message = f"{self.path / name}: damaged: {damage(error)}"
+            raise RunDirectoryError(message, hint=hint) from None
 
     def manifest(self) -> Manifest:
         """Return what the run here is.
@@ -266,9 +265,8 @@ class RunDirectory:
         Raises:
             RunDirectoryError: There is no run here, or its manifest is damaged.
         """
-        found = self.read(
-            "manifest.json", Manifest.model_validate, "`--overwrite` starts the run anew"
-        )
+        anew = "`--overwrite` starts the run anew"
+        found = self.read("manifest.json", Manifest.model_validate, anew)
         if found is None:
             raise RunDirectoryError(f"{self.path}: holds no run (there is no manifest.json)")
         return found
@@ -412,10 +410,7 @@ class DamagedBatchError(RunDirectoryError):
     """A parquet file of the run cannot be read."""
 
     def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(
-            f"{path}: damaged ({reason})",
-            hint=MENDING,
-        )
+        super().__init__(f"{path}: damaged ({reason})", hint=MENDING)
         self.path = path
 
 
