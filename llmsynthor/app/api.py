@@ -241,8 +241,9 @@ class _Logged:
 
     def iteration(self, line: Iteration) -> None:
         """Log a finished iteration."""
-        figures = (line.iteration, line.library, line.prior_tvd, line.records)
-        _LOG.info("iteration %d: %d proposals, prior TVD %.4f, %d records", *figures)
+        tvd = "unknown" if line.prior_tvd is None else f"{line.prior_tvd:.4f}"
+        figures = (line.iteration, line.library, tvd, line.records)
+        _LOG.info("iteration %d: %d proposals, prior TVD %s, %d records", *figures)
 
     def progress(self, stage: str, done: int, whole: int) -> None:
         """Log how far a stage is."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from llmsynthor.app.prepare import setup_of
@@ -28,10 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmsynthor.app.prepare import Prepared
-    from llmsynthor.candidates.sampler import Sampler
     from llmsynthor.engine.loop import Listener
     from llmsynthor.job.model import Job
-    from llmsynthor.llm.prompts.templates import Templates
     from llmsynthor.llm.providers.base import Provider, Request, Stop
     from llmsynthor.store.directory import RunDirectory
 
@@ -41,29 +40,16 @@ _LONG_WAIT_S = 5.0
 def replaying_asker(prepared: Prepared, job: Job, run: RunDirectory, ended: Stop | None) -> Asker:
     """Return who asks the run's own reply log alone: no model, no file of one, no limit.
 
-    Args:
-        prepared: The job, checked.
-        job: As the engine has it.
-        run: The run's directory.
-        ended: What ended its asking from outside; where the log ends, asking ends for this reason.
+    Where the log ends, asking ends for the reason that it `ended` for before, if from outside.
     """
-    log = LoggedProvider(
-        None,
-        run.lines(REPLY_LOG, read_reply_line),
-        lambda record: run.append(REPLY_LOG, record),
-        ended,
-    )
-    return asker_of(prepared.sampler, prepared.templates, job, log, _no_limits())
+    records = run.lines(REPLY_LOG, read_reply_line)
+    log = LoggedProvider(None, records, partial(run.append, REPLY_LOG), ended)
+    return _asker_of(prepared, job, log)
 
 
-def nobody_asked(sampler: Sampler, templates: Templates, job: Job) -> Asker:
+def nobody_asked(prepared: Prepared, job: Job) -> Asker:
     """Return an asker that makes prompts, and has nobody to send them to."""
-    nobody = LoggedProvider(None, [], lambda _: None)
-    return asker_of(sampler, templates, job, nobody, _no_limits())
-
-
-def _no_limits() -> BudgetKeeper:
-    return BudgetKeeper(Budget(), _no_tokens, (0.0, 0.0))
+    return _asker_of(prepared, job, LoggedProvider(None, [], lambda _: None))
 
 
 def make_asker(prepared: Prepared, job: Job, run: RunDirectory, listener: Listener) -> Asker:
@@ -72,34 +58,22 @@ def make_asker(prepared: Prepared, job: Job, run: RunDirectory, listener: Listen
     Raises:
         InputError: The provider cannot be used as the job stands.
     """
+
+    def tell(tried: int, wait_s: float, reason: str) -> None:
+        if wait_s >= _LONG_WAIT_S:  # a run that seems to hang is killed
+            listener.warn(f"call failed in try {tried} ({reason}); next in {wait_s:.0f} s")
+
     records = run.lines(REPLY_LOG, read_reply_line)
-    setup = replace(
-        setup_of(job, prepared.loaded),
-        structured=simplest(reply.structured for reply in replies_in(records)),
-        on_retry=_told_of_waits(listener),
-    )
+    structured = simplest(reply.structured for reply in replies_in(records))
+    setup = replace(setup_of(job, prepared.loaded), structured=structured, on_retry=tell)
     source = source_of(setup)
     source.check()
     price = source.price() if job.budget.cost_usd is not None else None
     budget = BudgetKeeper(job.budget, source.count_tokens, price)
     budget.check_price()
-    provider = LoggedProvider(
-        source,
-        records,
-        lambda record: run.append(REPLY_LOG, record),
-        keep=_prompts_kept(run, job.provider.api_key_env),
-    )
-    return asker_of(prepared.sampler, prepared.templates, job, provider, budget)
-
-
-def _told_of_waits(listener: Listener) -> Callable[[int, float, str], None]:
-    """Return what tells a person of long waits: a run that seems to hang is killed."""
-
-    def tell(tried: int, wait_s: float, reason: str) -> None:
-        if wait_s >= _LONG_WAIT_S:
-            listener.warn(f"call failed in try {tried} ({reason}); next in {wait_s:.0f} s")
-
-    return tell
+    keep = _prompts_kept(run, job.provider.api_key_env)
+    provider = LoggedProvider(source, records, partial(run.append, REPLY_LOG), keep=keep)
+    return _asker_of(prepared, job, provider, budget)
 
 
 def _prompts_kept(run: RunDirectory, key_env: str | None) -> Callable[[Request], None]:
@@ -116,19 +90,15 @@ def _prompts_kept(run: RunDirectory, key_env: str | None) -> Callable[[Request],
     return keep
 
 
-def _no_tokens(_: Request) -> int:
-    """Return 0: a recording reads no tokens."""
-    return 0
-
-
-def asker_of(
-    sampler: Sampler, templates: Templates, job: Job, provider: Provider, budget: BudgetKeeper
+def _asker_of(
+    prepared: Prepared, job: Job, provider: Provider, budget: BudgetKeeper | None = None
 ) -> Asker:
-    """Return an asker in the plan style of the job's model."""
-    focus = asks_in_focus(job)
+    """Return an asker in the plan style of the job's model; without a budget nothing limits it."""
+    sampler, focus = prepared.sampler, asks_in_focus(job)
     prompts = (FocusPrompt if focus else PlanPrompt)(
         job, sampler.tables, sampler.rules, sampler.marginals
     )
+    budget = budget or BudgetKeeper(Budget(), lambda _: 0, (0.0, 0.0))
     return (FocusAsker if focus else Asker)(
-        job, sampler, templates, prompts, provider, budget, time.monotonic
+        job, sampler, prepared.templates, prompts, provider, budget, time.monotonic
     )

@@ -9,6 +9,7 @@ import platform
 import socket
 import subprocess
 from datetime import UTC, datetime
+from importlib import metadata
 from typing import TYPE_CHECKING, Any, cast
 
 from llmsynthor import __version__
@@ -94,11 +95,7 @@ def changed_since(
 ) -> list[str]:
     """Return what of a job has changed since a run of it began, in words.
 
-    Args:
-        run: The run.
-        job: The job as it is now.
-        inputs: File -> sha256, of the files that must be the same.
-        templates: Template -> sha256; None where it does not matter any more.
+    `inputs` and `templates` are sha256 by name; None where templates do not matter any more.
 
     Raises:
         InputError: What the run began with cannot be read.
@@ -138,16 +135,7 @@ def end_attempt(
     reason: str,
     stop_kind: str | None = None,
 ) -> None:
-    """Write into the manifest how its last attempt ended, and so how the run stands.
-
-    Args:
-        run: The run's directory.
-        manifest: With the attempt in it.
-        status: `complete` or `partial`.
-        code: Exit code.
-        reason: Why it ended, or why asking ended.
-        stop_kind: Of a run that is made: what ended asking.
-    """
+    """Write into the manifest how its last attempt ended, and so how the run stands."""
     attempt = manifest.attempts[-1]
     attempt.end, attempt.reason, attempt.exit_code = time_now(), reason, code
     manifest.status, manifest.exit_code, manifest.stop_reason = status, code, reason
@@ -186,17 +174,8 @@ def time_now() -> str:
 
 
 def _versions() -> dict[str, str]:
-    import numpy as np
-    import polars as pl
-    import scipy
-
-    return {
-        "llmsynthor": __version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "polars": pl.__version__,
-        "scipy": scipy.__version__,
-    }
+    libraries = {name: metadata.version(name) for name in ("numpy", "polars", "scipy")}
+    return {"llmsynthor": __version__, "python": platform.python_version(), **libraries}
 
 
 _OWN_WORDS_ONLY = {

@@ -24,7 +24,7 @@ from llmsynthor.job.partial import Gaps
 from llmsynthor.job.providers import file_of
 from llmsynthor.llm.prompts.templates import Templates
 from llmsynthor.llm.providers.base import Setup, source_of
-from llmsynthor.llm.providers.discovery import AUTO, NoModelError, discover
+from llmsynthor.llm.providers.discovery import AUTO, Found, NoModelError, discover
 from llmsynthor.targets.agreement import disagreements
 from llmsynthor.targets.build import gather_tables
 from llmsynthor.targets.by_zone import whole
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from llmsynthor.candidates.rules import Rule
     from llmsynthor.job.load import Source
-    from llmsynthor.job.model import Job
+    from llmsynthor.job.model import Job, ProviderSpec
     from llmsynthor.targets.table import TableSet
 
 _T = TypeVar("_T")
@@ -77,21 +77,6 @@ class Prepared:
     def job(self) -> Job:
         """Return the job."""
         return self.loaded.job
-
-
-@dataclass(frozen=True)
-class _Model:
-    """The job with its model.
-
-    Attributes:
-        loaded: The job.
-        words: Where the model comes from, when the job names none.
-        refused: Why a run would not start with it; see `Prepared`.
-    """
-
-    loaded: LoadedJob
-    words: str | None = None
-    refused: str | None = None
 
 
 def prepare(
@@ -143,15 +128,17 @@ def prepare(
         ready = found.attempt(lambda: _feasible(tables, rules, loaded.job, table_problems, likely))
     sampler, zones = ready or (None, None)
     sampler, left_out = _sampled(found, sampler, inputs)
-    templates = found.attempt(lambda: _templates(loaded)) if not gaps.lack("prompts") else None
-    model = None
+    templates = None
+    if not gaps.lack("prompts"):
+        own = loaded.resolve(loaded.job.prompts) if loaded.job.prompts else None
+        templates = found.attempt(lambda: Templates(own))
+    words = refused = None
     if not gaps.lack("provider"):
-        named = found.attempt(lambda: _with_model(loaded, begun, use))
-        checked = found.attempt(lambda: _checked(named or _Model(loaded), use))
-        model = checked if named else None
-    if found.problems or sampler is None or templates is None or model is None:
+        chosen = found.attempt(lambda: _with_model(loaded, begun, use))
+        loaded, words, refused = chosen or (loaded, None, None)
+        refused = found.attempt(lambda: _refused(loaded, use)) or refused
+    if found.problems or sampler is None or templates is None:
         raise InputError.of(found.problems)
-    loaded = model.loaded
     hashes, absent = _hashes(loaded.job, inputs)
     everything = use == "validate"
     sampled = _names_in_sample(sampler)
@@ -164,9 +151,9 @@ def prepare(
         templates,
         hashes,
         agreed,
-        model.words,
+        words,
         placed,
-        model.refused,
+        refused,
         absent,
         zones,
     )
@@ -273,31 +260,28 @@ def _names_in_sample(sampler: Sampler) -> set[str]:
     return {name for name, there in zip(own, sampler.sample.present, strict=False) if there}
 
 
-def _templates(loaded: LoadedJob) -> Templates:
-    return Templates(loaded.resolve(loaded.job.prompts) if loaded.job.prompts else None)
-
-
-def _with_model(loaded: LoadedJob, begun: Path | None, use: Use) -> _Model:
-    """Return the job with a model; where it names none, the one that is on offer."""
+def _with_model(
+    loaded: LoadedJob, begun: Path | None, use: Use
+) -> tuple[LoadedJob, str | None, str | None]:
+    """Return the job with a model, whence that is where it names none, and why no run would start."""
     job = loaded.job
     if job.provider.model != AUTO:
-        return _Model(loaded)
+        return loaded, None, None
     resolved = begun / "job.resolved.yaml" if begun is not None else None
     if resolved is not None and resolved.exists():
-        spec = read_resolved(resolved).provider
+        spec: ProviderSpec | Found = read_resolved(resolved).provider
         words = f"the job names no `provider.model`: this run began with `{spec.model}`"
-        settings = {k: getattr(spec, k) for k in ("model", "api_base", "api_key_env")}
     else:
         try:
-            found = discover(job.provider)
+            spec = found = discover(job.provider)
         except NoModelError as error:
             if use not in ("validate", "preview"):
                 raise
-            return _Model(loaded, None, str(error) + (f"\n\n{error.hint}" if error.hint else ""))
-        words, settings = found.words, found.settings
+            return loaded, None, str(error) + (f"\n\n{error.hint}" if error.hint else "")
+        words = found.words
+    settings = {k: getattr(spec, k) for k in ("model", "api_base", "api_key_env")}
     provider = job.provider.model_copy(update=settings)
-    changed = job.model_copy(update={"provider": provider})
-    return _Model(replace(loaded, job=changed), words)
+    return replace(loaded, job=job.model_copy(update={"provider": provider})), words, None
 
 
 def setup_of(job: Job, loaded: LoadedJob) -> Setup:
@@ -306,22 +290,21 @@ def setup_of(job: Job, loaded: LoadedJob) -> Setup:
     return Setup(job.provider, loaded.resolve(file_of(job.provider) or ""), job.seed, style)
 
 
-def _checked(model: _Model, use: Use) -> _Model:
-    """Return the model, its file checked as far as is needed.
+def _refused(loaded: LoadedJob, use: Use) -> str | None:
+    """Check the model's file as far as is needed; return why no run would start with it.
 
     Raises:
         InputError: The file is missing, is not what it should be, or does not fit the job.
     """
-    job = model.loaded.job
-    if file_of(job.provider) is None or use == "replay":
-        return model
+    if file_of(loaded.job.provider) is None or use == "replay":
+        return None
     try:
-        source_of(setup_of(job, model.loaded)).check()
+        source_of(setup_of(loaded.job, loaded)).check()
     except InputError as error:
         if use != "preview" or isinstance(error, ReplayError):
             raise
-        return replace(model, refused=str(error))
-    return model
+        return str(error)
+    return None
 
 
 def _hashes(job: Job, inputs: Inputs) -> tuple[dict[str, str], tuple[str, ...]]:

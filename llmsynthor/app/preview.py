@@ -20,8 +20,8 @@ from llmsynthor.llm.budget import most_usage
 from llmsynthor.llm.providers.base import OutOfRepliesError, Stop, source_of
 from llmsynthor.llm.providers.discovery import AUTO
 from llmsynthor.seeds import generator
+from llmsynthor.store.batches import split
 from llmsynthor.store.directory import RunDirectory
-from llmsynthor.store.linkage import split
 from llmsynthor.store.materialize import Materializer
 
 if TYPE_CHECKING:
@@ -71,13 +71,9 @@ class _OneCall:
 def preview(
     prepared: Prepared, listener: Listener, *, ask: bool, page: Path | None = None
 ) -> dict[str, Any]:
-    """Return what a run of the job would do.
+    """Return what a run of the job would do; with `ask` one plan call is made.
 
-    Args:
-        prepared: The job, checked.
-        listener: Hears of something odd.
-        ask: Make one plan call; without it none is made.
-        page: Where a page will be written; checked before anything is asked.
+    A place for a `page` is checked before anything is asked.
 
     Raises:
         InputError: `ask`, and the job names no model or lacks its key.
@@ -135,10 +131,7 @@ def _first_round(
     """Return the first plan request of a run, and what came of it if it was sent."""
     with tempfile.TemporaryDirectory(prefix="llmsynthor-") as folder:
         run = RunDirectory(Path(folder))
-        if ask:
-            asker = make_asker(prepared, job, run, listener)
-        else:
-            asker = nobody_asked(prepared.sampler, prepared.templates, job)
+        asker = make_asker(prepared, job, run, listener) if ask else nobody_asked(prepared, job)
         only = _OneCall(asker.provider)
         asker.provider = only
         kind = AppendEngine if job.engine.method == "append" else Engine
@@ -187,7 +180,16 @@ def _found(
         "zones": None
         if prepared.zoned is None
         else {**(chunks := planned(prepared.zoned, job)), "words": plan_words(chunks)},
-        "tables": _tables(prepared),
+        "tables": [
+            {
+                "name": table.name,
+                "scope": list(table.scope),
+                "cells": table.cells,
+                "role": table.role,
+                "soft": table.is_soft,
+            }
+            for table in prepared.tables.tables
+        ],
         "statistics": [
             {
                 "name": statistic.name,
@@ -207,19 +209,6 @@ def _found(
         "records_from": "plan" if library else "background",
         "most": most or dict(_NOTHING),
     }
-
-
-def _tables(prepared: Prepared) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": table.name,
-            "scope": list(table.scope),
-            "cells": table.cells,
-            "role": table.role,
-            "soft": table.is_soft,
-        }
-        for table in prepared.tables.tables
-    ]
 
 
 def _shown_plan(found: Round) -> dict[str, Any]:

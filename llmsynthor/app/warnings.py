@@ -35,12 +35,8 @@ def odd_things(
 ) -> list[Problem]:
     """Return what is odd in a job that can run, at most a few of each kind.
 
-    Args:
-        job: The job.
-        tables: Its tables.
-        rules: Its rules, in the job's order.
-        sampled: Variables that its seed sample has.
-        all_of_them: Whether to tell of what is common and costs nothing, too.
+    `sampled` are the variables that its seed sample has; with `all_of_them` it is told too of what
+    is common and costs nothing.
     """
     found: list[Problem] = []
     for kind in (

@@ -15,12 +15,11 @@ from llmsynthor.errors import InputError
 from llmsynthor.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
-    from llmsynthor import Iteration
+    import llmsynthor as ls
     from llmsynthor.app.scorecard import Part
-    from llmsynthor.errors import LLMSynthorError, Problem
+    from llmsynthor.errors import LLMSynthorError
 
 
 WIDTH = 80
@@ -88,16 +87,10 @@ def print_error(error: LLMSynthorError) -> None:
     say(f"{len(problems)} problems; nothing was spent")
 
 
-def print_warnings(warnings: Iterable[Problem]) -> None:
-    """Show what is legal but odd."""
-    for warning in warnings:
-        say(f"warning: {warning}")
-
-
 class WarningListener:
     """Tells only what is odd."""
 
-    def iteration(self, line: Iteration) -> None:
+    def iteration(self, line: ls.Iteration) -> None:
         """Say nothing."""
 
     def progress(self, stage: str, done: int, whole: int) -> None:

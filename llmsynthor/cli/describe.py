@@ -8,22 +8,11 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from llmsynthor.cli.console import out
-from llmsynthor.text import and_more, count_of, many
-from llmsynthor.text import printable as on_one_line
+from llmsynthor.text import and_more, count_of, many, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-
-def printable(text: str) -> str:
-    """Return lines without what could steer a terminal: control characters, bidi marks.
-
-    Example:
-        >>> printable("a" + chr(27) + "b")
-        'a b'
-    """
-    return on_one_line(text, "\n")
 
 
 def print_columns(
@@ -36,7 +25,7 @@ def print_columns(
     """
     shown = [[_cut(str(entry), longest) for entry in row] for row in [heads, *rows] if row]
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-    room = max(_LEAST_LAST, _columns() - sum(widths[:-1]) - 2 * len(widths))
+    room = max(_LEAST_LAST, shutil.get_terminal_size().columns - sum(widths[:-1]) - 2 * len(widths))
     for row in shown:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         cells[-1] = _cut(row[-1], room)
@@ -45,10 +34,6 @@ def print_columns(
 
 _LEAST_LAST = 20
 """Characters that the last column has even on a narrow terminal."""
-
-
-def _columns() -> int:
-    return shutil.get_terminal_size().columns
 
 
 def _cut(text: str, longest: int) -> str:
@@ -172,7 +157,7 @@ def _print_guidance(proposal: dict[str, Any], *, prompt: bool) -> None:
         out(f"it was shown: {and_more([_cut(gap, 200) for gap in gaps], _GAPS_SHOWN, '; ')}")
     if prompt:
         out("\nthe prompt that it answered\n")
-        out(printable(guidance["prompt"]).rstrip())
+        out(printable(guidance["prompt"], "\n").rstrip())
     else:
         out("`--prompt` shows the whole prompt")
 
@@ -182,9 +167,9 @@ def print_preview(found: dict[str, Any]) -> None:
     asked = count_of(found["records_asked"], "record")
     out(f"{printable(found['name'])}: {asked}, model {_cut(found['model'], 200)}")
     if found["model_found"]:
-        out(printable(found["model_found"]))
+        out(printable(found["model_found"], "\n"))
     if found["refused"]:
-        out(f"a run would not start: {printable(found['refused'])}")
+        out(printable(f"a run would not start: {found['refused']}", "\n"))
     if found["zones"] is not None:
         out(found["zones"]["words"])
         out("the model is shown the tables summed over zones; the records below have no zone yet")
@@ -256,7 +241,7 @@ def _print_prompt(found: dict[str, Any]) -> None:
         out("(a run asks first which variables depend on each other; its prompts name the answer)")
     for title, text in (("system", prompt["system"]), ("user", prompt["prompt"])):
         out(f"--- {title}")
-        out(printable(text).rstrip())
+        out(printable(text, "\n").rstrip())
     out("---\n")
 
 

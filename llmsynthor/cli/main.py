@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -15,9 +16,9 @@ from llmsynthor.app.signals import stopped_by_signals
 from llmsynthor.cli import console
 from llmsynthor.cli import results as cli_results
 from llmsynthor.cli import start as cli_start
-from llmsynthor.cli import zones as cli_zones
 from llmsynthor.cli.results import AsJson
 from llmsynthor.errors import ExitCode, JobError, LLMSynthorError, StopRequestedError
+from llmsynthor.text import count_of
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -83,7 +84,7 @@ def run(
     Example: llmsynthor run configs/trips.yaml
     """
     from llmsynthor.app.prepare import prepare
-    from llmsynthor.app.run import RunOptions, run_job
+    from llmsynthor.app.run import RunOptions, chunks_ready, run_job
     from llmsynthor.cli.progress import ConsoleListener
 
     folder = out or Path("runs") / job.stem
@@ -93,8 +94,7 @@ def run(
     if zones is not None:
         if overwrite or replay or until:
             raise JobError("`--zones` goes on with chunks that are ready; give it alone")
-        cli_zones.run_part(job, set_ or [], folder, zones, as_json=as_json, quiet=quiet)
-        return
+        _run_part(job, set_ or [], folder, zones, as_json=as_json, quiet=quiet)
     prepared = prepare(job, set_ or [], options.begun, use="replay" if replay else "run")
     engine = prepared.job.engine
     listener = ConsoleListener(
@@ -106,12 +106,39 @@ def run(
         if report is not None:
             listener.finished(report)
     if report is None:
-        cli_zones.say_ready(job, folder, as_json=as_json)
+        number = chunks_ready(folder)
+        console.say(
+            f"{count_of(number, 'chunk')} ready; `llmsynthor run {job} --out {folder} --zones 1/N` "
+            f"makes the first of N parts of them, `llmsynthor merge {folder}` the report when all "
+            "are made"
+        )
+        ready = {"folder": str(folder), "chunks": number}
+        console.print_result(ready, str(folder), as_json=as_json)
         return
     if not quiet:
         console.print_summary(report, folder)
     console.print_result(report, str(folder), as_json=as_json)
     raise typer.Exit(int(code))
+
+
+def _run_part(
+    job: Path, overrides: list[str], folder: Path, zones: str, *, as_json: bool, quiet: bool
+) -> NoReturn:
+    """Make one part of the chunks, `zones` being `PART/PARTS`; leave with the exit code."""
+    from llmsynthor.app.run import make_part
+    from llmsynthor.cli.progress import ConsoleListener
+
+    match = re.fullmatch(r"(\d+)/(\d+)", zones)
+    part, parts = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= part <= parts:
+        raise JobError(
+            f"--zones {zones}: write it as PART/PARTS, parts counted from 1, for example `3/20`"
+        )
+    log = folder / f"run-{part}-of-{parts}.log"
+    with ConsoleListener(quiet=quiet, verbose=False, log=log, records=0, iterations=0) as listener:
+        found = make_part(job, overrides, folder, part, parts, listener)
+    console.print_result(found, str(folder), as_json=as_json)
+    raise typer.Exit(int(ExitCode.TOLERANCE_MISSED if found["failed"] else ExitCode.DONE))
 
 
 @app.command(rich_help_panel="Check")
@@ -129,7 +156,8 @@ def validate(job: JobPath, set_: Overrides = None, as_json: AsJson = False) -> N
     if found.error is not None:
         raise found.error
     console.out(f"{job}: {found.summary}")
-    console.print_warnings(found.warnings)
+    for warning in found.warnings:
+        console.say(f"warning: {warning}")
     for line in found.before_a_run:
         console.out(line)
 
@@ -171,7 +199,7 @@ def preview(
 
 for _command in (cli_results.report, cli_results.evaluate, cli_results.explain, cli_results.export):
     app.command(rich_help_panel="Results")(_command)
-app.command(rich_help_panel="Run")(cli_zones.merge)
+app.command(rich_help_panel="Run")(cli_results.merge)
 app.command(rich_help_panel="Start")(cli_start.tables)
 app.command(rich_help_panel="Start")(cli_start.init)
 app.add_typer(cli_start.import_app, name="import", rich_help_panel="Start")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from llmsynthor import Iteration
+    import llmsynthor as ls
 
 SILENCE_S = 10.0
 """A batch job's log is never silent for longer than this."""
@@ -53,7 +53,7 @@ class ConsoleListener:
         self._stage, self._since, self._first = "", clock(), 0
         self._done, self._current = 0, 0
         self._told_at = clock()
-        self._line: Iteration | None = None
+        self._line: ls.Iteration | None = None
         self._told = 0  # the last iteration
         self._seconds: list[float] = []
         self._between = True
@@ -76,7 +76,7 @@ class ConsoleListener:
                 words = f"stopped by {error}" if stopped else str(error) or type(error).__name__
                 self._write("WARNING" if stopped else "ERROR", words)
 
-    def iteration(self, line: Iteration) -> None:
+    def iteration(self, line: ls.Iteration) -> None:
         """Show a finished iteration."""
         with self._lock:
             self._line, self._done = line, line.records
@@ -123,7 +123,7 @@ class ConsoleListener:
                     f"stop_reason={_quoted(report['stop_reason'])}",
                 )
 
-    def _words(self, line: Iteration) -> str:
+    def _words(self, line: ls.Iteration) -> str:
         used, worst = line.so_far, line.worst_table
         table = f"worst_table={_quoted(worst.name)} worst_tvd={worst.tvd:.4f} " if worst else ""
         return (
@@ -134,7 +134,7 @@ class ConsoleListener:
             f"tokens={used.tokens} cost_usd={_cost(used.cost_usd)}"
         )
 
-    def _short(self, line: Iteration) -> str:
+    def _short(self, line: ls.Iteration) -> str:
         return (
             f"iteration {line.iteration}/{self._iterations}: "
             f"{count_of(line.library, 'proposal')}, prior TVD {line.prior_tvd:.4f}, "

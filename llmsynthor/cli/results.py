@@ -13,12 +13,20 @@ from llmsynthor.cli import console
 from llmsynthor.errors import StopRequestedError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Write the result as JSON to stdout.")]
+RunDir = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")]
+Encoding = Annotated[
+    str | None, typer.Option(metavar="NAME", help="How the characters of text are stored.")
+]
+Separator = Annotated[
+    str | None, typer.Option(metavar=";", help="What parts the columns; default: see the header.")
+]
+Decimal = Annotated[str, typer.Option(metavar=".|,", help="What stands before decimals.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what this command wrote there before.")
+]
 
 
-def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")],
-    as_json: AsJson = False,
-) -> None:
+def report(folder: RunDir, as_json: AsJson = False) -> None:
     """Write the report of a run again, from its records.
 
     Example: llmsynthor report runs/trips
@@ -26,6 +34,19 @@ def report(
     content = ls.open_run(folder).write_report()
     console.print_summary(content, folder)
     console.print_result(content, str(folder / "report.html"), as_json=as_json)
+
+
+def merge(folder: RunDir, as_json: AsJson = False) -> None:
+    """Check that all chunks of zones are there, and write the run's report.
+
+    Example: llmsynthor merge runs/region
+    """
+    from llmsynthor.app.run import merge_run
+
+    code, report = merge_run(folder)
+    console.print_summary(report, folder)
+    console.print_result(report, str(folder), as_json=as_json)
+    raise typer.Exit(int(code))
 
 
 def evaluate(
@@ -58,14 +79,9 @@ def evaluate(
     most_triples: Annotated[
         int, typer.Option(min=0, help="Triples of variables compared; more are drawn from.")
     ] = 2000,
-    encoding: Annotated[
-        str | None, typer.Option(metavar="NAME", help="How the characters of text are stored.")
-    ] = None,
-    separator: Annotated[
-        str | None,
-        typer.Option(metavar=";", help="What parts the columns; default: see the header."),
-    ] = None,
-    decimal: Annotated[str, typer.Option(metavar=".|,", help="What stands before decimals.")] = ".",
+    encoding: Encoding = None,
+    separator: Separator = None,
+    decimal: Decimal = ".",
     as_json: AsJson = False,
 ) -> None:
     """Hold the records of a run against real records that nobody trained on.
@@ -87,7 +103,7 @@ def evaluate(
 
 
 def explain(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")],
+    folder: RunDir,
     record: Annotated[
         int,
         typer.Option(
@@ -120,7 +136,7 @@ def _known_format(name: str) -> str:
 
 
 def export(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")],
+    folder: RunDir,
     format_: Annotated[
         str,
         typer.Option(

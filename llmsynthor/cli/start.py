@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 import llmsynthor as ls
 from llmsynthor.cli import console
+from llmsynthor.cli.results import Decimal, Encoding, Overwrite, Separator
+from llmsynthor.errors import JobError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Texts = list[str] | None
 import_app = typer.Typer(no_args_is_help=True, help="Make a job from another program's set-up.")
@@ -72,23 +77,15 @@ def tables(
     seed: Annotated[
         int | None, typer.Option(min=0, help="Seed of the noise; for tests, it undoes privacy.")
     ] = None,
-    encoding: Annotated[
-        str | None, typer.Option(metavar="NAME", help="How the characters of text are stored.")
-    ] = None,
-    separator: Annotated[
-        str | None, typer.Option(metavar=";", help="What parts the columns; default: see the header.")
-    ] = None,
-    decimal: Annotated[str, typer.Option(metavar=".|,", help="What stands before decimals.")] = ".",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what this command wrote there before.")
-    ] = False,
+    encoding: Encoding = None,
+    separator: Separator = None,
+    decimal: Decimal = ".",
+    overwrite: Overwrite = False,
 ) -> None:  # fmt: skip
     """Make a job and its target tables from real records.
 
     Example: llmsynthor tables survey.csv --out my --bins age=0,18,25,65
     """
-    from llmsynthor.cli.texts import parse_joints, parse_names, parse_pairs
-
     ls.tables_from(
         microdata,
         out,
@@ -110,9 +107,7 @@ def init(
     example: Annotated[
         str, typer.Option(metavar="population|mobility|ecommerce", help="Which example.")
     ] = "population",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what this command wrote there before.")
-    ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write a starter job with tables and recorded replies; it runs without a key.
 
@@ -138,9 +133,7 @@ def populationsim(
         Path | None,
         typer.Option("--out", metavar="FOLDER", help="New folder for the job; default: my-DIR."),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what this command wrote there before.")
-    ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Make a job of PopulationSim's controls, control totals and seed tables.
 
@@ -152,3 +145,75 @@ def populationsim(
     import_populationsim(folder, target, overwrite=overwrite, tell=console.say)
     console.say(f"\nnext: llmsynthor run {shlex.quote(str(target / 'job.yaml'))}")
     console.out(str(target / "job.yaml"))
+
+
+def split_outside_quotes(text: str, mark: str) -> list[str]:
+    """Return the parts of `text` between `mark`s that stand in no double quotes, quotes kept.
+
+    Example:
+        >>> split_outside_quotes('age*"a*b"', "*")
+        ['age', '"a*b"']
+    """
+    parts, quoted = [""], False
+    for letter in text:
+        quoted ^= letter == '"'
+        if letter == mark and not quoted:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
+
+
+def _unquoted(text: str) -> str:
+    text = text.strip()
+    if len(text) >= 2 and text[0] == text[-1] == '"':
+        return text[1:-1].replace('""', '"')
+    return text
+
+
+def parse_names(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns of `a,b,"c, with a comma"`, each once.
+
+    Raises:
+        JobError: A name is empty.
+    """
+    names = [_unquoted(part) for text in texts for part in split_outside_quotes(text, ",")]
+    if not all(names):
+        raise JobError(f"--variables {','.join(texts)}: a name is empty; write `a,b,c`")
+    return tuple(dict.fromkeys(names))
+
+
+def parse_joints(texts: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Return the column sets of `a*b,c*d*e`.
+
+    Raises:
+        JobError: A joint has fewer than two columns, or the same one twice.
+    """
+    joints = []
+    for text in texts:
+        for part in split_outside_quotes(text, ","):
+            names = tuple(_unquoted(name) for name in split_outside_quotes(part, "*"))
+            if len(names) < 2 or not all(names) or len(set(names)) < len(names):
+                raise JobError(
+                    f"--joints {text}: `{part}` does not name two or more different columns; "
+                    'write `a*b,c*d*e` (a name with `*` or `,` in double quotes: `"a,b"*c`)'
+                )
+            joints.append(names)
+    return tuple(joints)
+
+
+def parse_pairs(option: str, texts: Sequence[str], example: str) -> dict[str, str]:
+    """Return column -> value of `column=value` texts; the last `=` divides.
+
+    Raises:
+        JobError: A text has no `=`, or a column comes twice with different values.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, separator, value = text.rpartition("=")
+        name, value = _unquoted(name), value.strip()
+        if not separator or not name or not value:
+            raise JobError(f"{option} {text}: write it as `{example}`")
+        if found.setdefault(name, value) != value:
+            raise JobError(f"{option} {text}: `{name}` was given `{found[name]}` before")
+    return found

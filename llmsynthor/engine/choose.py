@@ -109,16 +109,6 @@ class Chooser:
         tell: Callable[[str], None] = lambda _: None,
         zone: str | None = None,
     ) -> None:
-        """Prepare to choose.
-
-        Args:
-            job: As the engine has it.
-            sampler: Draws candidates.
-            state: What there is so far.
-            clock: Seconds.
-            tell: Hears of each stage as it begins.
-            zone: The zone variable, where candidates are of zones.
-        """
         self.tell = tell
         self._zone = None if zone is None else sampler.tables.wide.positions[zone]
         self.job = job
@@ -332,10 +322,7 @@ class Chooser:
     ) -> str:
         """Return in words where the weights stopped short of the tables that they should have met.
 
-        Args:
-            calibration: Which did not converge.
-            records: For how many.
-            candidates: Of a job with members, what the weights are of: what clashes is looked for.
+        In `candidates` of a job with members, what clashes is looked for.
         """
         members = self.tables.members
         if candidates is not None and members is not None:

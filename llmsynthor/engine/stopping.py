@@ -65,10 +65,7 @@ def levelled_off(
 ) -> Stop | None:
     """Return why asking should end, or None while something still gets better.
 
-    Args:
-        priors: Mean TVD of the library after each iteration.
-        efforts: Effort of each iteration, None where there is none: then the prior alone decides.
-        patience: Iterations without gain that are enough.
+    An iteration may have no effort; where none has, the prior alone decides.
     """
     if len(priors) <= patience:
         return None

@@ -59,12 +59,7 @@ def swap_values(
 ) -> Chosen:
     """Return the records with numbers swapped until bins allow the means that are aimed at.
 
-    Args:
-        chosen: The records.
-        aims: What their means should be.
-        tables: What must keep what it holds.
-        sampler: Knows values and rules.
-        random: Chooses among records.
+    What `tables` hold stays as it is.
     """
     for key in dict.fromkeys((aim.statistic.of, aim.statistic.members is not None) for aim in aims):
         own = [a for a in aims if (a.statistic.of, a.statistic.members is not None) == key]

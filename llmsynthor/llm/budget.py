@@ -127,21 +127,13 @@ class BudgetKeeper:
     def affordable(self, requests: list[Request], seconds: float) -> tuple[int, Stop | None]:
         """Return how many of the requests fit, in order, and which limit stops the next.
 
-        Args:
-            requests: What would be asked at once; each is taken at the most it can use.
-            seconds: Seconds since this attempt began.
+        Each is taken at the most it can use; `seconds` are those since this attempt began.
         """
-        usage = self.usage
-        calls, tokens, cost = (
-            usage.calls,
-            usage.prompt_tokens + usage.completion_tokens + self.unsaid_tokens,
-            usage.cost_usd + self.unsaid_cost_usd,
-        )
-        if (
-            self.limits.minutes is not None
-            and self.seconds_before + seconds >= 60 * self.limits.minutes
-        ):
-            return 0, Stop("budget", f"budget.minutes {self.limits.minutes:g}")
+        minutes, calls = self.limits.minutes, self.usage.calls
+        tokens = self.usage.prompt_tokens + self.usage.completion_tokens + self.unsaid_tokens
+        cost = self.usage.cost_usd + self.unsaid_cost_usd
+        if minutes is not None and self.seconds_before + seconds >= 60 * minutes:
+            return 0, Stop("budget", f"budget.minutes {minutes:g}")
         for number, request in enumerate(requests):
             prompt = self._most_prompt(request)
             calls += 1
@@ -174,11 +166,6 @@ def most_usage(
     Every iteration asks all its calls, each needs its one repair (but in focus style), each reply is as long as it may
     be, and later prompts are `LATER_PROMPTS` times as long as the first; then the budget cuts.
     Retries after failures are not counted: a failed call has no reply to pay for.
-
-    Args:
-        job: The job; for the paper's loop, with its one call in an iteration.
-        first_prompt_tokens: Of the first plan prompt.
-        price: US dollars per prompt and per completion token; None where unknown.
     """
     engine, limits, output = job.engine, job.budget, job.provider.max_output_tokens
     plans = engine.iterations * engine.calls_per_iteration

@@ -135,8 +135,7 @@ def read_task(run: RunDirectory, number: int) -> TableSet:
     Raises:
         RunDirectoryError: The file is missing or damaged.
     """
-    found: TableSet = _read(run.path / _task(number))
-    return found
+    return _read(run.path / _task(number))
 
 
 def write_sample(run: RunDirectory, sample: SeedSample) -> None:
@@ -150,18 +149,15 @@ def read_sample(run: RunDirectory) -> SeedSample:
     Raises:
         RunDirectoryError: The file is missing or damaged.
     """
-    found: SeedSample = _read(run.path / SAMPLE)
-    return found
+    return _read(run.path / SAMPLE)
 
 
 def _read(path: Path) -> Any:  # noqa: ANN401 - whatever was packed
     try:
         return unpacked(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise RunDirectoryError(
-            f"{path}: cannot be read ({str(error)[:80]})",
-            hint=_ANEW,
-        ) from None
+        message = f"{path}: cannot be read ({str(error)[:80]})"
+        raise RunDirectoryError(message, hint=_ANEW) from None
 
 
 def read_plan(run: RunDirectory) -> Plan | None:

@@ -192,11 +192,7 @@ class RunDirectory:
                 raise _disk_error(path, error) from None
 
     def lines(self, name: str, read: Callable[[Any], _Line]) -> list[_Line]:
-        """Return the records of a JSON-lines file, without a half line at its end.
-
-        Args:
-            name: Of the file.
-            read: Makes a line of what stands there; raises pydantic's error where it is none.
+        """Return what `read` makes of a JSON-lines file, without a half line at its end.
 
         Raises:
             RunDirectoryError: A line is damaged.
@@ -251,12 +247,7 @@ class RunDirectory:
             ) from None
 
     def read(self, name: str, kind: Callable[[Any], _Line], hint: str) -> _Line | None:
-        """Return what a JSON file says, or None where there is none.
-
-        Args:
-            name: Of the file.
-            kind: Makes it of what stands there; raises pydantic's error where it is none.
-            hint: What to do about damage.
+        """Return what `kind` makes of a JSON file, or None where there is none.
 
         Raises:
             RunDirectoryError: It is damaged.
@@ -265,9 +256,8 @@ class RunDirectory:
         try:
             return None if found is None else kind(found)
         except ValidationError as error:
-            raise RunDirectoryError(
-                f"{self.path / name}: damaged: {damage(error)}", hint=hint
-            ) from None
+            message = f"{self.path / name}: damaged: {damage(error)}"
+            raise RunDirectoryError(message, hint=hint) from None
 
     def manifest(self) -> Manifest:
         """Return what the run here is.
@@ -275,9 +265,8 @@ class RunDirectory:
         Raises:
             RunDirectoryError: There is no run here, or its manifest is damaged.
         """
-        found = self.read(
-            "manifest.json", Manifest.model_validate, "`--overwrite` starts the run anew"
-        )
+        anew = "`--overwrite` starts the run anew"
+        found = self.read("manifest.json", Manifest.model_validate, anew)
         if found is None:
             raise RunDirectoryError(f"{self.path}: holds no run (there is no manifest.json)")
         return found
@@ -421,10 +410,7 @@ class DamagedBatchError(RunDirectoryError):
     """A parquet file of the run cannot be read."""
 
     def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(
-            f"{path}: damaged ({reason})",
-            hint=MENDING,
-        )
+        super().__init__(f"{path}: damaged ({reason})", hint=MENDING)
         self.path = path
 
 

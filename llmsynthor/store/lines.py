@@ -151,11 +151,8 @@ class Manifest(Line):
 def seconds_used(attempts: Sequence[Attempt], logged: Iterable[float]) -> float:
     """Return the seconds of wall time that a run's attempts took, the time between them left out.
 
-    An attempt that was killed wrote no end: it counts up to its last line of `iterations.jsonl`.
-
-    Args:
-        attempts: Of the manifest, in order.
-        logged: What each line of `iterations.jsonl` says was used until then.
+    An attempt that was killed wrote no end: it counts up to what its last line of `iterations.jsonl`
+    says was used until then.
 
     Example:
         >>> ended = Attempt(start="...", end="...", seconds=60.0)

@@ -89,14 +89,6 @@ class Materializer:
         library: Mapping[int, Proposal],
         aims: Sequence[Aim] = (),
     ) -> None:
-        """Prepare.
-
-        Args:
-            sampler: Knows values and rules.
-            candidates: What records are made of.
-            library: The proposals by id.
-            aims: Means that each file of records should have.
-        """
         self._shifting = Shifting(sampler, aims) if Shifting.needed(sampler) else None
         self._sampler = sampler
         self._candidates = candidates

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 
 from llmsynthor.candidates.rules import compile_rules
 from llmsynthor.candidates.sampler import Sampler
@@ -79,11 +80,7 @@ def check_whole(run: RunDirectory) -> None:
 
 
 def used_tables(run: RunDirectory) -> tuple[Job, TableSet]:
-    """Return the job of a run, and the tables kept in its directory.
-
-    Raises:
-        RunDirectoryError: The job that the run wrote cannot be read.
-    """
+    """Return the job of a run, and the tables kept in its directory."""
     path = run.path / "job.resolved.yaml"
     job = read_resolved(path)
     kept = [
@@ -155,16 +152,12 @@ def _used_names(run: RunDirectory, tables: int) -> list[str]:
 
 def keep_sample(run: RunDirectory, sample: SeedSample) -> None:
     """Write what each record of the seed sample is called and weighs into the run directory."""
-    import polars as pl
-
     frame = pl.DataFrame({SEED_RECORD: list(sample.keys), "weight": sample.weight})
     run.write_text(_SAMPLE_USED, frame.write_csv())
 
 
 def weight_of(run: RunDirectory, key: str) -> float | None:
     """Return the weight that a record of the seed sample had, or None where it is not known."""
-    import polars as pl
-
     path = run.path / _SAMPLE_USED
     if not path.exists():
         return None
@@ -179,13 +172,8 @@ def weight_of(run: RunDirectory, key: str) -> float | None:
 def keep_tables(run: RunDirectory, tables: TableSet, changes: Sequence[Change] = ()) -> None:
     """Write the tables as used into the run directory, so that it can be reported on anywhere.
 
-    Args:
-        run: The run's directory.
-        tables: As used.
-        changes: What became of those that were published otherwise: they are kept both ways.
+    Those that were published otherwise are kept both ways.
     """
-    import polars as pl
-
     published = {change.published.name: change.published for change in changes}
     for position, table in enumerate(tables.tables):
         run.write_text(used_name(position), _as_csv(table, tables.zones))
@@ -203,8 +191,6 @@ def keep_tables(run: RunDirectory, tables: TableSet, changes: Sequence[Change] =
 
 
 def _keep_statistics(run: RunDirectory, tables: TableSet) -> None:
-    import polars as pl
-
     for position, raw in enumerate(tables.sources):
         if not raw.lines:
             continue  # the job itself has the figures
@@ -217,8 +203,6 @@ def _keep_statistics(run: RunDirectory, tables: TableSet) -> None:
 
 
 def _as_csv(table: Table, zones: Zones | None) -> str:
-    import polars as pl
-
     cells = np.unravel_index(np.arange(table.cells), table.figures.shape)
     columns = {
         _column(table, axis, zones): np.array(labels, dtype=object)[cells[axis]].tolist()

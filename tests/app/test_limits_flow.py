@@ -13,7 +13,7 @@ from small_job import data_hash, job_content, plan, plan_for, proposal, provider
 
 from llmsynthor.cli.main import main
 from llmsynthor.errors import ProviderUnavailableError
-from llmsynthor.llm.concurrent import HOPELESS, LEAST_SEEN, Outlook
+from llmsynthor.llm.ask import HOPELESS, LEAST_SEEN, Outlook
 from llmsynthor.llm.providers.base import Reply
 
 if TYPE_CHECKING:

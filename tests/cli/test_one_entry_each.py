@@ -57,7 +57,7 @@ class Parrot:
         return 0.0, 0.0
 
     def complete(self, _: Request) -> Reply:
-        return Reply(plan(proposal(len(self.words))), "a parrot", 1, 1, 0.0)
+        return Reply(text=plan(proposal(len(self.words))), model="a parrot", cost_usd=0.0)
 
     def close(self) -> None:
         pass

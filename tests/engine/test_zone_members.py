@@ -14,7 +14,7 @@ from zone_homes import EMPTY, SCOPES, homes, write_homes
 from zone_world import make, report_of, start
 
 from llmsynthor.cli.main import main
-from llmsynthor.store.linkage import FilesOfKeys
+from llmsynthor.store.batches import FilesOfKeys
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -171,7 +171,7 @@ def test_the_chunk_of_a_killed_worker_is_made_again(plain, tmp_path):
 
 _DEADLY = """
 import os, signal
-import llmsynthor.engine.executors.ending as ending
+import llmsynthor.engine.zones.chunk as ending
 make = ending.make_chunk
 def deadly(folder, number):
     if number == 2:

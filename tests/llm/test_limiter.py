@@ -13,8 +13,8 @@ from scripted_server import ScriptedServer, error, reply
 
 from llmsynthor.job.model import ProviderSpec
 from llmsynthor.llm.providers.base import Request
-from llmsynthor.llm.providers.limiter import Limiter
 from llmsynthor.llm.providers.litellm import LitellmProvider, load_litellm
+from llmsynthor.llm.providers.retry import Limiter
 
 
 class Clock:

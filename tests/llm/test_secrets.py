@@ -9,7 +9,7 @@ from scripted_server import ScriptedServer
 from small_job import plan_for, provider, write_job
 
 from llmsynthor.cli.main import main
-from llmsynthor.llm.providers.secrets import scrubbed
+from llmsynthor.llm.providers.base import scrubbed
 
 
 @pytest.mark.parametrize(

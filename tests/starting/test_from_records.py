@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from llmsynthor.cli.main import main
-from llmsynthor.cli.texts import parse_joints, parse_names, parse_pairs
+from llmsynthor.cli.start import parse_joints, parse_names, parse_pairs
 from llmsynthor.files.bins import parse_bin
 from llmsynthor.job.load import load_job
 from llmsynthor.starting.from_records.bins import cut

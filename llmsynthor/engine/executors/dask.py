@@ -6,11 +6,13 @@ path; that is tried before anything is given to them.
 
 from __future__ import annotations
 
+import logging
 import secrets
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmsynthor.engine.executors.ending import ENVIRONMENT, KILLED, MOST_KILLED, Ending, ended
+from llmsynthor.engine.zones.chunk import ENVIRONMENT, KILLED, MOST_KILLED, Ending, ended
 from llmsynthor.errors import JobError, ProviderUnavailableError
 
 if TYPE_CHECKING:
@@ -144,24 +146,19 @@ def _client(distributed: Any, given: ExecutorSpec, cluster: Any) -> Any:  # noqa
         ) from None
 
 
-class _cluster:  # noqa: N801 - used as a function
-    """Starts the cluster that the job asks for and ends it; None where one runs already."""
-
-    def __init__(self, given: ExecutorSpec) -> None:
-        self._given = given
-        self._cluster: Any = None
-
-    def __enter__(self) -> Any:  # noqa: ANN401
-        given = self._given
-        if given.slurm is not None:
-            self._cluster = _slurm(given.slurm)
-        elif given.dask is not None and given.dask.workers is not None:
-            self._cluster = _local(given.dask.workers)
-        return self._cluster
-
-    def __exit__(self, *_: object) -> None:
-        if self._cluster is not None:
-            self._cluster.close(timeout=10)
+@contextmanager
+def _cluster(given: ExecutorSpec) -> Iterator[Any]:
+    """Start the cluster that the job asks for and end it; None where one runs already."""
+    cluster = None
+    if given.slurm is not None:
+        cluster = _slurm(given.slurm)
+    elif given.dask is not None and given.dask.workers is not None:
+        cluster = _local(given.dask.workers)
+    try:
+        yield cluster
+    finally:
+        if cluster is not None:
+            cluster.close(timeout=10)
 
 
 def _local(workers: int) -> Any:  # noqa: ANN401
@@ -201,28 +198,21 @@ def _slurm(given: SlurmSpec) -> Any:  # noqa: ANN401
     return cluster
 
 
-class _quiet:  # noqa: N801 - used as a function
-    """Lets Dask give up a task after as many lost workers as we do, and keeps its log off the terminal."""
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Let Dask give up a task after as many lost workers as we do, and keep its log off the terminal."""
+    import dask
 
-    def __enter__(self) -> None:
-        import logging
-
-        import dask
-
-        library: Any = dask
-        self._config = library.config.set(
-            {"distributed.scheduler.allowed-failures": MOST_KILLED - 1}
-        )
-        self._config.__enter__()
-        self._loggers = [logging.getLogger(name) for name in ("distributed", "tornado")]
-        self._levels = [logger.level for logger in self._loggers]
-        for logger in self._loggers:
+    library: Any = dask
+    levels = {logger: logger.level for logger in map(logging.getLogger, ("distributed", "tornado"))}
+    with library.config.set({"distributed.scheduler.allowed-failures": MOST_KILLED - 1}):
+        for logger in levels:
             logger.setLevel(logging.CRITICAL)
-
-    def __exit__(self, *found: object) -> None:
-        for logger, level in zip(self._loggers, self._levels, strict=True):
-            logger.setLevel(level)
-        self._config.__exit__(*found)
+        try:
+            yield
+        finally:
+            for logger, level in levels.items():
+                logger.setLevel(level)
 
 
 def _first_line(error: BaseException) -> str:

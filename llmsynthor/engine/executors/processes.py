@@ -13,7 +13,7 @@ from multiprocessing import connection, forkserver, get_all_start_methods, get_c
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from llmsynthor.engine.executors.ending import ENVIRONMENT, KILLED, MOST_KILLED, Ending
+from llmsynthor.engine.zones.chunk import ENVIRONMENT, KILLED, MOST_KILLED, Ending
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -177,7 +177,7 @@ def _work(folder: str, pipe: Connection) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     from pathlib import Path
 
-    from llmsynthor.engine.executors.ending import ended
+    from llmsynthor.engine.zones.chunk import ended
 
     while True:
         try:

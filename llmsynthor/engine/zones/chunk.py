@@ -1,11 +1,13 @@
-"""The work on one chunk of zones: draw, calibrate, make whole, write; alone, in any process."""
+"""The work on one chunk of zones, alone, in any process: draw, calibrate, write; how it ended."""
 
 from __future__ import annotations
 
 import resource
 import sys
 import time
-from typing import TYPE_CHECKING
+import traceback
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
@@ -15,7 +17,7 @@ from llmsynthor.candidates.rules import compile_rules
 from llmsynthor.candidates.sampler import Sampler
 from llmsynthor.engine.choose import Chooser
 from llmsynthor.engine.state import State
-from llmsynthor.errors import InfeasibleError, RunDirectoryError
+from llmsynthor.errors import DiskError, InfeasibleError, LLMSynthorError, RunDirectoryError
 from llmsynthor.feasibility.check import check_feasible
 from llmsynthor.job.load import read_resolved
 from llmsynthor.seeds import derive_seed
@@ -32,6 +34,7 @@ from llmsynthor.store.directory import RunDirectory
 from llmsynthor.store.materialize import Materializer, deal
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
     from pathlib import Path
 
     from llmsynthor.candidates.seed_sample import SeedSample
@@ -43,6 +46,55 @@ if TYPE_CHECKING:
 _LONGEST_REASON = 600
 _NEARLY = 1e-6
 """Records; what arithmetic may leave."""
+MOST_KILLED = 3
+"""Times that a chunk may take its worker with it before it is given up."""
+KILLED = f"killed its worker {MOST_KILLED} times: it may need more memory than there is"
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "POLARS_MAX_THREADS": "1",
+}
+"""What a worker's process is started with: it has one core, and the order in which several threads
+add numbers up would show in the last digits."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a chunk ended.
+
+    Attributes:
+        number: The chunk.
+        kind: `done`; `failed`, the others may go on; `disk`, none can.
+        words: What is wrong.
+    """
+
+    number: int
+    kind: Literal["done", "failed", "disk"] = "done"
+    words: str = ""
+
+
+class Executor(Protocol):
+    """Makes chunks, wherever and in whatever order."""
+
+    def run(self, folder: Path, numbers: Sequence[int]) -> Generator[Ending]:
+        """Yield how each chunk ended, as soon as it is known; stop all work when closed."""
+
+
+def ended(folder: Path, number: int) -> Ending:
+    """Make a chunk and return how that ended; nothing is raised, for it would have to travel."""
+    try:
+        make_chunk(folder, number)
+    except DiskError as error:
+        return Ending(number, "disk", str(error))
+    except LLMSynthorError as error:
+        return Ending(number, "failed", str(error))
+    except MemoryError:
+        return Ending(number, "failed", "there is not enough memory for it")
+    except Exception:  # noqa: BLE001 - a bug in one chunk must not cost the others
+        last = traceback.format_exc(limit=-1).strip().replace("\n", " ")
+        return Ending(number, "failed", f"a bug in llmsynthor: {last}")
+    return Ending(number)
 
 
 def make_chunk(folder: Path, number: int) -> None:
@@ -59,10 +111,8 @@ def make_chunk(folder: Path, number: int) -> None:
     if plan is None:
         raise RunDirectoryError(f"{folder}: its chunks are not ready")
     chunk = plan.chunks[number]
-    path = folder / "job.resolved.yaml"
-    job = read_resolved(path)
-    work = _Work(run, job, chunk, read_task(run, number), len(plan.chunks) == 1)
-    work.execute()
+    job = read_resolved(folder / "job.resolved.yaml")
+    _Work(run, job, chunk, read_task(run, number), len(plan.chunks) == 1).execute()
 
 
 class _Work:
@@ -95,8 +145,11 @@ class _Work:
     def execute(self) -> None:
         sampler = self._sampler()
         chooser, chosen = self._choose(sampler)
-        if self._is_odd(chosen):
-            sampler, chooser, chosen = self._helped(sampler, chooser, chosen)
+        if chosen.notes or not chosen.calibration.converged:
+            known = self._known(sampler)
+            if known is not None and len(known):
+                sampler = self._sampler(known)
+                chooser, chosen = self._choose(sampler)
         if not (chosen.calibration.converged or self._met(chosen)):
             words = chooser.unmet(chosen.calibration, self.chunk.records)
             self.failed = self.failed or words
@@ -122,34 +175,23 @@ class _Work:
                 return False
         return True
 
-    def _is_odd(self, chosen: Chosen) -> bool:
-        return bool(chosen.notes) or not chosen.calibration.converged
-
-    def _helped(
-        self, sampler: Sampler, chooser: Chooser, chosen: Chosen
-    ) -> tuple[Sampler, Chooser, Chosen]:
-        """Try again with records that the tables need and chance misses, or say why none can.
+    def _known(self, sampler: Sampler) -> np.ndarray | None:
+        """Return records that the tables need and chance misses, or keep why none can meet them.
 
         Neither is known of records with members.
         """
-        if sampler.members is not None:
-            return sampler, chooser, chosen
-        try:
-            known = check_feasible(sampler, self.chunk.records)
-        except InfeasibleError as error:
-            self.failed = str(error)
-            return sampler, chooser, chosen
-        if not len(known):
-            return sampler, chooser, chosen
-        sampler = self._sampler(known)
-        return sampler, *self._choose(sampler)
+        if sampler.members is None:
+            try:
+                return check_feasible(sampler, self.chunk.records)
+            except InfeasibleError as error:
+                self.failed = str(error)
+        return None
 
     def _write(self, sampler: Sampler, chosen: Chosen) -> None:
         started = time.monotonic()
         zones = self.tables.zones
-        batches = Batches(
-            self.run, sampler, self.notes.append, located=None if zones is None else zones.located
-        )
+        located = {} if zones is None else {"located": zones.located}
+        batches = Batches(self.run, sampler, self.notes.append, **located)
         library = {proposal.id: proposal for proposal in self.library}
         materializer = Materializer(sampler, chosen.candidates, library)
         made: dict[int, int] = {}

@@ -62,15 +62,16 @@ class ZoneEngine(Engine):
         self.run.write_lines(LIBRARY, lines)
         if self.sampler.sample is not None:
             write_sample(self.run, self.sampler.sample)
-        chunks = self._only() if len(self.zoned.chunking) == 1 else None
-        coarse = None
-        if chunks is None:
+        coarse, state = None, self.state
+        if len(self.zoned.chunking) == 1:
+            write_task(self.run, 0, whole(self.zoned.tables))
+            records = [self.job.records]
+        else:
             chosen = self._coarse(lines)
-            chunks = self._share_out(chosen)
+            records = self._share_out(chosen)
             coarse = chosen.figures()
-        state = self.state
         plan = Plan(
-            chunks=chunks,
+            chunks=self._planned(records),
             stop_reason=state.stop.words,
             stop_kind=state.stop.kind,
             groups=state.groups,
@@ -79,22 +80,17 @@ class ZoneEngine(Engine):
         )
         self.run.write_json(PLAN, plan)
 
-    def _only(self) -> list[Planned]:
-        tables = whole(self.zoned.tables)
-        write_task(self.run, 0, tables)
-        return self._planned([self.job.records])
-
     def _coarse(self, lines: list[ProposalLine]) -> Chosen:
         """Return records over chunks in place of zones, which meet every table summed to chunks."""
         self._stage("sharing out")
         tables = self.zoned.coarse
         sample = self.sampler.sample
         if sample is not None:
-            sample = sample.with_zone(tables.wide.positions[_name(self.zoned)])
+            sample = sample.with_zone(tables.wide.positions[self.zoned.variable])
         sampler = Sampler(tables, self.sampler.rules, self.job.seed, self.zoned.known, sample)
         state = State(counts=[np.zeros(table.cells) for table in tables.control])
         state.library = read_library(lines, tables)
-        chooser = Chooser(self.job, sampler, state, self.clock, zone=_name(self.zoned))
+        chooser = Chooser(self.job, sampler, state, self.clock, zone=self.zoned.variable)
         records = self.job.records
         chosen = chooser.choose(records, chooser.candidate_count(records), 0)
         for text in chosen.notes:
@@ -103,11 +99,12 @@ class ZoneEngine(Engine):
             self._note(f"sharing out to chunks: {chooser.unmet(chosen.calibration, records)}")
         return chosen
 
-    def _share_out(self, chosen: Chosen) -> list[Planned]:
+    def _share_out(self, chosen: Chosen) -> list[int]:
+        """Write what each chunk must meet; return how many records each makes."""
         chunking, tables = self.zoned.chunking, self.zoned.tables
         held = np.flatnonzero(chosen.counts)
         codes, counts = chosen.candidates.codes[held], chosen.counts[held]
-        column = self.zoned.coarse.wide.positions[_name(self.zoned)]
+        column = self.zoned.coarse.wide.positions[self.zoned.variable]
         chunk = chunking.chunk_of_part[codes[:, column]]
         order = np.argsort(chunk, kind="stable")
         ends = np.searchsorted(chunk[order], np.arange(len(chunking) + 1))
@@ -119,7 +116,7 @@ class ZoneEngine(Engine):
             if len(own):
                 small = of_chunk(tables, chunking, number, self.job.records, own)
                 write_task(self.run, number, small)
-        return self._planned(records)
+        return records
 
     def _planned(self, records: list[int]) -> list[Planned]:
         zones, first, begin, found = self.zoned.tables.zones, 0, 0, []
@@ -127,7 +124,6 @@ class ZoneEngine(Engine):
             files = -(-own // self.job.output.row_group)
             codes = self.zoned.chunking.zones[number]
             labels = [zones.labels[code] for code in codes] if zones is not None else []
-            words = range_named(labels)
             found.append(
                 Planned(
                     number=number,
@@ -135,7 +131,7 @@ class ZoneEngine(Engine):
                     first_file=first,
                     files=files,
                     zones=len(codes),
-                    named=words,
+                    named=range_named(labels),
                     first_record=begin,
                 )
             )
@@ -149,8 +145,4 @@ class ZoneEngine(Engine):
     def _accepted(self, proposal: Proposal, records: int) -> ProposalLine:
         """Return a proposal's line; it leaves the zone to the tables."""
         line = proposal_line(proposal, records)
-        return line.model_copy(update={"values": {**line.values, _name(self.zoned): ANY}})
-
-
-def _name(zoned: Zoned) -> str:
-    return zoned.tables.zones.variable if zoned.tables.zones is not None else ""
+        return line.model_copy(update={"values": {**line.values, self.zoned.variable: ANY}})

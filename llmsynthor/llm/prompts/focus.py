@@ -119,10 +119,7 @@ def focus_words(given: Mapping[str, Any]) -> str:
 def focus_schema(domain: Domain, target: Target, released: Collection[str] = ()) -> dict[str, Any]:
     """Return the JSON Schema of what completes `target`; numbers are named by their bins.
 
-    Args:
-        domain: All variables.
-        target: What is fixed.
-        released: Variables that may not be left open, as the scenario changes their shares.
+    `released` may not be left open, as the scenario changes their shares.
     """
     free = [v for v in domain.variables if v.name not in target.fixed]
     listed = sorted(free, key=lambda v: (v.size, domain.positions[v.name]))

@@ -127,12 +127,8 @@ def gaps(
 ) -> tuple[list[Lack], list[Lack]]:
     """Return cells that lack and cells that are too full, each in the order of how much.
 
-    Most of the places are for those that are furthest off; the others take turns in the rest.
-
-    Args:
-        shown: What gaps are shown of.
-        prior: The library's share of each cell, by control table; None where it is empty.
-        turn: From 0; over the turns each cell that lacks is shown.
+    Most of the places are for those that are furthest off; the others take turns in the rest: over
+    the turns each cell that lacks is shown. `prior` is None where the library is empty.
     """
     lacking: list[Lack] = []
     full: list[Lack] = []
@@ -228,15 +224,8 @@ def focuses(
 ) -> list[Focus]:
     """Return what each call of an iteration looks at, no two the same; fewer where there is less.
 
-    Largest gaps, of different tables first, and variables that go together take turns; of the
-    latter each iteration takes the next.
-
-    Args:
-        shown: What gaps are shown of.
-        prior: The library's share of each cell, by control table; None where it is empty.
-        knowledge: Variables of which the model should say how they go together.
-        calls: How many calls there are.
-        iteration: From 1.
+    Largest gaps, of different tables first, and variables of which the model should say how they go
+    together (`knowledge`) take turns; of the latter each iteration takes the next.
     """
     each = calls // 2
     start = (iteration - 1) * each % len(knowledge) if knowledge and each else 0

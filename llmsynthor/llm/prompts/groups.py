@@ -78,10 +78,6 @@ def read_groups(text: str, domain: Domain) -> tuple[list[list[str]], list[str]]:
     """Return the groups named in a reply, and the names in them that are no variables.
 
     Groups hold known variables only, at least two, none comes twice.
-
-    Args:
-        text: The model's words.
-        domain: Its variables.
     """
     groups: list[list[str]] = []
     unknown: dict[str, None] = {}

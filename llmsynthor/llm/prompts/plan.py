@@ -10,14 +10,19 @@ import numpy as np
 from llmsynthor.files.bins import cell_label
 from llmsynthor.llm.prompts.gaps import among_members, focuses, gaps, statistics, without_table
 from llmsynthor.llm.prompts.groups import MOST_GROUPS, cover
-from llmsynthor.llm.prompts.members import among, by_level, counted, forms, member_context, unit
 from llmsynthor.llm.prompts.templates import LEVELS
 from llmsynthor.llm.prompts.views import (
+    among,
+    by_level,
     companions,
+    counted,
+    forms,
     library_view,
+    member_context,
     percent,
     shown_variables,
     turned,
+    unit,
     within,
 )
 from llmsynthor.text import clean, fenced, printable
@@ -112,15 +117,10 @@ class PlanPrompt:
     ) -> dict[str, Any]:
         """Return what the plan template is given, for all calls of an iteration.
 
-        Args:
-            prior: Per control table the library's share of each cell; None where it is empty.
-            library_size: Accepted proposals so far.
-            groups: Variables that depend on each other.
-            rejected: Why proposals were refused last time.
-            positive_only: Leave out what is already too frequent, and what is there.
-            library: The accepted proposals, for a short view of them.
-            iteration: From 1; where there is more than a prompt has room for, each shows other
-                parts of it.
+        `prior` is per control table the library's share of each cell, None where it is empty;
+        `rejected` says why proposals were refused last time; with `positive_only` what is already
+        too frequent, and what is there, is left out. Where there is more than a prompt has room
+        for, each iteration shows other parts of it.
         """
         domain, shown = self.tables.domain, statistics(self.tables, groups)
         covered = [cover(group, self.tables.control) for group in groups]
@@ -149,14 +149,10 @@ class PlanPrompt:
         }
 
     def call_context(self, context: Mapping[str, Any], call: int) -> dict[str, Any]:
-        """Return what the plan template is given for one call of an iteration.
+        """Return what the plan template is given for one call, from 0, of `plan_context`.
 
         Variables that no table has together are listed by turns, over calls and iterations, where
         a prompt cannot hold them all; those of a named group go before, and have places of their own.
-
-        Args:
-            context: What `plan_context` returned.
-            call: From 0.
         """
         given = {k: v for k, v in context.items() if k not in ("focuses", "turn")}
         turn = context["turn"] + call

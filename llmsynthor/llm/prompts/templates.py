@@ -17,36 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_PLAN = frozenset(
-    {
-        "description",
-        "scenario",
-        "released",
-        "variables",
-        "rules",
-        "rules_more",
-        "figures",
-        "figures_more",
-        "groups",
-        "no_table",
-        "uncovered",
-        "uncovered_more",
-        "library_size",
-        "kinds",
-        "gaps",
-        "too_many",
-        "rejected",
-        "proposals",
-        "call",
-        "calls",
-        "focus",
-        "taken",
-        "taken_more",
-        "names",
-        "examples",
-        "records",
-        "numeric",
-    }
+_JOB = frozenset({"description", "scenario", "released", "variables"})
+_PLAN = (
+    _JOB
+    | {"rules", "rules_more", "figures", "figures_more", "groups"}
+    | {"no_table", "uncovered", "uncovered_more"}
+    | {"library_size", "kinds", "gaps", "too_many", "rejected"}
+    | {"call", "calls", "focus", "taken", "taken_more"}
+    | {"names", "examples", "records", "proposals", "numeric"}
 )
 LEVELS = frozenset({"of", "of_many", "member", "member_many", "member_variables"})
 """What templates are given of the members of records."""
@@ -57,24 +35,9 @@ CONTEXT: dict[str, frozenset[str]] = {
     | LEVELS
     | {"size", "most", "mean", "own_names", "given", "given_more", "member_examples", "example"}
     | {"uncovered_across", "uncovered_members"},
-    "propose_focus.md.j2": frozenset(
-        {
-            "description",
-            "scenario",
-            "released",
-            "rejected",
-            "target",
-            "variables",
-            "rules",
-            "most",
-            "look",
-        }
-    ),
+    "propose_focus.md.j2": _JOB | {"rejected", "target", "rules", "most", "look"},
     "repair_plan.md.j2": frozenset({"problems", "answer", "cut", "prompt", "member"}),
-    "dependencies.md.j2": frozenset(
-        {"description", "scenario", "released", "variables", "scopes", "scopes_more", "most"}
-    )
-    | LEVELS,
+    "dependencies.md.j2": _JOB | LEVELS | {"scopes", "scopes_more", "most"},
 }
 """What each template may use."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pkgutil
 import re
 from dataclasses import dataclass, field, fields
@@ -35,6 +36,10 @@ FORM_COMPLAINT = re.compile(
 )
 FORM_CRASH = re.compile(r"grammar|guided|(json|response)[_ ]schema", re.I)
 """vLLM and llama-server answer 500 where they cannot make a grammar of a schema: so they would again."""
+_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD", re.I)
+_SHORTEST_SECRET = 8
+"""Characters. A shorter value keeps nothing secret: it is what a server that asks for any key gets
+(`none`, `EMPTY`, `abc`), and striking it out everywhere would cut words out of prompts and errors."""
 
 
 @dataclass(frozen=True)
@@ -231,3 +236,18 @@ def _is_strict(schema: Any) -> bool:  # noqa: ANN401 - any part of a JSON Schema
         ):
             return False
     return all(_is_strict(part) for part in schema.values())
+
+
+def scrubbed(text: str, key_env: str | None) -> str:
+    """Return `text` without the value of any key that may have been sent.
+
+    Values of fewer than 8 characters stay, whichever variable they are in.
+    """
+    secrets = {
+        value.strip()
+        for name, value in os.environ.items()
+        if len(value.strip()) >= _SHORTEST_SECRET and (name == key_env or _SECRET_NAME.search(name))
+    }
+    for secret in sorted(secrets, key=len, reverse=True):  # one may begin with another
+        text = text.replace(secret, "***")
+    return text

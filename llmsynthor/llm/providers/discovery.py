@@ -58,15 +58,6 @@ class Found:
     where: str
 
     @property
-    def settings(self) -> dict[str, str | None]:
-        """Return what the job would say of `provider`."""
-        return {
-            "model": self.model,
-            "api_base": self.api_base,
-            "api_key_env": self.api_key_env,
-        }
-
-    @property
     def words(self) -> str:
         """Return what is used and why, for the terminal and the manifest."""
         return f"the job names no `provider.model`: `{self.model}` is used ({self.where})"
@@ -84,11 +75,6 @@ def discover(
     servers: Sequence[tuple[str, int]] | None = None,
 ) -> Found:
     """Return the only model that a key in the environment or a server on this machine offers.
-
-    Args:
-        spec: The job's provider, without a model.
-        environment: Default: this process's.
-        servers: Names and ports of this machine to ask; default: `SERVERS`.
 
     Raises:
         NoModelError: There is none, or a choice; the ways on are in the message.

@@ -21,10 +21,11 @@ from llmsynthor.llm.providers.base import (
     STEP_DOWN,
     Reply,
     response_format,
+    scrubbed,
 )
-from llmsynthor.llm.providers.limiter import Limiter
 from llmsynthor.llm.providers.retry import (
     CROWDED,
+    Limiter,
     RetryableError,
     asked_wait_s,
     http_status,
@@ -32,7 +33,6 @@ from llmsynthor.llm.providers.retry import (
     reason_of,
     with_retries,
 )
-from llmsynthor.llm.providers.secrets import scrubbed
 from llmsynthor.text import count_of
 
 if TYPE_CHECKING:
@@ -121,14 +121,8 @@ class LitellmProvider:
     ) -> None:
         """Prepare to ask; imports nothing and spends nothing.
 
-        Args:
-            spec: Which model, where, and how.
-            structured: The form that this run's earlier replies came in, so that a resumed run
-                need not find it out again; None where there is no earlier reply.
-            limiter: Keeps the limits of the job; made from `spec` when None.
-            backoff_s: First wait after a failure that may pass.
-            sleep: Waits between tries, in the calling thread.
-            on_retry: Told before each wait: the try that failed (from 1), the wait, the reason.
+        `backoff_s` is the first wait after a failure that may pass; `sleep` waits between tries, in
+        the calling thread.
         """
         self._spec = spec
         self._backoff_s = backoff_s

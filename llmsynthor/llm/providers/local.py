@@ -54,19 +54,12 @@ class LocalProvider:
     def __init__(
         self, spec: ProviderSpec, path: Path, seed: int, *, command: Sequence[str] | None = None
     ) -> None:
-        """Prepare to ask; the model is loaded at the first request.
-
-        Args:
-            spec: How to ask.
-            path: The GGUF file.
-            seed: The job's; each request derives its own from it.
-            command: Starts the process that holds the model; default: `local_child.py`.
-        """
+        """Prepare to ask; the model is loaded at the first request, by `command` or `local_child.py`."""
         self._spec = spec
         self._path = path
         self._seed = seed
         child = Path(__file__).with_name("local_child.py")
-        # -P: the folder of the child has a `secrets.py`, which must not hide Python's own.
+        # -P: no file in the child's folder may hide a module of Python's or of the library's
         self._command = list(command or (sys.executable, "-P", str(child)))
         settings = {
             "path": str(path.absolute()),

@@ -9,8 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from llmsynthor.candidates.proposals import read_json
 from llmsynthor.errors import ProviderUnavailableError, ReplayError
-from llmsynthor.llm.providers.base import OutOfRepliesError, Reply
-from llmsynthor.llm.providers.secrets import scrubbed
+from llmsynthor.llm.providers.base import OutOfRepliesError, Reply, scrubbed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -124,12 +123,7 @@ class ReplayProvider:
         return cls(setup.file, str(setup.spec.replies), setup.style)
 
     def __init__(self, path: Path, shown: str, style: Literal["plan", "focus"] = "plan") -> None:
-        """Read the recording.
-
-        Args:
-            path: The file.
-            shown: Its name as written in the job.
-            style: The plan style that the job asks in.
+        """Read the recording at `path`, which the job calls `shown`.
 
         Raises:
             ReplayError: It is missing or damaged.
@@ -223,14 +217,10 @@ class LoggedProvider:
         ended: Stop | None = None,
         keep: Callable[[Request], None] = lambda _: None,
     ) -> None:
-        """Wrap a provider.
+        """Wrap a provider; without one only the log may answer (`--replay`).
 
-        Args:
-            inner: Who is asked; None where only the log may answer (`--replay`).
-            records: Lines of the log so far.
-            append: Writes a line.
-            ended: Why the run that is replayed asked no further, where a limit ended its asking.
-            keep: Writes down what is asked, before it is.
+        `append` writes a line of the log, `keep` what is asked, before it is; `ended` is why the run
+        that is replayed asked no further, where a limit ended its asking.
         """
         self._keep = keep
         self._ended = ended

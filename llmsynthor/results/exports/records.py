@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 
 from llmsynthor.errors import RunDirectoryError
+from llmsynthor.store.batches import members_of
 from llmsynthor.store.directory import DamagedBatchError
-from llmsynthor.store.linkage import members_of
 from llmsynthor.store.materialize import result_of
 from llmsynthor.store.targets_used import used_tables
 

@@ -12,9 +12,8 @@ from llmsynthor.candidates.rules import violations
 from llmsynthor.candidates.seed_sample import SEED_RECORD
 from llmsynthor.errors import RunDirectoryError
 from llmsynthor.results.report.statistics import HeldStatistics
-from llmsynthor.store.batches import read_wide
+from llmsynthor.store.batches import FilesOfKeys, Linkage, read_wide
 from llmsynthor.store.chunks import read_plan
-from llmsynthor.store.linkage import FilesOfKeys, Linkage
 from llmsynthor.store.materialize import encode_frame
 
 if TYPE_CHECKING:
