@@ -393,15 +393,14 @@ class _Reader:
             raise JobError(f"`{shown}`: only COUNT takes `DISTINCT`")
         if len(given) > 1:
             raise JobError(f"`{shown}` takes one expression")
-        condition = self.node(where.this) if where else None
+        parts = [self.node(where.this)] if where else []
         if isinstance(given[0], exp.Star):
             if name != "COUNT" or distinct:
                 raise JobError(f"`{shown}`: only COUNT takes `*`")
-            inner, condition = condition, None
         else:
-            inner = self.node(given[0])
+            parts.insert(0, self.node(given[0]))
         self._holder = None
-        return Aggregate(name, text, inner, condition, distinct)
+        return Aggregate(name, tuple(parts), text, distinct)
 
 
 def _twice(name: str, node: Node) -> Node:

@@ -112,7 +112,7 @@ def _compile(spec: RuleSpec, domain: Domain, members: Members | None) -> Rule:
     first = next((node for node in walk(tree) if isinstance(node, Aggregate)), None)
     if first is not None and members is None:
         raise JobError(
-            f"`{first.function}` is over the members of a record, and the job has no members; "
+            f"`{first.name}` is over the members of a record, and the job has no members; "
             "a rule must hold for each record by itself"
         )
     mentioned = columns(tree)
