@@ -231,10 +231,14 @@ def _values(variable: Variable, codes: np.ndarray, position: np.ndarray) -> pl.S
     if not variable.is_numeric:
         return category_series(variable, codes)
     edges = np.asarray(variable.edges)
-    values = edges[codes] + position * (edges[codes + 1] - edges[codes])
-    if variable.is_whole:
-        return pl.Series(variable.name, np.floor(values).astype(np.int64))
-    return pl.Series(variable.name, values)
+    return number_series(variable, edges[codes] + position * (edges[codes + 1] - edges[codes]))
+
+
+def number_series(variable: Variable, values: np.ndarray) -> pl.Series:
+    """Return values of a numeric variable as records have them."""
+    return pl.Series(
+        variable.name, np.floor(values).astype(np.int64) if variable.is_whole else values
+    )
 
 
 def category_series(variable: Variable, codes: np.ndarray) -> pl.Series:
@@ -260,12 +264,8 @@ def broken_mask(rules: Sequence[Rule], frame: pl.DataFrame) -> np.ndarray:
 
 def violations(rules: Sequence[Rule], frame: pl.DataFrame) -> dict[str, int]:
     """Return how many rows of `frame` break each rule."""
-    counts = (
-        frame.select(
-            rule.broken.fill_null(value=False).sum().alias(str(i)) for i, rule in enumerate(rules)
-        )
-        if rules
-        else pl.DataFrame()
+    counts = frame.select(
+        rule.broken.fill_null(value=False).sum().alias(str(i)) for i, rule in enumerate(rules)
     )
     return {rule.name: int(counts[str(i)][0]) for i, rule in enumerate(rules)}
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from llmsynthor.candidates.background import Background, stratified_draw
-from llmsynthor.candidates.background_members import MemberBackground
+from llmsynthor.candidates.background import Background, MemberBackground, stratified_draw
 from llmsynthor.candidates.covering import EmptyCell, cover
 from llmsynthor.candidates.drawn import merged
 from llmsynthor.candidates.layouts import layouts, proposal_of

@@ -122,7 +122,7 @@ class System:
         while True:
             value, prices, level, stiff = program.optimum()
             most, fresh = self._price(program, prices, level, turn)
-            bound = max(bound, self._lower_bound(prices, most))
+            bound = max(bound, self.lower_bound(prices, most))
             turn += 1
             settled = goal.proof and (value <= NEGLIGIBLE or bound > NEGLIGIBLE)
             if settled or not fresh or value - bound <= _GAP or turn == rounds:
@@ -149,7 +149,7 @@ class System:
                 break
         return most, fresh
 
-    def _lower_bound(self, prices: Sequence[np.ndarray], most: float) -> float:
+    def lower_bound(self, prices: Sequence[np.ndarray], most: float) -> float:
         """Return what no weights can cost less than: the Lagrange bound of these prices."""
         wanted = sum(
             float(own @ target - np.abs(own) @ room)

@@ -150,15 +150,13 @@ def _unfilled(cell: EmptyCell, members: Members, records: int) -> str:
 def _wants(table: Table, cell: int, members: Members | None, records: int) -> str:
     """Return what a cell wants, in words."""
     wanted = figure(float(table.wanted(records).ravel()[cell]))
-    noun = "record" if members is None else members.of if table.members is None else members.name
+    noun = _noun(table, members)
     return f"{wanted} {noun if wanted == '1' else many(noun)}"
 
 
-def _counted(table: Table, members: Members | None) -> str:
-    """Return what a table counts, in words: households where records are some."""
-    if members is None:
-        return "records"
-    return many(members.of if table.members is None else members.name)
+def _noun(table: Table, members: Members | None) -> str:
+    """Return what a table counts one of, in words: a household where records are some."""
+    return "record" if members is None else members.of if table.members is None else members.name
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +186,7 @@ class Clash:
     def words(self, members: Members | None) -> str:
         """Return the clash in one line."""
         who = "records" if members is None else many(members.of)
-        counted = " and ".join(dict.fromkeys(_counted(table, members) for table in self.tables))
+        counted = " and ".join(dict.fromkeys(many(_noun(table, members)) for table in self.tables))
         files = " and ".join(clean(table.file) for table in self.tables)
         names = " and ".join(f"`{clean(rule.name)}`" for rule, _ in self.rules)
         plural = len(self.rules) > 1
@@ -260,7 +258,7 @@ def _furthest(
             off = abs(float(held[cell] - wanted[cell]))
             words = (
                 f"{table.file}: {table.cell_name(int(cell))} wants {figure(float(wanted[cell]))} "
-                f"{_counted(table, members)} and gets {figure(float(held[cell]))}"
+                f"{many(_noun(table, members))} and gets {figure(float(held[cell]))}"
             )
             found.append((-off, words))
     return tuple(words for off, words in sorted(found)[:_MOST_SHOWN] if -off >= _LEAST)

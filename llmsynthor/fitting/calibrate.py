@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmsynthor.fitting.controls import Controls
 from llmsynthor.fitting.dual import PRECISION, Dual
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from llmsynthor.fitting.controls import Controls
     from llmsynthor.fitting.moments import Moments
 
 _RAKING_ROUNDS = 24
@@ -182,12 +182,11 @@ def with_records(controls: Controls) -> Controls:
     if any(says) or all(index.ndim == 1 for index in controls.index):
         return controls
     candidates = controls.index[0].shape[-1]
-    return Controls(
-        (*controls.index, np.zeros(candidates, dtype=np.int64)),
-        (*controls.target, np.array([controls.total])),
-        (*controls.gives_way, None),
-        controls.records,
-        controls.moments,
+    return replace(
+        controls,
+        index=(*controls.index, np.zeros(candidates, dtype=np.int64)),
+        target=(*controls.target, np.array([controls.total])),
+        variance=(*controls.gives_way, None),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,7 +77,7 @@ class Controls:
         """Return the controls of some candidates only."""
         index = tuple(index[..., rows] for index in self.index)
         moments = None if self.moments is None else self.moments.take(rows)
-        return Controls(index, self.target, self.variance, self.records, moments)
+        return replace(self, index=index, moments=moments)
 
     def fillable(self) -> np.ndarray:
         """Return which candidates are in no cell that must stay empty."""
@@ -161,13 +161,21 @@ def _summed(fine: Table, coarse: Table) -> np.ndarray:
     kept = [fine.scope.index(name) for name in coarse.scope]
     left_out = tuple(axis for axis in range(fine.share.ndim) if axis not in kept)
     found = np.transpose(fine.share.sum(axis=left_out), np.argsort(np.argsort(kept)))
+    lies_in = [np.zeros(size, dtype=np.int64) for size in found.shape]
     for axis, group in enumerate(coarse.groups):
-        lies_in = np.zeros(found.shape[axis], dtype=np.int64)
-        lies_in[fine.groups[kept[axis]]] = group
-        summed = np.zeros((coarse.share.shape[axis], *np.delete(found.shape, axis)))
-        np.add.at(summed, lies_in, np.moveaxis(found, axis, 0))
-        found = np.moveaxis(summed, 0, axis)
-    return found
+        lies_in[axis][fine.groups[kept[axis]]] = group
+    return coarsened(found, lies_in, coarse.share.shape)
+
+
+def coarsened(fine: np.ndarray, groups: Sequence[np.ndarray], shape: Sequence[int]) -> np.ndarray:
+    """Return an array summed along each axis over its groups, which give it its shape."""
+    for axis, (group, size) in enumerate(zip(groups, shape, strict=True)):
+        if np.array_equal(group, np.arange(size)):
+            continue
+        summed = np.zeros((size, *np.delete(fine.shape, axis)))
+        np.add.at(summed, group, np.moveaxis(fine, axis, 0))
+        fine = np.moveaxis(summed, 0, axis)
+    return fine
 
 
 def implies(fine: Table, coarse: Table) -> bool:
