@@ -12,7 +12,7 @@ from llmsynthor.candidates.covering import EmptyCell, cover
 from llmsynthor.candidates.drawn import merged
 from llmsynthor.candidates.layouts import layouts, proposal_of
 from llmsynthor.candidates.rules import Rule, broken_mask, category_series
-from llmsynthor.candidates.seed_sample import InZones, draw_in_zones
+from llmsynthor.candidates.seed_sample import draw_in_zones
 from llmsynthor.fitting.controls import binding_tables
 from llmsynthor.fitting.values.curve import BinCurve
 from llmsynthor.fitting.whole.mutations import Variety
@@ -282,11 +282,13 @@ class Sampler:
         if sample is None or mass <= 0:
             return self._nothing()
         random = generator(self.seed, "sample", "iteration", iteration)
-        zone = self._zones_of_sample(sample, round(size * mass), random)
-        drawn = sample.draws(round(size * mass)) if zone is None else zone.record
+        rows, zone = round(size * mass), None
+        if sample.zone is not None:
+            zone = draw_in_zones(sample, self.tables, sample.zone, rows, random)
+        drawn = sample.draws(rows) if zone is None else zone.record
         codes, known = sample.codes[drawn], sample.present.copy()
         if zone is not None:
-            codes[:, zone.column], known[zone.column] = zone.zone, True
+            codes[:, sample.zone], known[sample.zone] = zone.zone, True
         if not known.all():
             names = self.domain.names
             given = {names[i]: codes[:, i] for i in np.flatnonzero(known)}
@@ -300,14 +302,6 @@ class Sampler:
         else:
             own = zone.share[kept] * (mass / max(float(zone.share[kept].sum()), 1e-300))
         return codes, position, own, sample.sources(drawn)
-
-    def _zones_of_sample(
-        self, sample: SeedSample, rows: int, random: np.random.Generator
-    ) -> InZones | None:
-        """Return in which zones records of the sample are candidates; None where there are none."""
-        if sample.zone is None:
-            return None
-        return draw_in_zones(sample, self.tables, sample.zone, rows, random)
 
     def _draw_boxes(
         self,

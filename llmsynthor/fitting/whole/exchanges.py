@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmsynthor.fitting.whole.hash_search import HashSearch, some
+from llmsynthor.fitting.whole.hash_search import HashSearch, hashed, match, some
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -72,11 +72,7 @@ class WholeSums:
         self._once = once[0] if once else None
         self._alone = np.zeros(len(strict), dtype=bool)
         self._alone[np.unique(cells[list(once)])] = True
-        whole = np.iinfo(np.int64)
-        self._number = random.integers(whole.min, whole.max, len(strict)) * strict
-        self._hash = np.zeros(cells.shape[1], dtype=np.int64)
-        for cell in cells:
-            self._hash += self._number[cell]  # wraps around, as a hash may
+        self._number, self._hash = hashed(cells, strict, random)
 
     def find(
         self, error: np.ndarray, counts: np.ndarray, most: np.ndarray
@@ -211,11 +207,7 @@ class ExactMoves:
         """
         self._cells = cells
         self._starts = starts
-        whole = np.iinfo(np.int64)
-        self._number = random.integers(whole.min, whole.max, int(starts[-1])) * strict
-        self._hash = np.zeros(cells.shape[1], dtype=np.int64)
-        for cell in cells:
-            self._hash += self._number[cell]  # wraps around, as a hash may
+        self._number, self._hash = hashed(cells, strict, random)
 
     def find(self, error: np.ndarray, held: np.ndarray, able: np.ndarray) -> list[Exchange]:
         """Return exchanges, to be done together, that bring cells nearer to their targets.
@@ -269,8 +261,8 @@ class ExactMoves:
         """Return an exchange from the full cells into the lacking ones, or none."""
         out = self._inside(tables, full, held)
         into = self._inside(tables, lacking, able)
-        match = _match(self._rest(tables, out), self._rest(tables, into))
-        return [] if match is None else [(int(out[match[0]]), int(into[match[1]]))]
+        found = match(self._rest(tables, out), self._rest(tables, into))
+        return [] if found is None else [(int(out[found[0]]), int(into[found[1]]))]
 
     def _through_third(
         self, table: int, full: int, lacking: int, held: np.ndarray, able: np.ndarray
@@ -289,8 +281,8 @@ class ExactMoves:
                 continue
             into = first_into[self._cells[table, first_into] == third]
             out = last_out[self._cells[table, last_out] == third]
-            one = _match(out_rest, self._rest((table,), into))
-            two = _match(self._rest((table,), out), into_rest)
+            one = match(out_rest, self._rest((table,), into))
+            two = match(self._rest((table,), out), into_rest)
             if one is not None and two is not None:
                 return [
                     (int(first_out[one[0]]), int(into[one[1]])),
@@ -313,9 +305,3 @@ def _in_two_tables(
         for two in range(one + 1, len(wrong)):
             for (a, b), (c, d) in product(first, wrong[two]):
                 yield (one, two), (a, c), (b, d)
-
-
-def _match(one: np.ndarray, two: np.ndarray) -> tuple[int, int] | None:
-    """Return positions of equal values, or None."""
-    _, first, second = np.intersect1d(one, two, return_indices=True)
-    return (int(first[0]), int(second[0])) if len(first) else None
