@@ -152,21 +152,21 @@ def _values(term: Term) -> tuple[Node, ...]:
     return {"NULLIF": term.parts[:1], "IF": term.parts[1:]}.get(term.name, ())
 
 
-def _sources(node: Node, domain: Domain) -> tuple[list[str], list[str]] | None:
+def _sources(node: Node, domain: Domain) -> list[Column | Text] | None:
     """Return the variables of categories and the texts that a value comes from; None if computed."""
     if isinstance(node, Text):
-        return [], [node.value]
+        return [node]
     if node == Constant("NULL"):
-        return [], []
+        return []
     if isinstance(node, Column):
-        return None if domain[node.name].is_numeric else ([node.name], [])
+        return None if domain[node.name].is_numeric else [node]
     if not isinstance(node, Term):
         return None
     is_text = node.name == "CAST" and node.parts[1] == Constant("VARCHAR")
     parts = [_sources(part, domain) for part in (node.parts[:1] if is_text else _values(node))]
-    if not parts or any(part is None for part in parts):
+    if not parts or None in parts:
         return None
-    return [n for p in parts if p for n in p[0]], [t for p in parts if p for t in p[1]]
+    return [source for part in parts if part for source in part]
 
 
 def check_categories(tree: Node, domain: Domain) -> None:
@@ -178,11 +178,11 @@ def check_categories(tree: Node, domain: Domain) -> None:
     terms = [n for n in walk(tree) if isinstance(n, Term) and n.name in COMPARISONS]
     for first, *others in (term.parts for term in terms):
         for text, other in [(o, first) for o in others] + [(first, o) for o in others]:
-            found = _sources(other, domain) if isinstance(text, Text) else None
-            if not isinstance(text, Text) or found is None or not found[0]:
+            if not isinstance(text, Text):
                 continue
-            variables = [domain[name] for name in dict.fromkeys(found[0])]
-            if text.value in found[1] or any(text.value in v.codes for v in variables):
+            sources = dict.fromkeys(_sources(other, domain) or ())
+            variables = [domain[source.name] for source in sources if isinstance(source, Column)]
+            if text in sources or not variables or any(text.value in v.codes for v in variables):
                 continue
             known = [label for variable in variables for label in variable.shown]
             advice = did_you_mean(text.value, known, f" (known: {', '.join(known[:12])})")
@@ -311,14 +311,21 @@ class Wide:
         """Take what the members are."""
         self._members = members
 
-    def household(self, tree: Node) -> str:
-        """Return the rule of a record: no member's variable stands outside an aggregate."""
-        return write(tree, aggregate=self._aggregate)
+    def broken(self, tree: Node, *, negated: bool) -> list[str]:
+        """Return the conditions of which a record that breaks a rule meets one.
 
-    def member(self, tree: Node, slot: int, *, negated: bool) -> str:
-        """Return the rule of the member in one slot (from 0); false where there is none."""
-        there = self._there(columns(tree, inside=False), slot)
-        return f"{there} AND {'NOT ' if negated else ''}({self._in_slot(tree, slot)})"
+        Args:
+            tree: The rule: of the record if no member's variable stands outside an aggregate, else
+                of each of its members.
+            negated: Whether the rule is required, and so broken where it does not hold.
+        """
+        not_, names = "NOT " if negated else "", columns(tree, inside=False)
+        if not set(names) & set(self._members.own.names):
+            return [f"{not_}({write(tree, aggregate=self._aggregate)})"]
+        return [
+            f"{self._there(names, slot)} AND {not_}({self._in_slot(tree, slot)})"
+            for slot in range(self._members.most)
+        ]
 
     def _in_slot(self, node: Node, slot: int) -> str:
         return write(node, lambda n: identifier(self._members.column(n, slot)), self._aggregate)

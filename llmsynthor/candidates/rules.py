@@ -12,7 +12,6 @@ import polars as pl
 
 from llmsynthor.candidates.rule_terms import (
     Aggregate,
-    Node,
     Wide,
     check_categories,
     columns,
@@ -130,27 +129,14 @@ def _compile(spec: RuleSpec, domain: Domain, members: Members | None) -> Rule:
     if members is None or (first is None and not set(mentioned) & set(members.own.names)):
         broken = outside if keyword == "forbid" else ~outside
         return Rule(spec.name, f"{keyword}: {text}", broken, scope)
-    broken = _over_members(tree, members, negated=keyword == "require")
+    broken = pl.any_horizontal(
+        _expression(sql).fill_null(value=False)
+        for sql in Wide(members).broken(tree, negated=keyword == "require")
+    )
     wide = tuple(n for n in members.wide.names if n in set(broken.meta.root_names()))
     _tried(broken, _probe(members.wide, wide))
     of_members = any(name not in members.record.positions for name in wide)
     return Rule(spec.name, f"{keyword}: {text}", broken, wide, of_members)
-
-
-def _over_members(tree: Node, members: Members, *, negated: bool) -> pl.Expr:
-    """Return where a record breaks the rule, over the columns of all its slots.
-
-    Args:
-        tree: The rule.
-        members: What the members are.
-        negated: Whether the rule is required, and so broken where it does not hold.
-    """
-    wide = Wide(members)
-    if not set(columns(tree, inside=False)) & set(members.own.names):
-        held = _expression(wide.household(tree))
-        return ~held if negated else held
-    each = [wide.member(tree, slot, negated=negated) for slot in range(members.most)]
-    return pl.any_horizontal(_expression(sql).fill_null(value=False) for sql in each)
 
 
 def _check_names(mentioned: Sequence[str], domain: Domain) -> None:

@@ -92,8 +92,12 @@ class Sampler:
 
     def unlawful(self, proposal: Proposal) -> str | None:
         """Return why no record of the proposal would keep the rules, or None."""
-        codes, position = self._draw_proposal(proposal, _LAWFUL_DRAWS, "lawful")
-        frame = self.frame(codes, position)
+        random = generator(self.seed, "proposal", proposal.id, "lawful")
+        drawn = self.layouts([proposal])
+        owner = np.arange(_LAWFUL_DRAWS) % len(drawn)
+        codes = self._draw_boxes([layout.boxes for layout in drawn], owner, 0.0, random)
+        limits = np.stack([self.limits(layout) for layout in drawn])[owner]
+        frame = self.frame(codes, self.draw_positions(codes, limits[:, 0], limits[:, 1], random))
         if not self.rules or not broken_mask(self.rules, frame).all():
             return None
         for rule in self.rules:
@@ -241,17 +245,6 @@ class Sampler:
         if not self.rules:
             return np.ones(len(codes), dtype=bool)
         return ~broken_mask(self.rules, self.frame(codes, position))
-
-    def _draw_proposal(
-        self, proposal: Proposal, rows: int, *path: str | int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        random = generator(self.seed, "proposal", proposal.id, *path)
-        drawn = self.layouts([proposal])
-        owner = np.arange(rows) % len(drawn)
-        codes = self._draw_boxes([layout.boxes for layout in drawn], owner, 0.0, random)
-        limits = np.stack([self.limits(layout) for layout in drawn])
-        low, high = limits[owner, 0], limits[owner, 1]
-        return codes, self.draw_positions(codes, low, high, random)
 
     def _library_part(
         self, library: Sequence[Proposal], mass: float, size: int, iteration: int
