@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmsynthor.feasibility.columns import NEGLIGIBLE, System
-from llmsynthor.feasibility.program import Goal
+from llmsynthor.feasibility.columns import NEGLIGIBLE, Goal, System
 from llmsynthor.feasibility.words import Cells, summed_cells
 
 if TYPE_CHECKING:

@@ -17,8 +17,7 @@ from llmsynthor.candidates.covering import cover_cells
 from llmsynthor.candidates.sampler import Sampler
 from llmsynthor.errors import InfeasibleError, Problem
 from llmsynthor.feasibility.words import figure
-from llmsynthor.fitting.controls import binding_tables
-from llmsynthor.fitting.incidence import CountMatrix
+from llmsynthor.fitting.controls import CountMatrix, binding_tables
 from llmsynthor.text import clean, many
 
 if TYPE_CHECKING:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmsynthor.feasibility.certificate import clearest_multipliers, counted_cells, most_counted
-from llmsynthor.feasibility.columns import NEGLIGIBLE, Solution, System, rounding_room
+from llmsynthor.feasibility.columns import NEGLIGIBLE, WHOLE, Goal, Solution, System, rounding_room
 from llmsynthor.feasibility.lawful import components, reach, shrunk
-from llmsynthor.feasibility.program import WHOLE, Goal
 from llmsynthor.feasibility.words import Conflict, Cost, summed_cells
 from llmsynthor.fitting.maxent import TooLargeError
 

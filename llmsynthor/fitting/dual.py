@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmsynthor.fitting.controls import Controls, cell_sums
-from llmsynthor.fitting.incidence import CountMatrix
+from llmsynthor.fitting.controls import Controls, CountMatrix, cell_sums
 
 if TYPE_CHECKING:
     from collections.abc import Callable
