@@ -73,7 +73,9 @@ def read_seed(
         key = spec.members.key if spec.members else ""
         slots = None if own is None else _slots(own, key, level, keys, members)
         codes, limits = _with_members(level, own, slots, members)
-        present = _present(level, own, members)
+        of_own = [own is not None and name in own.codes for name in members.own.names]
+        of_record = [name in level.codes for name in record.names]
+        present = np.array([*of_record, *(of_own * members.most)])
     _lawless(level, sampler, codes, limits, present)
     warnings = _accounted([level] if own is None else [level, own])
     kept = level.sound
@@ -176,13 +178,6 @@ def _with_members(
     together = np.concatenate([codes, wide.reshape(level.rows, -1)], axis=1)
     flat = tight.transpose(0, 2, 1, 3).reshape(level.rows, 2, -1)
     return together, np.concatenate([limits, flat], axis=2)
-
-
-def _present(level: _Level, own: _Level | None, members: Members) -> np.ndarray:
-    """Return which wide variables the sample has, `(variables,)`."""
-    of_record = [name in level.codes for name in members.record.names]
-    of_own = [own is not None and name in own.codes for name in members.own.names]
-    return np.array([*of_record, *(of_own * members.most)])
 
 
 def _lawless(

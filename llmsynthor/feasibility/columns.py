@@ -258,7 +258,10 @@ class System:
             values, columns = self.best(likely, number)
             program.add(columns[np.isfinite(values)])
         bound, turn = -np.inf, 0
-        rounds = goal.rounds or self._affordable_rounds()
+        cells = sum(table.cells for table in self.tables)
+        # a restricted program takes about cells squared: so many of them take seconds
+        affordable = int(np.clip(_AFFORDABLE / cells**2, _LEAST_ROUNDS, _ROUNDS))
+        rounds = goal.rounds or affordable
         while True:
             value, prices, level, stiff = program.optimum()
             most, fresh = self._price(program, prices, level, turn)
@@ -267,11 +270,6 @@ class System:
             settled = goal.proof and (value <= NEGLIGIBLE or bound > NEGLIGIBLE)
             if settled or not fresh or value - bound <= _GAP or turn == rounds:
                 return Solution(value, bound, prices, program.used(), stiff)
-
-    def _affordable_rounds(self) -> int:
-        """Return how many restricted programs take seconds: each takes about cells squared."""
-        cells = sum(table.cells for table in self.tables)
-        return int(np.clip(_AFFORDABLE / cells**2, _LEAST_ROUNDS, _ROUNDS))
 
     def _price(
         self, program: RestrictedProgram, prices: Sequence[np.ndarray], level: float, turn: int

@@ -220,30 +220,30 @@ def find_clash(
     if not tables or not len(codes):
         return None
     weighing = Weighing(tables, codes, domain, records)
-    whole = weighing.shortfall().least
+    whole, _ = weighing.shortfall()
     if whole < max(_LEAST, least):
         return None
     chosen = list(range(len(tables)))
     for number in range(len(tables)):
         rest = [t for t in chosen if t != number]
-        if rest and weighing.shortfall(rest).least >= _MAIN * whole:
+        if rest and weighing.shortfall(rest)[0] >= _MAIN * whole:
             chosen = rest
-    found = weighing.shortfall(chosen)
+    missed, fitted = weighing.shortfall(chosen)
     kept = [tables[t] for t in chosen]
 
     def least_under(rules: Sequence[Rule]) -> float:
         more, _ = _under(sampler, rules).candidates([], 1.0, _DRAWS, 0)
         both = np.concatenate([codes, more.codes])
-        return Weighing(kept, both, domain, records).shortfall().least
+        return Weighing(kept, both, domain, records).shortfall()[0]
 
     rules = [
         (rule, least)
         for rule in sampler.rules
-        if (least := least_under([r for r in sampler.rules if r is not rule])) < _MAIN * found.least
+        if (least := least_under([r for r in sampler.rules if r is not rule])) < _MAIN * missed
     ]
-    ruled = not rules and bool(sampler.rules) and least_under([]) < _MAIN * found.least
-    cells = _furthest(kept, found.fitted, sampler.members, records)
-    return Clash(tuple(kept), len(codes), found.least, cells, tuple(rules), ruled)
+    ruled = not rules and bool(sampler.rules) and least_under([]) < _MAIN * missed
+    cells = _furthest(kept, fitted, sampler.members, records)
+    return Clash(tuple(kept), len(codes), missed, cells, tuple(rules), ruled)
 
 
 def _furthest(
@@ -261,20 +261,6 @@ def _furthest(
             )
             found.append((-off, words))
     return tuple(words for off, words in sorted(found)[:_MOST_SHOWN] if -off >= _LEAST)
-
-
-@dataclass(frozen=True, eq=False)
-class Shortfall:
-    """What weights of the candidates cannot do.
-
-    Attributes:
-        least: Records and members that are in wrong cells, at least, over all tables; 0 where
-            they can be met.
-        fitted: Per table what the best weights put in each cell.
-    """
-
-    least: float
-    fitted: tuple[np.ndarray, ...]
 
 
 class Weighing:
@@ -303,8 +289,13 @@ class Weighing:
         step = max(1, len(codes) // _START)
         self._used = np.arange(0, len(codes), step)
 
-    def shortfall(self, chosen: Sequence[int] | None = None) -> Shortfall:
-        """Return by how much the best weights miss some of the tables.
+    def shortfall(
+        self, chosen: Sequence[int] | None = None
+    ) -> tuple[float, tuple[np.ndarray, ...]]:
+        """Return by how much the best weights miss some of the tables, and what cells then hold.
+
+        That is the records and members that are in wrong cells at least, over these tables; 0
+        where they can be met.
 
         Args:
             chosen: Positions of the tables; None: all of them.
@@ -329,7 +320,7 @@ class Weighing:
             best = fresh[np.argsort(-worth[fresh], kind="stable")[:_FRESH]]
             self._used = np.sort(np.concatenate([self._used, best]))
         ends = np.cumsum([len(self._targets[t]) for t in chosen])[:-1]
-        return Shortfall(least, tuple(np.split(fitted, ends)))
+        return least, tuple(np.split(fitted, ends))
 
     def _solve(
         self, rows: np.ndarray, target: np.ndarray, room: np.ndarray

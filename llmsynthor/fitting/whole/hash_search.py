@@ -123,8 +123,8 @@ class HashSearch:
         """
         size = max(_MOST_COUNTED // max(len(self.strict), 1), 50)
         outs, into = (
-            self._some(self._held, min(_SIDE, size)),
-            self._some(self._able, min(_POOL, size)),
+            some(self._held, min(_SIDE, size), self.random),
+            some(self._able, min(_POOL, size), self.random),
         )
         if not (len(outs) and len(into)):
             return outs[:0], into[:0]
@@ -177,10 +177,7 @@ class HashSearch:
         size = (self.cells[:, distinct] < len(self.error) - 1).sum(axis=0)
         order = np.argsort(size + self.random.random(len(distinct)), kind="stable")
         small, others = distinct[order[: _POOL // 2]], distinct[order[_POOL // 2 :]]
-        return np.concatenate([small, self._some(others, _POOL - len(small))])
-
-    def _some(self, rows: np.ndarray, number: int) -> np.ndarray:
-        return some(rows, number, self.random)
+        return np.concatenate([small, some(others, _POOL - len(small), self.random)])
 
 
 def hashed(
