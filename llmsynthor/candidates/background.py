@@ -45,10 +45,7 @@ class Background:
     ) -> np.ndarray:
         """Return codes of `rows` records, int32, shape `(rows, variables)`.
 
-        Args:
-            rows: How many.
-            random: Source of randomness.
-            fixed: Variables whose codes are given, each of shape `(rows,)`.
+        Codes of the variables in `fixed` are given, each of shape `(rows,)`.
         """
         domain = self.tables.domain
         codes = np.zeros((rows, len(domain.names)), dtype=np.int32)
@@ -135,11 +132,8 @@ class MemberBackground:
     ) -> np.ndarray:
         """Return wide codes of `rows` records, int32, shape `(rows, wide variables)`.
 
-        Args:
-            rows: How many.
-            random: Source of randomness.
-            fixed: Wide variables whose codes are given, each of shape `(rows,)`. A record with a
-                variable of a slot given has a member in that slot.
+        Codes of the wide variables in `fixed` are given, each of shape `(rows,)`. A record with a
+        variable of a slot given has a member in that slot.
         """
         members, fixed = self.members, fixed or {}
         own = {name: codes for name, codes in fixed.items() if name not in members.record.positions}

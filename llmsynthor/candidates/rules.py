@@ -81,13 +81,9 @@ def gather_rules(
     positions: Sequence[int] | None = None,
     members: Members | None = None,
 ) -> tuple[tuple[Rule, ...], list[Problem]]:
-    """Return the rules that can be used, and what is wrong with the others.
+    """Return the rules that can be used, and what is wrong with the others; see `compile_rules`.
 
-    Args:
-        specs: The rules as the job has them.
-        domain: The variables, those of members too.
-        positions: Where in the job's list each of them stands; default: in this order, from 0.
-        members: What the members of records are; the rules are then over wide columns.
+    `positions` says where in the job's list each stands; default: in this order, from 0.
     """
     rules, problems = [], []
     for position, spec in zip(positions or range(len(specs)), specs, strict=True):

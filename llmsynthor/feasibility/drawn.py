@@ -51,11 +51,7 @@ _WORTH = 1e-7
 
 
 def check_drawn(sampler: Sampler, records: int) -> list[Problem]:
-    """Return what seems to clash; refuse what a single rule leaves none of.
-
-    Args:
-        sampler: Of a job with members.
-        records: How many records there are to be.
+    """Return what seems to clash in a job with members; refuse what a single rule leaves none of.
 
     Raises:
         InfeasibleError: Names the rule, the cells and how much these want.
@@ -269,14 +265,7 @@ class Weighing:
     def __init__(
         self, tables: Sequence[Table], codes: np.ndarray, domain: Domain, records: int
     ) -> None:
-        """Count how often each candidate is in each cell.
-
-        Args:
-            tables: The tables that should be met.
-            codes: Of the candidates, by the columns of `domain`.
-            domain: Variables of the codes.
-            records: What the weights must add up to.
-        """
+        """Count how often each candidate is in each cell."""
         self.tables, self.records = tuple(tables), records
         index = [table.cell_index(codes, domain) for table in tables]
         self._targets = [table.wanted(records).ravel() for table in tables]

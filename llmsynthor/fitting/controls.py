@@ -284,14 +284,7 @@ def controls_for(
     domain: Domain,
     records: float | None = None,
 ) -> Controls:
-    """Return the controls of candidates `codes` for the given tables and targets.
-
-    Args:
-        tables: What counts the candidates.
-        targets: Per table what each cell wants, in records or in members.
-        codes: Of the candidates, by the columns of `domain`.
-        domain: Variables of the codes.
-        records: What the weights should add up to; None: what the first table wants.
+    """Return the controls of candidates `codes` for tables and what each of their cells wants.
 
     A cell that has got a part of a record too many already, because records are whole, has a
     target below 0. It is met by nobody, and its table then gives way by the parts of records that

@@ -315,12 +315,7 @@ class Ranks:
     """Meets the quantiles of one number."""
 
     def __init__(self, tables: TableSet, quantiles: Sequence[Statistic]) -> None:
-        """Prepare.
-
-        Args:
-            tables: The job's.
-            quantiles: All quantiles of the number that are to be met.
-        """
+        """Prepare to meet these, which are all quantiles of the number."""
         self._tables = tables
         self._quantiles = quantiles
         self._edges = np.asarray(tables.domain[quantiles[0].of].edges)
@@ -391,15 +386,7 @@ class Ranks:
 
 
 def _told_apart(tables: TableSet, name: str) -> np.ndarray:
-    """Return a number for each code of a variable: the same for those that nothing tells apart.
-
-    Args:
-        tables: The job's: its tables, and groups of its statistics.
-        name: The variable.
-
-    Returns:
-        Shape `(size,)`.
-    """
+    """Return a number for each code of a variable: the same for those that nothing tells apart."""
     groups = [t.groups[t.scope.index(name)] for t in tables.control if name in t.scope]
     groups += [
         masks[name].astype(np.int32)

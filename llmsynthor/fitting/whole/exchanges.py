@@ -47,6 +47,14 @@ def blocks_of(variety: Variety | None, candidates: int) -> np.ndarray:
     return np.zeros(candidates, dtype=np.int64)
 
 
+def exchange(cells: np.ndarray, error: np.ndarray, counts: np.ndarray, out: int, into: int) -> None:
+    """Take a copy from candidate `out` and give one to `into`, in `counts` and in `error` of `cells`."""
+    counts[out] -= 1
+    counts[into] += 1
+    np.subtract.at(error, cells[:, out], 1)
+    np.add.at(error, cells[:, into], 1)
+
+
 class WholeSums:
     """Copies of candidates that are exchanged until no cell is wrong."""
 
@@ -119,16 +127,10 @@ class WholeSums:
             if found is None and turn == _NUDGES - 1:  # takes longest
                 found = search.pairs()
             for out, into in zip(*(found or search.nearest()), strict=True):
-                self._apply(error, counts, out, into)
+                exchange(self._cells, error, counts, out, into)
             if found is not None:
                 return True
         return False
-
-    def _apply(self, error: np.ndarray, counts: np.ndarray, out: int, into: int) -> None:
-        counts[out] -= 1
-        counts[into] += 1
-        np.subtract.at(error, self._cells[:, out], 1)
-        np.add.at(error, self._cells[:, into], 1)
 
     def _between(self, error: np.ndarray, counts: np.ndarray, most: np.ndarray) -> bool:
         """Move records between blocks until each has as many as it wants; say whether it has."""
@@ -147,7 +149,7 @@ class WholeSums:
             if off.max() <= 0 or off.min() >= 0 or not (len(outs) and len(into)):
                 return False
             best = self._nearest(error, outs, -1), self._nearest(error, into, 1)
-            self._apply(error, counts, *best)
+            exchange(self._cells, error, counts, *best)
         return False
 
     def _off(self, names: np.ndarray, error: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmsynthor.fitting.whole.copies import Copies
-from llmsynthor.fitting.whole.exchanges import ExactMoves, WholeSums, blocks_of
+from llmsynthor.fitting.whole.exchanges import ExactMoves, WholeSums, blocks_of, exchange
 from llmsynthor.fitting.whole.mutations import Mutants, Mutations
 from llmsynthor.fitting.whole.pivotal import round_pivotal
 from llmsynthor.fitting.whole.zone_programs import LocalPrograms
@@ -246,14 +246,8 @@ class _Rounding:
         return np.asarray(self._strict & (np.abs(self.error) >= 1 - _NEARLY_WHOLE))
 
     def _apply(self, out: int, into: int) -> None:
-        self.counts[out] -= 1
-        self.counts[into] += 1
-        if self.once:
-            self.error[self._cells[:, out]] -= 1
-            self.error[self._cells[:, into]] += 1
-        else:
-            np.subtract.at(self.error, self._cells[:, out], 1)
-            np.add.at(self.error, self._cells[:, into], 1)
+        exchange(self._cells, self.error, self.counts, out, into)
+        if not self.once:
             self.error[-1] = 0.0
 
     def _score(self) -> np.ndarray:
