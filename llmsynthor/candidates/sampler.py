@@ -128,7 +128,7 @@ class Sampler:
         parts = [
             self._library_part(self.layouts(library), 1 - share - copied, size, iteration),
             self._sample_part(copied, size, iteration),
-            self._background_part(size, share, iteration),
+            self._background_rows(max(1000, round(size * share)), share, "iteration", iteration),
             self._known_part(max(share, 0.01), iteration),
         ]
         parts = [part for part in parts if len(part[0])]
@@ -326,13 +326,6 @@ class Sampler:
                 weight *= factor[slot]
         return weight
 
-    def _background_part(self, size: int, mass: float, iteration: int) -> Part:
-        if mass <= 0:
-            return self._nothing()
-        rows = max(1000, round(size * mass))
-        codes, position = self.draw_background(rows, "iteration", iteration)
-        return self._background_rows(codes, position, mass)
-
     def _known_part(self, share: float, iteration: int) -> Part:
         """Return the known records, their open variables filled from the background."""
         found = [self._nothing()]
@@ -341,12 +334,10 @@ class Sampler:
             known = np.repeat(self._known[pattern == number], _KNOWN_DRAWS, axis=0)
             fixed = {n: known[:, i] for i, n in enumerate(self.domain.names) if not is_open[i]}
             path = ("known", iteration, number)
-            codes, position = self.draw_background(len(known), *path, fixed=fixed)
-            found.append(self._background_rows(codes, position, share * _KNOWN_MASS))
-        codes, position, mass, source = (
-            np.concatenate(column) for column in zip(*found, strict=True)
-        )
-        return codes, position, mass, source
+            mass = share * _KNOWN_MASS
+            found.append(self._background_rows(len(known), mass, *path, fixed=fixed))
+        codes, position, own, source = map(np.concatenate, zip(*found, strict=True))
+        return codes, position, own, source
 
     def _nothing(self) -> Part:
         codes = np.empty((0, len(self.domain.names)), np.int32)
@@ -370,7 +361,16 @@ class Sampler:
         low, high = (np.full((len(codes), len(self.curves)), x) for x in (-np.inf, np.inf))
         return self.draw_positions(codes, low, high, random)
 
-    def _background_rows(self, codes: np.ndarray, position: np.ndarray, mass: float) -> Part:
+    def _background_rows(
+        self,
+        rows: int,
+        mass: float,
+        *path: str | int,
+        fixed: dict[str, np.ndarray] | None = None,
+    ) -> Part:
+        if mass <= 0:
+            return self._nothing()
+        codes, position = self.draw_background(rows, *path, fixed=fixed)
         keep = self.lawful(codes, position)
         kept = int(keep.sum())
         source = np.full(kept, BACKGROUND, dtype=np.int64)
