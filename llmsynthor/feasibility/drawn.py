@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 _DRAWS = 4000
 _MORE_DRAWS = 16_000
 _TRIED = 1000
-_ROUNDS = 10
-"""Of trying to fill a cell under one rule."""
 _MOST_CELLS = 20
 """Cells of one table that are tried rule by rule, those that want most."""
 _MOST_SHOWN = 3
@@ -47,6 +45,7 @@ _HINT = "correct a table or a rule, or give a table a `weight` or `tolerance` so
 _START = 2000
 _FRESH = 2000
 _ROUNDS = 40
+"""Of trying to fill a cell under one rule, and of a program with more records each."""
 _WORTH = 1e-7
 
 

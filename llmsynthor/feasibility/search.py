@@ -84,9 +84,8 @@ class Search:
         """Return a solution of the whole component, or None where it is too large."""
         if sum(table.cells for table in self._tables) > _MOST_CELLS:
             return None
-        system = System(self._lawful, self._tables, self._rules)
         try:
-            return system.solve(goal, self._start_atoms(system))
+            return self._solution(self._tables, self._rules, goal)
         except TooLargeError:
             return None
 
@@ -144,8 +143,11 @@ class Search:
         return bool(tables) and self._proof(tables, rules).is_impossible
 
     def _proof(self, tables: Sequence[Table], rules: Sequence[int]) -> Solution:
+        return self._solution(tables, rules, Goal(proof=True))
+
+    def _solution(self, tables: Sequence[Table], rules: Sequence[int], goal: Goal) -> Solution:
         system = System(self._lawful, tables, rules)
-        return system.solve(Goal(proof=True), self._start_atoms(system))
+        return system.solve(goal, self._start_atoms(system))
 
     def _empty_cells(self) -> list[Conflict]:
         """Return a conflict for each table and rules that leave wanted cells without any record."""
