@@ -131,7 +131,7 @@ def _bin_of(variable: Variable, label: str) -> Interval:
 
 
 def _is_range(value: Any) -> bool:  # noqa: ANN401
-    ends = value if isinstance(value, list) else [value]
+    ends = _as_list(value)
     return 1 <= len(ends) <= 2 and all(_is_number(end) for end in ends)
 
 
@@ -142,7 +142,7 @@ def _is_number(value: Any) -> bool:  # noqa: ANN401
 
 
 def _range(variable: Variable, value: Any, marginal: np.ndarray) -> tuple[Box, int]:  # noqa: ANN401
-    ends = value if isinstance(value, list) else [value]
+    ends = _as_list(value)
     low, high = float(ends[0]), float(ends[-1])
     if not (math.isfinite(low) and math.isfinite(high)):
         raise BoxError("the range is not finite")
@@ -196,21 +196,16 @@ def _members(variable: Variable, label: Any) -> tuple[np.ndarray, int]:  # noqa:
     inside = np.zeros(variable.size)
     if label == ANY and can_be_open(variable):
         return np.ones(variable.size), 0
-    if label in variable.codes:
-        inside[variable.codes[label]] = 1.0
-        return inside, 0
-    if label in variable.shown_codes:  # cut and cleaned, as the prompt has it
-        inside[variable.shown_codes[label]] = 1.0
-        return inside, 0
+    for codes in (variable.codes, variable.shown_codes):  # shown cut and cleaned in the prompt
+        if label in codes:
+            inside[codes[label]] = 1.0
+            return inside, 0
     if variable.is_numeric:
-        try:
-            interval = parse_bin(label, variable.kind, variable.low, variable.high)
-        except ValueError as error:
-            raise BoxError(str(error)) from None
-        return variable.overlap(interval), 0
+        return variable.overlap(_bin_of(variable, label)), 0
     same = [name for name in variable.labels if _plain(name) == _plain(label)]
     if len(same) != 1:
-        raise BoxError(f"`{label[:60]}` is no category{_suggestion(variable, label)}")
+        advice = did_you_mean(label[:200], variable.shown, f"; use one of {_listed(variable)}")
+        raise BoxError(f"`{label[:60]}` is no category{advice}")
     inside[variable.codes[same[0]]] = 1.0
     return inside, 1
 
@@ -218,10 +213,6 @@ def _members(variable: Variable, label: Any) -> tuple[np.ndarray, int]:  # noqa:
 def _plain(label: str) -> str:
     """Return the label without what a model slips on: case, spaces, dashes, underscores."""
     return re.sub(r"[\s_\-\u2013\u2014]+", "", label).casefold()
-
-
-def _suggestion(variable: Variable, label: str) -> str:
-    return did_you_mean(label[:200], variable.shown, f"; use one of {_listed(variable)}")
 
 
 def _listed(variable: Variable) -> str:

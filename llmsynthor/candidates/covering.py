@@ -105,7 +105,11 @@ def cover_cells(
             del broken[int(cell)]
         if not failed.any():
             break
-        _note_broken(sampler, codes, position, np.where(failed[rows], cells[rows], -1), broken)
+        vain = np.flatnonzero(failed[rows])
+        frame = sampler.frame(codes[vain], position[vain])
+        for rule in sampler.rules:
+            for cell in np.unique(cells[rows[vain[broken_mask([rule], frame)]]]):
+                broken[int(cell)].add(rule.name)
         cells = cells[failed]
     return [part for part in found if len(part[0])], {
         cell: tuple(sorted(names)) for cell, names in broken.items()
@@ -117,21 +121,6 @@ def _first(sampler: Sampler, table: Table) -> list[str]:
     if sampler.members is None:
         return list(table.scope)
     return [sampler.members.column(name, 0) for name in table.scope]
-
-
-def _note_broken(
-    sampler: Sampler,
-    codes: np.ndarray,
-    position: np.ndarray,
-    cell: np.ndarray,
-    broken: dict[int, set[str]],
-) -> None:
-    """Add to the names by cell those of the rules that rows of the cell break; -1 is no cell."""
-    rows = np.flatnonzero(cell >= 0)
-    frame = sampler.frame(codes[rows], position[rows])
-    for rule in sampler.rules:
-        for wrong in np.unique(cell[rows[broken_mask([rule], frame)]]):
-            broken[int(wrong)].add(rule.name)
 
 
 def _codes_in(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from llmsynthor.targets.domain import Domain
 from llmsynthor.targets.measures import tvd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from llmsynthor.candidates.boxes import Box
     from llmsynthor.targets.table import Table, TableSet
@@ -95,11 +94,16 @@ def read_library(lines: Iterable[ProposalLine], tables: TableSet) -> list[Propos
     def boxes(domain: Domain, values: Mapping[str, Any]) -> tuple[Box, ...]:
         return tuple(read_box(v, values[v.name], marginals[v.name])[0] for v in domain.variables)
 
+    def block(member: Mapping[str, Any]) -> MemberBlock:
+        repeat, values = member["repeat"], member["values"]
+        low, high = repeat if isinstance(repeat, list) else (repeat, repeat)
+        return MemberBlock(low, high, boxes(own, values), values)
+
     for line in lines:
         if not isinstance(line, AcceptedLine):
             continue
         try:
-            blocks = tuple(_block(block, partial(boxes, own)) for block in line.members)
+            blocks = tuple(block(member) for member in line.members)
             proposal = Proposal(
                 line.id,
                 line.iteration,
@@ -113,11 +117,3 @@ def read_library(lines: Iterable[ProposalLine], tables: TableSet) -> list[Propos
             continue
         library.append(proposal)
     return library
-
-
-def _block(
-    line: Mapping[str, Any], boxes: Callable[[Mapping[str, Any]], tuple[Box, ...]]
-) -> MemberBlock:
-    repeat = line["repeat"]
-    low, high = repeat if isinstance(repeat, list) else (repeat, repeat)
-    return MemberBlock(low, high, boxes(line["values"]), line["values"])

@@ -57,13 +57,7 @@ def _plan_schema(
             {"repeat": {"anyOf": [number, limits]}, "values": _values_schema(members.own, listed)}
         )
         parts["members"] = {"type": "array", "items": block, "maxItems": members.most}
-    proposal = _object(parts)
-    return {
-        "type": "object",
-        "properties": {"proposals": {"type": "array", "items": proposal}},
-        "required": ["proposals"],
-        "additionalProperties": False,
-    }
+    return _object({"proposals": {"type": "array", "items": _object(parts)}})
 
 
 def _object(properties: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from llmsynthor.errors import JobError
 from llmsynthor.text import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from llmsynthor.targets.domain import Domain
     from llmsynthor.targets.levels import Members
@@ -94,61 +94,45 @@ class Term:
 
     @cached_property
     def extent(self) -> tuple[int, int]:
-        """Return how deep it is, and how much polars makes of it."""
-        return _around(self.parts, twice=self.name in {"BETWEEN", "NULLIF", "RIGHT"})
+        """Return its levels of operators and functions, and how many nodes polars makes of it."""
+        depths, sizes = zip((0, 0), *map(extent, self.parts), strict=True)
+        twice = sizes[1] if self.name in {"BETWEEN", "NULLIF", "RIGHT"} else 0
+        return max(depths) + 1, sum(sizes) + 1 + twice
 
 
 @dataclass(frozen=True)
-class Aggregate:
+class Aggregate(Term):
     """An aggregate over the members of one record.
 
+    Its parts are what is counted, or the number, and then the condition behind `WHERE`, if any;
+    there are none in `COUNT(*)`.
+
     Attributes:
-        function: In capitals, for example `COUNT`.
         text: As the rule has it.
-        what: What is counted, or the number; None in `COUNT(*)`.
-        where: The condition behind `WHERE`, or None.
         distinct: Whether different values are counted.
     """
 
-    function: str
     text: str
-    what: Node | None
-    where: Node | None = None
     distinct: bool = False
-
-    @property
-    def parts(self) -> tuple[Node, ...]:
-        """Return the expressions inside."""
-        return tuple(part for part in (self.what, self.where) if part is not None)
-
-    @cached_property
-    def extent(self) -> tuple[int, int]:
-        """Return how deep it is, and how much polars makes of it for one member."""
-        return _around(self.parts)
 
     @property
     def of_conditions(self) -> bool:
         """Return whether its argument is a condition; that of the others is a number."""
-        return self.function in {"COUNT", "ANY", "ALL"} and not self.distinct
+        return self.name in {"COUNT", "ANY", "ALL"} and not self.distinct
 
 
-Node: TypeAlias = Column | Text | Constant | Term | Aggregate
+Node: TypeAlias = Column | Text | Constant | Term
 
 
 def extent(node: Node) -> tuple[int, int]:
     """Return the levels of operators and functions of a tree, and its size in nodes."""
-    return node.extent if isinstance(node, Term | Aggregate) else (0, 1)
-
-
-def _around(parts: Sequence[Node], *, twice: bool = False) -> tuple[int, int]:
-    depths, sizes = zip(*map(extent, parts), strict=True) if parts else ((0,), (0,))
-    return max(depths) + 1, sum(sizes) + 1 + (sizes[0] if twice else 0)
+    return node.extent if isinstance(node, Term) else (0, 1)
 
 
 def walk(node: Node, *, inside: bool = True) -> Iterator[Node]:
     """Yield a node and all below it, in the rule's order; those of aggregates only if `inside`."""
     yield node
-    if isinstance(node, Term) or (inside and isinstance(node, Aggregate)):
+    if isinstance(node, Term) and (inside or not isinstance(node, Aggregate)):
         for part in node.parts:
             yield from walk(part, inside=inside)
 
@@ -168,21 +152,21 @@ def _values(term: Term) -> tuple[Node, ...]:
     return {"NULLIF": term.parts[:1], "IF": term.parts[1:]}.get(term.name, ())
 
 
-def _sources(node: Node, domain: Domain) -> tuple[list[str], list[str]] | None:
+def _sources(node: Node, domain: Domain) -> list[Column | Text] | None:
     """Return the variables of categories and the texts that a value comes from; None if computed."""
     if isinstance(node, Text):
-        return [], [node.value]
+        return [node]
     if node == Constant("NULL"):
-        return [], []
+        return []
     if isinstance(node, Column):
-        return None if domain[node.name].is_numeric else ([node.name], [])
+        return None if domain[node.name].is_numeric else [node]
     if not isinstance(node, Term):
         return None
     is_text = node.name == "CAST" and node.parts[1] == Constant("VARCHAR")
     parts = [_sources(part, domain) for part in (node.parts[:1] if is_text else _values(node))]
-    if not parts or any(part is None for part in parts):
+    if not parts or None in parts:
         return None
-    return [n for p in parts if p for n in p[0]], [t for p in parts if p for t in p[1]]
+    return [source for part in parts if part for source in part]
 
 
 def check_categories(tree: Node, domain: Domain) -> None:
@@ -194,11 +178,11 @@ def check_categories(tree: Node, domain: Domain) -> None:
     terms = [n for n in walk(tree) if isinstance(n, Term) and n.name in COMPARISONS]
     for first, *others in (term.parts for term in terms):
         for text, other in [(o, first) for o in others] + [(first, o) for o in others]:
-            found = _sources(other, domain) if isinstance(text, Text) else None
-            if not isinstance(text, Text) or found is None or not found[0]:
+            if not isinstance(text, Text):
                 continue
-            variables = [domain[name] for name in dict.fromkeys(found[0])]
-            if text.value in found[1] or any(text.value in v.codes for v in variables):
+            sources = dict.fromkeys(_sources(other, domain) or ())
+            variables = [domain[source.name] for source in sources if isinstance(source, Column)]
+            if text in sources or not variables or any(text.value in v.codes for v in variables):
                 continue
             known = [label for variable in variables for label in variable.shown]
             advice = did_you_mean(text.value, known, f" (known: {', '.join(known[:12])})")
@@ -209,9 +193,6 @@ def check_categories(tree: Node, domain: Domain) -> None:
 
 def with_texts(node: Node, domain: Domain) -> Node:
     """Return a tree in which categories are text wherever polars would refuse or lose them."""
-    if isinstance(node, Aggregate):
-        what = node.what and with_texts(node.what, domain)
-        return replace(node, what=what, where=node.where and with_texts(node.where, domain))
     if not isinstance(node, Term):
         return node
     parts = tuple(with_texts(part, domain) for part in node.parts)
@@ -251,7 +232,7 @@ def identifier(name: str) -> str:
 
 def _stub(aggregate: Aggregate) -> str:
     kinds = {"COUNT": "CAST(1 AS BIGINT)", "ANY": "TRUE", "ALL": "TRUE"}
-    return kinds.get(aggregate.function, "CAST(1 AS DOUBLE)")
+    return kinds.get(aggregate.name, "CAST(1 AS DOUBLE)")
 
 
 def write(
@@ -311,6 +292,11 @@ def _listed(parts: Sequence[Node], inner: Callable[[Node, int], str], between: s
     return between.join(inner(part, _LOOSE) for part in parts)
 
 
+def _number_of(conditions: Iterable[str]) -> str:
+    """Return how many of the conditions hold."""
+    return f"({' + '.join(f'(CASE WHEN {each} THEN 1 ELSE 0 END)' for each in conditions)})"
+
+
 def _joined(each: Sequence[str], word: str) -> str:
     if len(each) <= _FLAT:
         return word.join(each)
@@ -324,16 +310,22 @@ class Wide:
     def __init__(self, members: Members) -> None:
         """Take what the members are."""
         self._members = members
-        self._slots = range(members.most)
 
-    def household(self, tree: Node) -> str:
-        """Return the rule of a record: no member's variable stands outside an aggregate."""
-        return write(tree, aggregate=self._aggregate)
+    def broken(self, tree: Node, *, negated: bool) -> list[str]:
+        """Return the conditions of which a record that breaks a rule meets one.
 
-    def member(self, tree: Node, slot: int, *, negated: bool) -> str:
-        """Return the rule of the member in one slot (from 0); false where there is none."""
-        there = self._there(columns(tree, inside=False), slot)
-        return f"{there} AND {'NOT ' if negated else ''}({self._in_slot(tree, slot)})"
+        Args:
+            tree: The rule: of the record if no member's variable stands outside an aggregate, else
+                of each of its members.
+            negated: Whether the rule is required, and so broken where it does not hold.
+        """
+        not_, names = "NOT " if negated else "", columns(tree, inside=False)
+        if not set(names) & set(self._members.own.names):
+            return [f"{not_}({write(tree, aggregate=self._aggregate)})"]
+        return [
+            f"{self._there(names, slot)} AND {not_}({self._in_slot(tree, slot)})"
+            for slot in range(self._members.most)
+        ]
 
     def _in_slot(self, node: Node, slot: int) -> str:
         return write(node, lambda n: identifier(self._members.column(n, slot)), self._aggregate)
@@ -344,59 +336,39 @@ class Wide:
         return f"{identifier(self._members.column(first, slot))} IS NOT NULL"
 
     def _aggregate(self, aggregate: Aggregate) -> str:
-        what = aggregate.what
-        if what is None:
+        if not aggregate.parts:
             return self._size()
-        if aggregate.distinct:
-            return self._different(aggregate, what)
-        if aggregate.function in {"COUNT", "ANY"}:
-            count = self._count(aggregate, what, "({})")
-            return count if aggregate.function == "COUNT" else f"({count} > 0)"
-        if aggregate.function == "ALL":
-            return f"({self._count(aggregate, what, 'NOT ({})')} = 0)"
-        if aggregate.function in {"MIN", "MAX"}:
-            each = [self._value(aggregate, what, slot) for slot in self._slots]
-            return f"{'LEAST' if aggregate.function == 'MIN' else 'GREATEST'}({', '.join(each)})"
-        count = self._count(aggregate, what, "({}) IS NOT NULL")
-        # as real numbers: a sum of small integers could pass what their type holds
-        each = [
-            f"COALESCE(CASE WHEN {self._held(aggregate, s)} "
-            f"THEN CAST(({self._in_slot(what, s)}) AS DOUBLE) END, 0)"
-            for s in self._slots
+        # what it takes of the member of each slot; null where it takes none
+        values = [
+            f"(CASE WHEN {self._held(aggregate, slot)} "
+            f"THEN ({self._in_slot(aggregate.parts[0], slot)}) END)"
+            for slot in range(self._members.most)
         ]
-        total = f"({' + '.join(each)})"
-        if aggregate.function == "AVG":
-            total = f"({total} / {count})"
-        return f"(CASE WHEN {count} > 0 THEN {total} END)"
+        there = [f"{value} IS NOT NULL" for value in values]
+        if aggregate.distinct:  # each counts where no slot before has the same
+            for slot, value in enumerate(values):
+                for other in values[:slot]:
+                    there[slot] += f" AND ({value} IS DISTINCT FROM {other})"
+            return _number_of(there)
+        if aggregate.name == "COUNT":
+            return _number_of(values)
+        if aggregate.name == "ANY":
+            return f"({_number_of(values)} > 0)"
+        if aggregate.name == "ALL":
+            return f"({_number_of(f'NOT {value}' for value in values)} = 0)"
+        if aggregate.name in {"MIN", "MAX"}:
+            return f"{'LEAST' if aggregate.name == 'MIN' else 'GREATEST'}({', '.join(values)})"
+        count = _number_of(there)
+        # as real numbers: a sum of small integers could pass what their type holds
+        total = " + ".join(f"COALESCE(CAST({value} AS DOUBLE), 0)" for value in values)
+        mean = f" / {count}" if aggregate.name == "AVG" else ""
+        return f"(CASE WHEN {count} > 0 THEN ({total}){mean} END)"
 
     def _held(self, aggregate: Aggregate, slot: int) -> str:
         """Return the condition that the aggregate takes the member of a slot."""
-        there = self._there([n for part in aggregate.parts for n in columns(part)], slot)
-        if aggregate.where is None:
-            return there
-        return f"{there} AND ({self._in_slot(aggregate.where, slot)})"
-
-    def _value(self, aggregate: Aggregate, what: Node, slot: int) -> str:
-        """Return what an aggregate takes of the member of a slot; null where it takes none."""
-        return f"CASE WHEN {self._held(aggregate, slot)} THEN ({self._in_slot(what, slot)}) END"
-
-    def _count(self, aggregate: Aggregate, what: Node, form: str) -> str:
-        """Return the number of members that are taken and for which `form` holds."""
-        each = [
-            f"(CASE WHEN {self._held(aggregate, s)} "
-            f"AND {form.format(self._in_slot(what, s))} THEN 1 ELSE 0 END)"
-            for s in self._slots
-        ]
-        return f"({' + '.join(each)})"
-
-    def _different(self, aggregate: Aggregate, what: Node) -> str:
-        """Return how many values members have: each counts where no slot before has the same."""
-        values = [f"({self._value(aggregate, what, slot)})" for slot in self._slots]
-        each = []
-        for slot, value in enumerate(values):
-            known = [f"AND ({value} IS DISTINCT FROM {other})" for other in values[:slot]]
-            each.append(f"(CASE WHEN {value} IS NOT NULL {' '.join(known)} THEN 1 ELSE 0 END)")
-        return f"({' + '.join(each)})"
+        there = self._there(columns(aggregate), slot)
+        where = [f"({self._in_slot(part, slot)})" for part in aggregate.parts[1:]]
+        return " AND ".join([there, *where])
 
     def _size(self) -> str:
         """Return the number of members."""

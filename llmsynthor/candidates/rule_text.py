@@ -279,14 +279,10 @@ class _Reader:
             return Column(".".join(part.name for part in found.parts))
         if isinstance(found, exp.Literal):
             return Text(found.this) if found.is_string else _number(found.this)
-        if isinstance(found, exp.Null):
-            return Constant("NULL")
-        if isinstance(found, exp.Boolean):
-            return Constant("TRUE" if found.this else "FALSE")
-        if isinstance(found, exp.Not):
-            return _twice("NOT", self.node(found.this))
-        if isinstance(found, exp.Neg):
-            return _twice("NEG", self.node(found.this))
+        if isinstance(found, exp.Null | exp.Boolean):
+            return Constant(found.sql())
+        if isinstance(found, exp.Not | exp.Neg):
+            return _twice(found.key.upper(), self.node(found.this))
         if isinstance(found, exp.Case):
             return self._case(found)
         if isinstance(found, exp.Cast):
@@ -299,11 +295,7 @@ class _Reader:
                 raise JobError("`IS` takes `NULL`, `TRUE`, `FALSE` or `DISTINCT FROM`")
             term = Term(f"IS {value.sql}", (self.node(found.this),))
             return _twice("NOT", term) if found.args.get("negate") else term
-        values = found.expressions if isinstance(found, exp.In) else found.args.values()
-        parts = [self.node(value) for value in values if value]
-        if isinstance(found, exp.In):
-            return Term("IN", (self.node(found.this), *parts))
-        return Term("BETWEEN", tuple(parts))
+        return Term(found.key.upper(), tuple(map(self.node, found.iter_expressions())))
 
     def _binary(self, found: exp.Expr) -> Node:
         """Return an operator; `a AND b AND c` is one, however long, so that nothing runs deep."""
@@ -393,15 +385,14 @@ class _Reader:
             raise JobError(f"`{shown}`: only COUNT takes `DISTINCT`")
         if len(given) > 1:
             raise JobError(f"`{shown}` takes one expression")
-        condition = self.node(where.this) if where else None
+        parts = [self.node(where.this)] if where else []
         if isinstance(given[0], exp.Star):
             if name != "COUNT" or distinct:
                 raise JobError(f"`{shown}`: only COUNT takes `*`")
-            inner, condition = condition, None
         else:
-            inner = self.node(given[0])
+            parts.insert(0, self.node(given[0]))
         self._holder = None
-        return Aggregate(name, text, inner, condition, distinct)
+        return Aggregate(name, tuple(parts), text, distinct)
 
 
 def _twice(name: str, node: Node) -> Node:

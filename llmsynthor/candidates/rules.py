@@ -12,7 +12,6 @@ import polars as pl
 
 from llmsynthor.candidates.rule_terms import (
     Aggregate,
-    Node,
     Wide,
     check_categories,
     columns,
@@ -82,13 +81,9 @@ def gather_rules(
     positions: Sequence[int] | None = None,
     members: Members | None = None,
 ) -> tuple[tuple[Rule, ...], list[Problem]]:
-    """Return the rules that can be used, and what is wrong with the others.
+    """Return the rules that can be used, and what is wrong with the others; see `compile_rules`.
 
-    Args:
-        specs: The rules as the job has them.
-        domain: The variables, those of members too.
-        positions: Where in the job's list each of them stands; default: in this order, from 0.
-        members: What the members of records are; the rules are then over wide columns.
+    `positions` says where in the job's list each stands; default: in this order, from 0.
     """
     rules, problems = [], []
     for position, spec in zip(positions or range(len(specs)), specs, strict=True):
@@ -112,7 +107,7 @@ def _compile(spec: RuleSpec, domain: Domain, members: Members | None) -> Rule:
     first = next((node for node in walk(tree) if isinstance(node, Aggregate)), None)
     if first is not None and members is None:
         raise JobError(
-            f"`{first.function}` is over the members of a record, and the job has no members; "
+            f"`{first.name}` is over the members of a record, and the job has no members; "
             "a rule must hold for each record by itself"
         )
     mentioned = columns(tree)
@@ -130,27 +125,14 @@ def _compile(spec: RuleSpec, domain: Domain, members: Members | None) -> Rule:
     if members is None or (first is None and not set(mentioned) & set(members.own.names)):
         broken = outside if keyword == "forbid" else ~outside
         return Rule(spec.name, f"{keyword}: {text}", broken, scope)
-    broken = _over_members(tree, members, negated=keyword == "require")
+    broken = pl.any_horizontal(
+        _expression(sql).fill_null(value=False)
+        for sql in Wide(members).broken(tree, negated=keyword == "require")
+    )
     wide = tuple(n for n in members.wide.names if n in set(broken.meta.root_names()))
     _tried(broken, _probe(members.wide, wide))
     of_members = any(name not in members.record.positions for name in wide)
     return Rule(spec.name, f"{keyword}: {text}", broken, wide, of_members)
-
-
-def _over_members(tree: Node, members: Members, *, negated: bool) -> pl.Expr:
-    """Return where a record breaks the rule, over the columns of all its slots.
-
-    Args:
-        tree: The rule.
-        members: What the members are.
-        negated: Whether the rule is required, and so broken where it does not hold.
-    """
-    wide = Wide(members)
-    if not set(columns(tree, inside=False)) & set(members.own.names):
-        held = _expression(wide.household(tree))
-        return ~held if negated else held
-    each = [wide.member(tree, slot, negated=negated) for slot in range(members.most)]
-    return pl.any_horizontal(_expression(sql).fill_null(value=False) for sql in each)
 
 
 def _check_names(mentioned: Sequence[str], domain: Domain) -> None:
@@ -231,10 +213,14 @@ def _values(variable: Variable, codes: np.ndarray, position: np.ndarray) -> pl.S
     if not variable.is_numeric:
         return category_series(variable, codes)
     edges = np.asarray(variable.edges)
-    values = edges[codes] + position * (edges[codes + 1] - edges[codes])
-    if variable.is_whole:
-        return pl.Series(variable.name, np.floor(values).astype(np.int64))
-    return pl.Series(variable.name, values)
+    return number_series(variable, edges[codes] + position * (edges[codes + 1] - edges[codes]))
+
+
+def number_series(variable: Variable, values: np.ndarray) -> pl.Series:
+    """Return values of a numeric variable as records have them."""
+    return pl.Series(
+        variable.name, np.floor(values).astype(np.int64) if variable.is_whole else values
+    )
 
 
 def category_series(variable: Variable, codes: np.ndarray) -> pl.Series:
@@ -260,12 +246,8 @@ def broken_mask(rules: Sequence[Rule], frame: pl.DataFrame) -> np.ndarray:
 
 def violations(rules: Sequence[Rule], frame: pl.DataFrame) -> dict[str, int]:
     """Return how many rows of `frame` break each rule."""
-    counts = (
-        frame.select(
-            rule.broken.fill_null(value=False).sum().alias(str(i)) for i, rule in enumerate(rules)
-        )
-        if rules
-        else pl.DataFrame()
+    counts = frame.select(
+        rule.broken.fill_null(value=False).sum().alias(str(i)) for i, rule in enumerate(rules)
     )
     return {rule.name: int(counts[str(i)][0]) for i, rule in enumerate(rules)}
 

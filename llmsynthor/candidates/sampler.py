@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from llmsynthor.candidates.background import Background, stratified_draw
-from llmsynthor.candidates.background_members import MemberBackground
+from llmsynthor.candidates.background import Background, MemberBackground, stratified_draw
 from llmsynthor.candidates.covering import EmptyCell, cover
 from llmsynthor.candidates.drawn import merged
 from llmsynthor.candidates.layouts import layouts, proposal_of
 from llmsynthor.candidates.rules import Rule, broken_mask, category_series
-from llmsynthor.candidates.seed_sample import InZones, draw_in_zones
+from llmsynthor.candidates.seed_sample import draw_in_zones
 from llmsynthor.fitting.controls import binding_tables
 from llmsynthor.fitting.values.curve import BinCurve
 from llmsynthor.fitting.whole.mutations import Variety
@@ -93,8 +92,12 @@ class Sampler:
 
     def unlawful(self, proposal: Proposal) -> str | None:
         """Return why no record of the proposal would keep the rules, or None."""
-        codes, position = self._draw_proposal(proposal, _LAWFUL_DRAWS, "lawful")
-        frame = self.frame(codes, position)
+        random = generator(self.seed, "proposal", proposal.id, "lawful")
+        drawn = self.layouts([proposal])
+        owner = np.arange(_LAWFUL_DRAWS) % len(drawn)
+        codes = self._draw_boxes([layout.boxes for layout in drawn], owner, 0.0, random)
+        limits = np.stack([self.limits(layout) for layout in drawn])[owner]
+        frame = self.frame(codes, self.draw_positions(codes, limits[:, 0], limits[:, 1], random))
         if not self.rules or not broken_mask(self.rules, frame).all():
             return None
         for rule in self.rules:
@@ -125,7 +128,7 @@ class Sampler:
         parts = [
             self._library_part(self.layouts(library), 1 - share - copied, size, iteration),
             self._sample_part(copied, size, iteration),
-            self._background_part(size, share, iteration),
+            self._background_rows(max(1000, round(size * share)), share, "iteration", iteration),
             self._known_part(max(share, 0.01), iteration),
         ]
         parts = [part for part in parts if len(part[0])]
@@ -243,17 +246,6 @@ class Sampler:
             return np.ones(len(codes), dtype=bool)
         return ~broken_mask(self.rules, self.frame(codes, position))
 
-    def _draw_proposal(
-        self, proposal: Proposal, rows: int, *path: str | int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        random = generator(self.seed, "proposal", proposal.id, *path)
-        drawn = self.layouts([proposal])
-        owner = np.arange(rows) % len(drawn)
-        codes = self._draw_boxes([layout.boxes for layout in drawn], owner, 0.0, random)
-        limits = np.stack([self.limits(layout) for layout in drawn])
-        low, high = limits[owner, 0], limits[owner, 1]
-        return codes, self.draw_positions(codes, low, high, random)
-
     def _library_part(
         self, library: Sequence[Proposal], mass: float, size: int, iteration: int
     ) -> Part:
@@ -283,11 +275,13 @@ class Sampler:
         if sample is None or mass <= 0:
             return self._nothing()
         random = generator(self.seed, "sample", "iteration", iteration)
-        zone = self._zones_of_sample(sample, round(size * mass), random)
-        drawn = sample.draws(round(size * mass)) if zone is None else zone.record
+        rows, zone = round(size * mass), None
+        if sample.zone is not None:
+            zone = draw_in_zones(sample, self.tables, sample.zone, rows, random)
+        drawn = sample.draws(rows) if zone is None else zone.record
         codes, known = sample.codes[drawn], sample.present.copy()
         if zone is not None:
-            codes[:, zone.column], known[zone.column] = zone.zone, True
+            codes[:, sample.zone], known[sample.zone] = zone.zone, True
         if not known.all():
             names = self.domain.names
             given = {names[i]: codes[:, i] for i in np.flatnonzero(known)}
@@ -301,14 +295,6 @@ class Sampler:
         else:
             own = zone.share[kept] * (mass / max(float(zone.share[kept].sum()), 1e-300))
         return codes, position, own, sample.sources(drawn)
-
-    def _zones_of_sample(
-        self, sample: SeedSample, rows: int, random: np.random.Generator
-    ) -> InZones | None:
-        """Return in which zones records of the sample are candidates; None where there are none."""
-        if sample.zone is None:
-            return None
-        return draw_in_zones(sample, self.tables, sample.zone, rows, random)
 
     def _draw_boxes(
         self,
@@ -340,13 +326,6 @@ class Sampler:
                 weight *= factor[slot]
         return weight
 
-    def _background_part(self, size: int, mass: float, iteration: int) -> Part:
-        if mass <= 0:
-            return self._nothing()
-        rows = max(1000, round(size * mass))
-        codes, position = self.draw_background(rows, "iteration", iteration)
-        return self._background_rows(codes, position, mass)
-
     def _known_part(self, share: float, iteration: int) -> Part:
         """Return the known records, their open variables filled from the background."""
         found = [self._nothing()]
@@ -355,12 +334,10 @@ class Sampler:
             known = np.repeat(self._known[pattern == number], _KNOWN_DRAWS, axis=0)
             fixed = {n: known[:, i] for i, n in enumerate(self.domain.names) if not is_open[i]}
             path = ("known", iteration, number)
-            codes, position = self.draw_background(len(known), *path, fixed=fixed)
-            found.append(self._background_rows(codes, position, share * _KNOWN_MASS))
-        codes, position, mass, source = (
-            np.concatenate(column) for column in zip(*found, strict=True)
-        )
-        return codes, position, mass, source
+            mass = share * _KNOWN_MASS
+            found.append(self._background_rows(len(known), mass, *path, fixed=fixed))
+        codes, position, own, source = map(np.concatenate, zip(*found, strict=True))
+        return codes, position, own, source
 
     def _nothing(self) -> Part:
         codes = np.empty((0, len(self.domain.names)), np.int32)
@@ -384,7 +361,16 @@ class Sampler:
         low, high = (np.full((len(codes), len(self.curves)), x) for x in (-np.inf, np.inf))
         return self.draw_positions(codes, low, high, random)
 
-    def _background_rows(self, codes: np.ndarray, position: np.ndarray, mass: float) -> Part:
+    def _background_rows(
+        self,
+        rows: int,
+        mass: float,
+        *path: str | int,
+        fixed: dict[str, np.ndarray] | None = None,
+    ) -> Part:
+        if mass <= 0:
+            return self._nothing()
+        codes, position = self.draw_background(rows, *path, fixed=fixed)
         keep = self.lawful(codes, position)
         kept = int(keep.sum())
         source = np.full(kept, BACKGROUND, dtype=np.int64)

@@ -10,7 +10,7 @@ import numpy as np
 from llmsynthor.targets.domain import BACKGROUND
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from llmsynthor.targets.table import Table, TableSet
 
@@ -109,41 +109,14 @@ class InZones:
     """Records of a seed sample in zones.
 
     Attributes:
-        column: Of the zone in the codes.
         record: Record of each draw.
         zone: Its zone.
         share: Its share of the prior; all together have those of the zones that anybody fits.
     """
 
-    column: int
     record: np.ndarray
     zone: np.ndarray
     share: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class _Fit:
-    """How well records fit the zones, by one table.
-
-    Attributes:
-        group: Place of each zone.
-        score: Logarithm of the ratio, shape `(places, cells but for the zone, and 0 for nobody)`.
-        cell: Cell of each record, or of its members, shape `(slots, records)`.
-        each: What a slot counts for a record, shape `(records,)`.
-    """
-
-    group: np.ndarray
-    score: np.ndarray
-    cell: np.ndarray
-    each: np.ndarray
-
-    def of(self, zone: int) -> np.ndarray:
-        """Return the score of each record in a zone, minus infinity where none can be."""
-        row = self.score[self.group[zone]]
-        total = np.zeros(self.cell.shape[1])
-        for cell in self.cell:
-            total += row[cell]
-        return np.asarray(total * self.each)
 
 
 def draw_in_zones(
@@ -166,7 +139,7 @@ def draw_in_zones(
     for zone in np.flatnonzero(share > 0):
         score = np.log(sample.weight)
         for fit in fits:
-            score = score + POWER * fit.of(int(zone))
+            score = score + POWER * fit(int(zone))
         fitting = np.flatnonzero(np.isfinite(score))
         if not len(fitting):
             continue
@@ -175,7 +148,7 @@ def draw_in_zones(
         found.append((fitting[taken], np.full(len(taken), zone), share[zone] * mass))
     nobody = np.empty(0, dtype=np.int64)
     found.append((nobody, nobody, np.empty(0)))
-    return InZones(column, *(np.concatenate(part) for part in zip(*found, strict=True)))
+    return InZones(*(np.concatenate(part) for part in zip(*found, strict=True)))
 
 
 def _taken(
@@ -189,7 +162,7 @@ def _taken(
     return taken, np.full(number, 1.0 / number)
 
 
-def _fits(sample: SeedSample, tables: TableSet, zone: str) -> list[_Fit]:
+def _fits(sample: SeedSample, tables: TableSet, zone: str) -> list[Callable[[int], np.ndarray]]:
     """Return how records fit, for each control table over zones whose variables the sample has."""
     there = {n for n, has in zip(tables.wide.names, sample.present, strict=True) if has}
     found = []
@@ -205,7 +178,10 @@ def _first(tables: TableSet, name: str) -> str:
     return name if tables.members is None else tables.members.column(name, 0)
 
 
-def _fit(sample: SeedSample, tables: TableSet, table: Table, others: Sequence[str]) -> _Fit:
+def _fit(
+    sample: SeedSample, tables: TableSet, table: Table, others: Sequence[str]
+) -> Callable[[int], np.ndarray]:
+    """Return what gives the score of each record in a zone by one table, minus infinity where none can be."""
     axis = next(i for i, name in enumerate(table.scope) if name not in others)
     places = np.moveaxis(table.figures, axis, 0).reshape(table.share.shape[axis], -1)
     cells = places.shape[1]
@@ -227,4 +203,13 @@ def _fit(sample: SeedSample, tables: TableSet, table: Table, others: Sequence[st
         score = np.log(of_place) - np.log(np.maximum(own, 1e-300))
     score = np.concatenate([score, np.zeros((len(score), 1))], axis=1)
     counted = np.maximum((~nobody).sum(axis=0), 1)
-    return _Fit(table.groups[axis], score, cell, 1.0 / counted)
+    each = 1.0 / counted
+
+    def of(zone: int) -> np.ndarray:
+        row = score[table.groups[axis][zone]]
+        total = np.zeros(cell.shape[1])
+        for slot in cell:
+            total += row[slot]
+        return np.asarray(total * each)
+
+    return of

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmsynthor.feasibility.columns import NEGLIGIBLE, System
-from llmsynthor.feasibility.program import WHOLE, Goal
+from llmsynthor.feasibility.columns import NEGLIGIBLE, Goal, System
 from llmsynthor.feasibility.words import Cells, summed_cells
 
 if TYPE_CHECKING:
@@ -116,11 +115,7 @@ def _commonest(own: np.ndarray) -> list[float]:
 
 def _surplus(system: System, times: Sequence[np.ndarray]) -> float:
     """Return how much more the cells so counted want than all records can count."""
-    wanted = sum(
-        float(own @ target - np.abs(own) @ room)
-        for own, target, room in zip(times, system.targets, system.room, strict=True)
-    )
-    return wanted - WHOLE * most_counted(system, times)
+    return system.lower_bound(times, most_counted(system, times))
 
 
 def most_counted(system: System, times: Sequence[np.ndarray]) -> float:

@@ -17,8 +17,7 @@ from llmsynthor.candidates.covering import cover_cells
 from llmsynthor.candidates.sampler import Sampler
 from llmsynthor.errors import InfeasibleError, Problem
 from llmsynthor.feasibility.words import figure
-from llmsynthor.fitting.controls import binding_tables
-from llmsynthor.fitting.incidence import CountMatrix
+from llmsynthor.fitting.controls import CountMatrix, binding_tables
 from llmsynthor.text import clean, many
 
 if TYPE_CHECKING:
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 _DRAWS = 4000
 _MORE_DRAWS = 16_000
 _TRIED = 1000
-_ROUNDS = 10
-"""Of trying to fill a cell under one rule."""
 _MOST_CELLS = 20
 """Cells of one table that are tried rule by rule, those that want most."""
 _MOST_SHOWN = 3
@@ -48,15 +45,12 @@ _HINT = "correct a table or a rule, or give a table a `weight` or `tolerance` so
 _START = 2000
 _FRESH = 2000
 _ROUNDS = 40
+"""Of trying to fill a cell under one rule, and of a program with more records each."""
 _WORTH = 1e-7
 
 
 def check_drawn(sampler: Sampler, records: int) -> list[Problem]:
-    """Return what seems to clash; refuse what a single rule leaves none of.
-
-    Args:
-        sampler: Of a job with members.
-        records: How many records there are to be.
+    """Return what seems to clash in a job with members; refuse what a single rule leaves none of.
 
     Raises:
         InfeasibleError: Names the rule, the cells and how much these want.
@@ -150,15 +144,13 @@ def _unfilled(cell: EmptyCell, members: Members, records: int) -> str:
 def _wants(table: Table, cell: int, members: Members | None, records: int) -> str:
     """Return what a cell wants, in words."""
     wanted = figure(float(table.wanted(records).ravel()[cell]))
-    noun = "record" if members is None else members.of if table.members is None else members.name
+    noun = _noun(table, members)
     return f"{wanted} {noun if wanted == '1' else many(noun)}"
 
 
-def _counted(table: Table, members: Members | None) -> str:
-    """Return what a table counts, in words: households where records are some."""
-    if members is None:
-        return "records"
-    return many(members.of if table.members is None else members.name)
+def _noun(table: Table, members: Members | None) -> str:
+    """Return what a table counts one of, in words: a household where records are some."""
+    return "record" if members is None else members.of if table.members is None else members.name
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +180,7 @@ class Clash:
     def words(self, members: Members | None) -> str:
         """Return the clash in one line."""
         who = "records" if members is None else many(members.of)
-        counted = " and ".join(dict.fromkeys(_counted(table, members) for table in self.tables))
+        counted = " and ".join(dict.fromkeys(many(_noun(table, members)) for table in self.tables))
         files = " and ".join(clean(table.file) for table in self.tables)
         names = " and ".join(f"`{clean(rule.name)}`" for rule, _ in self.rules)
         plural = len(self.rules) > 1
@@ -223,30 +215,30 @@ def find_clash(
     if not tables or not len(codes):
         return None
     weighing = Weighing(tables, codes, domain, records)
-    whole = weighing.shortfall().least
+    whole, _ = weighing.shortfall()
     if whole < max(_LEAST, least):
         return None
     chosen = list(range(len(tables)))
     for number in range(len(tables)):
         rest = [t for t in chosen if t != number]
-        if rest and weighing.shortfall(rest).least >= _MAIN * whole:
+        if rest and weighing.shortfall(rest)[0] >= _MAIN * whole:
             chosen = rest
-    found = weighing.shortfall(chosen)
+    missed, fitted = weighing.shortfall(chosen)
     kept = [tables[t] for t in chosen]
 
     def least_under(rules: Sequence[Rule]) -> float:
         more, _ = _under(sampler, rules).candidates([], 1.0, _DRAWS, 0)
         both = np.concatenate([codes, more.codes])
-        return Weighing(kept, both, domain, records).shortfall().least
+        return Weighing(kept, both, domain, records).shortfall()[0]
 
     rules = [
         (rule, least)
         for rule in sampler.rules
-        if (least := least_under([r for r in sampler.rules if r is not rule])) < _MAIN * found.least
+        if (least := least_under([r for r in sampler.rules if r is not rule])) < _MAIN * missed
     ]
-    ruled = not rules and bool(sampler.rules) and least_under([]) < _MAIN * found.least
-    cells = _furthest(kept, found.fitted, sampler.members, records)
-    return Clash(tuple(kept), len(codes), found.least, cells, tuple(rules), ruled)
+    ruled = not rules and bool(sampler.rules) and least_under([]) < _MAIN * missed
+    cells = _furthest(kept, fitted, sampler.members, records)
+    return Clash(tuple(kept), len(codes), missed, cells, tuple(rules), ruled)
 
 
 def _furthest(
@@ -260,24 +252,10 @@ def _furthest(
             off = abs(float(held[cell] - wanted[cell]))
             words = (
                 f"{table.file}: {table.cell_name(int(cell))} wants {figure(float(wanted[cell]))} "
-                f"{_counted(table, members)} and gets {figure(float(held[cell]))}"
+                f"{many(_noun(table, members))} and gets {figure(float(held[cell]))}"
             )
             found.append((-off, words))
     return tuple(words for off, words in sorted(found)[:_MOST_SHOWN] if -off >= _LEAST)
-
-
-@dataclass(frozen=True, eq=False)
-class Shortfall:
-    """What weights of the candidates cannot do.
-
-    Attributes:
-        least: Records and members that are in wrong cells, at least, over all tables; 0 where
-            they can be met.
-        fitted: Per table what the best weights put in each cell.
-    """
-
-    least: float
-    fitted: tuple[np.ndarray, ...]
 
 
 class Weighing:
@@ -286,14 +264,7 @@ class Weighing:
     def __init__(
         self, tables: Sequence[Table], codes: np.ndarray, domain: Domain, records: int
     ) -> None:
-        """Count how often each candidate is in each cell.
-
-        Args:
-            tables: The tables that should be met.
-            codes: Of the candidates, by the columns of `domain`.
-            domain: Variables of the codes.
-            records: What the weights must add up to.
-        """
+        """Count how often each candidate is in each cell."""
         self.tables, self.records = tuple(tables), records
         index = [table.cell_index(codes, domain) for table in tables]
         self._targets = [table.wanted(records).ravel() for table in tables]
@@ -306,8 +277,13 @@ class Weighing:
         step = max(1, len(codes) // _START)
         self._used = np.arange(0, len(codes), step)
 
-    def shortfall(self, chosen: Sequence[int] | None = None) -> Shortfall:
-        """Return by how much the best weights miss some of the tables.
+    def shortfall(
+        self, chosen: Sequence[int] | None = None
+    ) -> tuple[float, tuple[np.ndarray, ...]]:
+        """Return by how much the best weights miss some of the tables, and what cells then hold.
+
+        That is the records and members that are in wrong cells at least, over these tables; 0
+        where they can be met.
 
         Args:
             chosen: Positions of the tables; None: all of them.
@@ -332,7 +308,7 @@ class Weighing:
             best = fresh[np.argsort(-worth[fresh], kind="stable")[:_FRESH]]
             self._used = np.sort(np.concatenate([self._used, best]))
         ends = np.cumsum([len(self._targets[t]) for t in chosen])[:-1]
-        return Shortfall(least, tuple(np.split(fitted, ends)))
+        return least, tuple(np.split(fitted, ends))
 
     def _solve(
         self, rows: np.ndarray, target: np.ndarray, room: np.ndarray

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from llmsynthor.candidates.rules import broken_mask, category_series
+from llmsynthor.candidates.rules import broken_mask, category_series, number_series
 from llmsynthor.feasibility.columns import LARGEST, max_out
 from llmsynthor.feasibility.words import Conflict
 from llmsynthor.fitting.maxent import TooLargeError, elimination_order
@@ -137,12 +137,11 @@ def _try(
     for name, flat in zip(rule.scope, grid, strict=True):
         codes, values = points[name]
         variable = domain[name]
-        if not variable.is_numeric:
-            columns.append(category_series(variable, codes[flat.ravel()]))
-        elif variable.is_whole:
-            columns.append(pl.Series(name, values[flat.ravel()].astype(np.int64)))
-        else:
-            columns.append(pl.Series(name, values[flat.ravel()]))
+        columns.append(
+            number_series(variable, values[flat.ravel()])
+            if variable.is_numeric
+            else category_series(variable, codes[flat.ravel()])
+        )
     return (~broken_mask([rule], pl.DataFrame(columns))).reshape(shape)
 
 

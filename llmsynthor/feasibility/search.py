@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmsynthor.feasibility.certificate import clearest_multipliers, counted_cells, most_counted
-from llmsynthor.feasibility.columns import NEGLIGIBLE, Solution, System, rounding_room
+from llmsynthor.feasibility.columns import NEGLIGIBLE, WHOLE, Goal, Solution, System, rounding_room
 from llmsynthor.feasibility.lawful import components, reach, shrunk
-from llmsynthor.feasibility.program import WHOLE, Goal
 from llmsynthor.feasibility.words import Conflict, Cost, summed_cells
 from llmsynthor.fitting.maxent import TooLargeError
 
@@ -74,7 +73,7 @@ class Search:
             if not conflicts and not (solution and solution.is_possible):
                 solution = self._solve(Goal(proof=True))
             if not conflicts and solution and solution.is_possible:
-                system = self._system(self._tables, self._rules)
+                system = System(self._lawful, self._tables, self._rules)
                 return [], self._lawful.codes(system.names, solution.atoms)
             if not conflicts and solution and solution.is_impossible:
                 conflicts = self._all_conflicts(self._tables, self._rules, solution)
@@ -85,9 +84,8 @@ class Search:
         """Return a solution of the whole component, or None where it is too large."""
         if sum(table.cells for table in self._tables) > _MOST_CELLS:
             return None
-        system = self._system(self._tables, self._rules)
         try:
-            return system.solve(goal, self._start_atoms(system))
+            return self._solution(self._tables, self._rules, goal)
         except TooLargeError:
             return None
 
@@ -141,15 +139,15 @@ class Search:
             part.append(near)
         return part
 
-    def _system(self, tables: Sequence[Table], rules: Sequence[int]) -> System:
-        return System(self._lawful, tables, rules)
-
     def _is_impossible(self, tables: Sequence[Table], rules: Sequence[int]) -> bool:
         return bool(tables) and self._proof(tables, rules).is_impossible
 
     def _proof(self, tables: Sequence[Table], rules: Sequence[int]) -> Solution:
-        system = self._system(tables, rules)
-        return system.solve(Goal(proof=True), self._start_atoms(system))
+        return self._solution(tables, rules, Goal(proof=True))
+
+    def _solution(self, tables: Sequence[Table], rules: Sequence[int], goal: Goal) -> Solution:
+        system = System(self._lawful, tables, rules)
+        return system.solve(goal, self._start_atoms(system))
 
     def _empty_cells(self) -> list[Conflict]:
         """Return a conflict for each table and rules that leave wanted cells without any record."""
@@ -212,7 +210,7 @@ class Search:
         by_size = sorted(range(len(used)), key=lambda i: -used[i].cells)
         kept = shrunk(by_size, lambda some: self._is_impossible([used[i] for i in some], least))
         own = sorted((used[i] for i in kept), key=lambda t: place[id(t)])
-        system = self._system(own, least)
+        system = System(self._lawful, own, least)
         times = clearest_multipliers(system)
         cells = counted_cells(system, times, self._records)
         above = [np.maximum(own, 0.0) for own in times]
@@ -239,9 +237,9 @@ class Search:
         rules = [r for r in self._rules if r not in broken]
         costs = None
         if sum(table.cells for table in tables) <= _MOST_COST_CELLS:
-            costs = self._costs(conflict, self._system(tables, rules))
+            costs = self._costs(conflict, System(self._lawful, tables, rules))
         if costs is None:
-            costs = self._costs(conflict, self._system(conflict.tables, own_rules))
+            costs = self._costs(conflict, System(self._lawful, conflict.tables, own_rules))
         return replace(conflict, costs=tuple(costs or ()))
 
     def _costs(self, conflict: Conflict, system: System) -> list[Cost] | None:

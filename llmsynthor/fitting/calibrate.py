@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmsynthor.fitting.controls import Controls
 from llmsynthor.fitting.dual import PRECISION, Dual
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from llmsynthor.fitting.controls import Controls
     from llmsynthor.fitting.moments import Moments
 
 _RAKING_ROUNDS = 24
@@ -77,7 +77,7 @@ def calibrate(
         fitted = tuple(controls.sums(weights))
         return Calibration(weights, fitted, float(total > 0), total <= 0, 0, 0.0, 0.0)
     kept = with_records(controls.take(live))
-    solver = _solved(kept, prior[live] / prior[live].sum() * total, total, check)
+    solver = _solved(kept, prior[live] / prior[live].sum() * total, check)
     weights[live] = solver.weights
     kl, size = _effort(weights / weights.sum(), prior / prior.sum())
     error = solver.error
@@ -86,7 +86,7 @@ def calibrate(
     )
 
 
-def _solved(controls: Controls, prior: np.ndarray, total: float, check: Callable[[], None]) -> Dual:
+def _solved(controls: Controls, prior: np.ndarray, check: Callable[[], None]) -> Dual:
     """Return the solved weights; conditions that leave a choice bind only where they must.
 
     They are an active set (Nocedal & Wright 2006, section 16.5): those that the weights break are
@@ -94,20 +94,20 @@ def _solved(controls: Controls, prior: np.ndarray, total: float, check: Callable
     """
     moments = controls.moments
     if moments is None:
-        return _solve(controls, prior, total, check)
+        return _solve(controls, prior, check)
     fixed = moments.low == moments.high
     bound = np.where(fixed, moments.low, np.nan)
     for turn in count(1):
         active = np.flatnonzero(~np.isnan(bound))
         chosen = moments.choose(active, bound[active])
-        solver = _tables_first(replace(controls, moments=chosen), chosen, prior, total, check)
+        solver = _tables_first(replace(controls, moments=chosen), chosen, prior, check)
         held = moments.matrix @ solver.weights
         new = bound.copy()
         # of a condition at its upper end the multiplier is below 0, or it holds nothing back
         pull = solver.multiplier[len(solver.multiplier) - len(active) :]
         idle = np.where(bound[active] == moments.high[active], pull > 0, pull < 0)
         new[active[idle & ~fixed[active]]] = np.nan
-        room = PRECISION * total
+        room = PRECISION * controls.total
         new[np.isnan(bound) & (held > moments.high + room)] = np.inf
         new[np.isnan(bound) & (held < moments.low - room)] = -np.inf
         new = np.where(new == np.inf, moments.high, np.where(new == -np.inf, moments.low, new))
@@ -121,7 +121,6 @@ def _tables_first(
     controls: Controls,
     moments: Moments,
     prior: np.ndarray,
-    total: float,
     check: Callable[[], None],
 ) -> Dual:
     """Return the solved weights; conditions that exclude the tables give way farther than others.
@@ -129,25 +128,25 @@ def _tables_first(
     How far one gives way is its multiplier times its variance. Where that is far, the multiplier
     grows beyond what steps reach, and the tables would not be met either.
     """
-    solver = _solve(controls, prior, total, check)
+    solver = _solve(controls, prior, check)
     for times in _LOOSER:
         if solver.error <= _CLOSE or not len(moments):
             return solver
         looser = replace(controls, moments=replace(moments, variance=moments.variance * times))
-        other = _solve(looser, prior, total, check)
+        other = _solve(looser, prior, check)
         if other.error <= _CLOSE:
             missed = np.abs(moments.matrix @ other.weights - moments.low) / moments.variance**0.5
             culprit = missed > _CULPRIT * missed.max()
             variance = moments.variance * np.where(culprit, times, 1.0)
             looser = replace(controls, moments=replace(moments, variance=variance))
-            fewer = _solve(looser, prior, total, check)
+            fewer = _solve(looser, prior, check)
             return fewer if fewer.error <= _CLOSE else other
         solver = min(solver, other, key=lambda found: found.error)
     return solver
 
 
-def _solve(controls: Controls, prior: np.ndarray, total: float, check: Callable[[], None]) -> Dual:
-    solver = Dual(controls, prior, total)
+def _solve(controls: Controls, prior: np.ndarray, check: Callable[[], None]) -> Dual:
+    solver = Dual(controls, prior)
     solver.rake(_MEMBER_RAKING_ROUNDS if controls.has_members else _RAKING_ROUNDS, check)
     solver.newton(check)
     if solver.error > PRECISION and not solver.soft and not controls.has_members:
@@ -165,8 +164,7 @@ def _nearest(
     A cell that cannot be met, in one zone of many, draws the dual towards infinity and stops all
     others short of their targets. With a little give they come as near as a small part of a record.
     """
-    total = controls.total
-    given = Dual(controls, prior / prior.sum() * total, total, give=_GIVE)
+    given = Dual(controls, prior / prior.sum() * controls.total, give=_GIVE)
     given.rake(_MEMBER_RAKING_ROUNDS, check)
     given.newton(check)
     given.take_no_give()
@@ -182,12 +180,11 @@ def with_records(controls: Controls) -> Controls:
     if any(says) or all(index.ndim == 1 for index in controls.index):
         return controls
     candidates = controls.index[0].shape[-1]
-    return Controls(
-        (*controls.index, np.zeros(candidates, dtype=np.int64)),
-        (*controls.target, np.array([controls.total])),
-        (*controls.gives_way, None),
-        controls.records,
-        controls.moments,
+    return replace(
+        controls,
+        index=(*controls.index, np.zeros(candidates, dtype=np.int64)),
+        target=(*controls.target, np.array([controls.total])),
+        variance=(*controls.gives_way, None),
     )
 
 

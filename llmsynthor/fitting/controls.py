@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,8 @@ from llmsynthor.targets.measures import Z90
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from scipy.sparse import csr_array
 
     from llmsynthor.fitting.moments import Moments
     from llmsynthor.targets.domain import Domain
@@ -77,7 +79,7 @@ class Controls:
         """Return the controls of some candidates only."""
         index = tuple(index[..., rows] for index in self.index)
         moments = None if self.moments is None else self.moments.take(rows)
-        return Controls(index, self.target, self.variance, self.records, moments)
+        return replace(self, index=index, moments=moments)
 
     def fillable(self) -> np.ndarray:
         """Return which candidates are in no cell that must stay empty."""
@@ -104,6 +106,62 @@ def cell_sums(index: np.ndarray, weights: np.ndarray, cells: int) -> np.ndarray:
     for slot in index:  # all at once take much memory
         held += np.bincount(slot, weights, cells + 1)
     return held[:cells]
+
+
+class CountMatrix:
+    """How often each candidate counts in each cell, sparse: members of one may share a cell."""
+
+    def __init__(
+        self, index: Sequence[np.ndarray], target: Sequence[np.ndarray], starts: np.ndarray
+    ) -> None:
+        """Count; `index` and `target` as in `Controls`, `starts` the first cell of each table."""
+        from scipy.sparse import csr_array  # a slow import, only here needed
+
+        candidates = index[0].shape[-1]
+        rows = sum(len(np.atleast_2d(each)) for each in index)
+        cells = np.empty((candidates, rows), dtype=np.int32)
+        row = 0
+        for each, wanted, start in zip(index, target, starts[:-1], strict=True):
+            for slot in np.atleast_2d(each):
+                cells[:, row] = np.where(slot < len(wanted), slot + start, -1)
+                row += 1
+        there = cells >= 0
+        ends = np.concatenate([[0], np.cumsum(there.sum(axis=1))]).astype(np.int32)
+        places = cells[there]
+        shape = (candidates, int(starts[-1]))
+        self._by_candidate = csr_array((np.ones(len(places)), places, ends), shape=shape)
+        self._by_candidate.sum_duplicates()
+        self._by_cell = self._by_candidate.T
+
+    def sums(self, weights: np.ndarray) -> np.ndarray:
+        """Return A w."""
+        return np.asarray(self._by_cell @ weights)
+
+    def of_candidates(self, candidates: np.ndarray) -> csr_array:
+        """Return the counts of some candidates, sparse, shape `(candidates, cells)`."""
+        return self._by_candidate[candidates]
+
+    def squares(self, weights: np.ndarray) -> np.ndarray:
+        """Return the diagonal of A diag(w) A'."""
+        own = self._by_candidate
+        each = np.repeat(weights, np.diff(own.indptr))
+        return np.bincount(own.indices, own.data**2 * each, own.shape[1])
+
+    def spread(self, by_cell: np.ndarray) -> np.ndarray:
+        """Return A' x."""
+        return np.asarray(self._by_candidate @ by_cell)
+
+    def hessian(self, weights: np.ndarray, step: int = 1) -> np.ndarray:
+        """Return A diag(w) A', dense; of every `step`-th candidate, which stand for all."""
+        some, own = self._by_candidate[::step], weights[::step]
+        scale = float(weights.sum() / own.sum())
+        weighted = some.copy()
+        weighted.data *= np.repeat(own * scale, np.diff(some.indptr))
+        return np.asarray((some.T @ weighted).toarray())
+
+    def products(self, other: csr_array, step: int = 1) -> np.ndarray:
+        """Return `other` A', dense: `other` has a column for every `step`-th candidate."""
+        return np.asarray((other @ self._by_candidate[::step]).toarray())
 
 
 def binding_tables(tables: Sequence[Table], records: float | None = None) -> tuple[Table, ...]:
@@ -161,13 +219,21 @@ def _summed(fine: Table, coarse: Table) -> np.ndarray:
     kept = [fine.scope.index(name) for name in coarse.scope]
     left_out = tuple(axis for axis in range(fine.share.ndim) if axis not in kept)
     found = np.transpose(fine.share.sum(axis=left_out), np.argsort(np.argsort(kept)))
+    lies_in = [np.zeros(size, dtype=np.int64) for size in found.shape]
     for axis, group in enumerate(coarse.groups):
-        lies_in = np.zeros(found.shape[axis], dtype=np.int64)
-        lies_in[fine.groups[kept[axis]]] = group
-        summed = np.zeros((coarse.share.shape[axis], *np.delete(found.shape, axis)))
-        np.add.at(summed, lies_in, np.moveaxis(found, axis, 0))
-        found = np.moveaxis(summed, 0, axis)
-    return found
+        lies_in[axis][fine.groups[kept[axis]]] = group
+    return coarsened(found, lies_in, coarse.share.shape)
+
+
+def coarsened(fine: np.ndarray, groups: Sequence[np.ndarray], shape: Sequence[int]) -> np.ndarray:
+    """Return an array summed along each axis over its groups, which give it its shape."""
+    for axis, (group, size) in enumerate(zip(groups, shape, strict=True)):
+        if np.array_equal(group, np.arange(size)):
+            continue
+        summed = np.zeros((size, *np.delete(fine.shape, axis)))
+        np.add.at(summed, group, np.moveaxis(fine, axis, 0))
+        fine = np.moveaxis(summed, 0, axis)
+    return fine
 
 
 def implies(fine: Table, coarse: Table) -> bool:
@@ -218,14 +284,7 @@ def controls_for(
     domain: Domain,
     records: float | None = None,
 ) -> Controls:
-    """Return the controls of candidates `codes` for the given tables and targets.
-
-    Args:
-        tables: What counts the candidates.
-        targets: Per table what each cell wants, in records or in members.
-        codes: Of the candidates, by the columns of `domain`.
-        domain: Variables of the codes.
-        records: What the weights should add up to; None: what the first table wants.
+    """Return the controls of candidates `codes` for tables and what each of their cells wants.
 
     A cell that has got a part of a record too many already, because records are whole, has a
     target below 0. It is met by nobody, and its table then gives way by the parts of records that

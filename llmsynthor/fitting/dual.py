@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmsynthor.fitting.controls import Controls, cell_sums
-from llmsynthor.fitting.incidence import CountMatrix
+from llmsynthor.fitting.controls import Controls, CountMatrix, cell_sums
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,13 +50,11 @@ class Dual:
         soft: Whether any cell may give way.
     """
 
-    def __init__(
-        self, controls: Controls, weights: np.ndarray, total: float, give: float = 0.0
-    ) -> None:
+    def __init__(self, controls: Controls, weights: np.ndarray, give: float = 0.0) -> None:
         """Begin with some weights; `give` is what a cell that must be met gives way for 1 of lambda."""
         self.weights = weights
         self.rounds = 0
-        self._total = total
+        self._total = controls.total
         self._sizes = [len(target) for target in controls.target]
         self._starts = np.concatenate([[0], np.cumsum(self._sizes)])
         self._index = controls.index

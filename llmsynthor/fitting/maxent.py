@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmsynthor.fitting.controls import binding_tables
+from llmsynthor.fitting.controls import binding_tables, coarsened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -65,7 +65,7 @@ class MaximumEntropy:
     def margin(self, table: Table) -> np.ndarray:
         """Return the distribution's share of each cell of `table`, in the table's shape."""
         fine = eliminate(self._all_factors(table.scope), table.scope)
-        return _coarsen(fine / fine.sum(), table)
+        return coarsened(fine / fine.sum(), table.groups, table.share.shape)
 
     def _fit(self, check: Callable[[], None]) -> None:
         before = np.inf
@@ -87,7 +87,7 @@ class MaximumEntropy:
         loose = [
             *self._fixed,
             *(
-                (table.scope, _refine(factor, table))
+                (table.scope, factor[np.ix_(*table.groups)])
                 for table, factor in zip(self._tables, self._factors, strict=True)
             ),
         ]
@@ -107,7 +107,7 @@ def independent_share(table: Table, marginals: Mapping[str, np.ndarray]) -> np.n
     fine = np.ones(())
     for name in table.scope:
         fine = np.multiply.outer(fine, marginals[name])
-    return _coarsen(fine, table)
+    return coarsened(fine, table.groups, table.share.shape)
 
 
 def eliminate(factors: Sequence[Factor], keep: tuple[str, ...]) -> np.ndarray:
@@ -171,18 +171,3 @@ def _product(factors: Sequence[Factor], keep: Sequence[str]) -> np.ndarray:
         operands += [array, [letters.setdefault(name, len(letters)) for name in names]]
     result = np.einsum(*operands, [letters[name] for name in keep], optimize="greedy")  # type: ignore[call-overload]
     return np.asarray(result)
-
-
-def _refine(coarse: np.ndarray, table: Table) -> np.ndarray:
-    return np.asarray(coarse[np.ix_(*table.groups)])
-
-
-def _coarsen(fine: np.ndarray, table: Table) -> np.ndarray:
-    """Sum an array over the domain's codes to the table's bins."""
-    for axis, group in enumerate(table.groups):
-        if len(group) == table.share.shape[axis]:
-            continue
-        summed = np.zeros((table.share.shape[axis], *np.delete(fine.shape, axis)))
-        np.add.at(summed, group, np.moveaxis(fine, axis, 0))
-        fine = np.moveaxis(summed, 0, axis)
-    return fine

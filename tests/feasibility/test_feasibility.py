@@ -18,9 +18,8 @@ from hypothesis import strategies as st
 
 from llmsynthor.candidates.rules import broken_mask, category_series, compile_rules
 from llmsynthor.feasibility.check import diagnose
-from llmsynthor.feasibility.columns import System
+from llmsynthor.feasibility.columns import WHOLE, Goal, System
 from llmsynthor.feasibility.lawful import tabulate
-from llmsynthor.feasibility.program import WHOLE, Goal
 from llmsynthor.job.model import RuleSpec
 from llmsynthor.targets.domain import Domain, Variable
 from llmsynthor.targets.table import TableSet

@@ -130,17 +130,17 @@ def test_the_bound_holds_for_any_weights_and_is_reached(tmp_path):
     rules = compile_rules(loaded.job.rules, tables.domain, tables.members)
     codes = Sampler(tables, rules, 1).candidates([], 1.0, 2000, 0)[0].codes
     kept = binding_tables(tables.hard)
-    found = Weighing(kept, codes, tables.wide, 200).shortfall()
+    least, fitted = Weighing(kept, codes, tables.wide, 200).shortfall()
     wanted = [table.wanted(200).ravel() for table in kept]
 
     def wrong(held: list[np.ndarray] | tuple[np.ndarray, ...]) -> float:
         return sum(float(np.abs(h - w).sum()) for h, w in zip(held, wanted, strict=True)) / 2
 
-    assert wrong(found.fitted) == pytest.approx(found.least, abs=1e-6)
+    assert wrong(fitted) == pytest.approx(least, abs=1e-6)
     random = np.random.default_rng(3)
     for _ in range(50):
         weights = random.dirichlet(np.full(len(codes), 0.01)) * 200
-        assert wrong([t.tally(codes, tables.wide, weights) for t in kept]) >= found.least - 1e-6
+        assert wrong([t.tally(codes, tables.wide, weights) for t in kept]) >= least - 1e-6
 
 
 def test_a_matrix_that_rounding_has_spoilt_is_mended():

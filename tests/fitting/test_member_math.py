@@ -12,8 +12,13 @@ from member_world import MemberWorld
 
 from llmsynthor.fitting import dual
 from llmsynthor.fitting.calibrate import calibrate
-from llmsynthor.fitting.controls import binding_tables, controls_for, implies, rounding_importance
-from llmsynthor.fitting.incidence import CountMatrix
+from llmsynthor.fitting.controls import (
+    CountMatrix,
+    binding_tables,
+    controls_for,
+    implies,
+    rounding_importance,
+)
 from llmsynthor.fitting.whole.integerize import integerize
 from llmsynthor.fitting.whole.pivotal import Balance, choose_scopes
 

@@ -96,7 +96,7 @@ def test_values_keep_their_bins_and_order_and_get_the_sums_that_are_wanted(seed,
     low = random.integers(0, 50, count).astype(float)
     high = low + random.integers(0, 30, count)
     x = low + random.random(count) * (high - low)
-    found = Elements([0], [0], x[None, :].copy(), low[None, :], high[None, :])
+    found = Elements([0], [0], 1.0, x[None, :].copy(), low[None, :], high[None, :])
     inside = [(random.random(count) < 0.6)[None, :] for _ in range(groups)]
     # what some values inside the bins have can be had
     other = np.round(low + (high - low) * np.clip(random.normal(level, 0.2, count), 0, 1))

@@ -87,27 +87,21 @@ class Shifting:
             found.x[:, fixed] = found.low[:, fixed]
             quantiles = [s for s in own if s.measure == "quantile"]
             if quantiles:
-                Ranks(self._sampler.tables, quantiles).meet(codes, found, self._unit(found))
+                Ranks(self._sampler.tables, quantiles).meet(codes, found)
             aims = [
                 aim
                 for aim in self._aims
                 if (aim.statistic.of, aim.statistic.members is not None) == key
             ]
             inside = [a.group.inside(codes, self._domain, a.statistic.members) for a in aims]
-            unit = self._unit(found)
             wanted = [
-                aim.mean / unit * float(own_.sum()) for aim, own_ in zip(aims, inside, strict=True)
+                aim.mean / found.unit * float(own_.sum())
+                for aim, own_ in zip(aims, inside, strict=True)
             ]
             shift_to(found, inside, wanted)
             round_values(found, inside, wanted, random)
             self._settle(found, codes, position, fixed)
         return position
-
-    def _curve(self, place: int) -> BinCurve:
-        return self._sampler.curves[place]
-
-    def _unit(self, found: Elements) -> float:
-        return self._curve(found.places[0]).variable.step
 
     def _elements(
         self,
@@ -119,13 +113,14 @@ class Shifting:
         domain = self._domain
         columns = statistic.columns(domain)
         places = [domain.numeric.index(column) for column in columns]
-        found = Elements(columns, places, *(np.empty((len(columns), len(codes))) for _ in range(3)))
-        unit = self._unit(found)
+        unit = domain.variables[columns[0]].step
+        arrays = (np.empty((len(columns), len(codes))) for _ in range(3))
+        found = Elements(columns, places, unit, *arrays)
         edges = np.asarray(domain.variables[columns[0]].edges)
         for slot, (column, place) in enumerate(zip(columns, places, strict=True)):
             code = codes[:, column]
             left, right = edges[code], edges[code + 1]
-            x = self._curve(place).values(code, position[:, place]) / unit
+            x = self._sampler.curves[place].values(code, position[:, place]) / unit
             low, high = np.ceil(left / unit - 1e-9), np.ceil(right / unit - 1e-9) - 1
             near = np.ceil(np.maximum(left, limits[0][:, place]) / unit - 1e-9)
             far = np.ceil(np.minimum(right, limits[1][:, place]) / unit - 1e-9) - 1
@@ -139,12 +134,11 @@ class Shifting:
     def _settle(
         self, found: Elements, codes: np.ndarray, position: np.ndarray, fixed: np.ndarray
     ) -> None:
-        unit = self._unit(found)
         edges = np.asarray(self._domain.variables[found.columns[0]].edges)
         for slot, (column, place) in enumerate(zip(found.columns, found.places, strict=True)):
             left, right = edges[codes[:, column]], edges[codes[:, column] + 1]
             # the middle of a unit: values are rounded down
-            own = ((found.x[slot] + 0.5) * unit - left) / (right - left)
+            own = ((found.x[slot] + 0.5) * found.unit - left) / (right - left)
             position[:, place] = np.where(fixed, position[:, place], own)
 
 
@@ -298,6 +292,7 @@ class Elements:
     Attributes:
         columns: Column of the codes for each slot.
         places: Column of the positions for each slot.
+        unit: Of the grid.
         x: Values in grid units, shape `(slots, rows)`.
         low: The least that each may become, whole.
         high: The most; the same where a value must stay.
@@ -305,6 +300,7 @@ class Elements:
 
     columns: list[int]
     places: list[int]
+    unit: float
     x: np.ndarray
     low: np.ndarray
     high: np.ndarray
@@ -319,27 +315,21 @@ class Ranks:
     """Meets the quantiles of one number."""
 
     def __init__(self, tables: TableSet, quantiles: Sequence[Statistic]) -> None:
-        """Prepare.
-
-        Args:
-            tables: The job's.
-            quantiles: All quantiles of the number that are to be met.
-        """
+        """Prepare to meet these, which are all quantiles of the number."""
         self._tables = tables
         self._quantiles = quantiles
         self._edges = np.asarray(tables.domain[quantiles[0].of].edges)
         self._alike = _told_apart(tables, quantiles[0].of)
 
-    def meet(self, codes: np.ndarray, found: Elements, unit: float) -> None:
+    def meet(self, codes: np.ndarray, found: Elements) -> None:
         """Change values and, where they get into another bin, codes.
 
         Args:
             codes: Of the records, shape `(rows, variables)`; changes.
             found: The values; change, and stay then.
-            unit: Of the grid that they are on.
         """
         cuts = [
-            (statistic.level, np.ceil(figure / unit - 1e-9), float(figure), own)
+            (statistic.level, np.ceil(figure / found.unit - 1e-9), float(figure), own)
             for statistic in self._quantiles
             for group, figure in zip(statistic.groups, statistic.figures, strict=True)
             for own in [group.inside(codes, self._tables.wide, statistic.members)]
@@ -396,15 +386,7 @@ class Ranks:
 
 
 def _told_apart(tables: TableSet, name: str) -> np.ndarray:
-    """Return a number for each code of a variable: the same for those that nothing tells apart.
-
-    Args:
-        tables: The job's: its tables, and groups of its statistics.
-        name: The variable.
-
-    Returns:
-        Shape `(size,)`.
-    """
+    """Return a number for each code of a variable: the same for those that nothing tells apart."""
     groups = [t.groups[t.scope.index(name)] for t in tables.control if name in t.scope]
     groups += [
         masks[name].astype(np.int32)

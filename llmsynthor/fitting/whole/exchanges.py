@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmsynthor.fitting.whole.hash_search import HashSearch, some
+from llmsynthor.fitting.whole.hash_search import HashSearch, hashed, match, some
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,6 +47,14 @@ def blocks_of(variety: Variety | None, candidates: int) -> np.ndarray:
     return np.zeros(candidates, dtype=np.int64)
 
 
+def exchange(cells: np.ndarray, error: np.ndarray, counts: np.ndarray, out: int, into: int) -> None:
+    """Take a copy from candidate `out` and give one to `into`, in `counts` and in `error` of `cells`."""
+    counts[out] -= 1
+    counts[into] += 1
+    np.subtract.at(error, cells[:, out], 1)
+    np.add.at(error, cells[:, into], 1)
+
+
 class WholeSums:
     """Copies of candidates that are exchanged until no cell is wrong."""
 
@@ -72,11 +80,7 @@ class WholeSums:
         self._once = once[0] if once else None
         self._alone = np.zeros(len(strict), dtype=bool)
         self._alone[np.unique(cells[list(once)])] = True
-        whole = np.iinfo(np.int64)
-        self._number = random.integers(whole.min, whole.max, len(strict)) * strict
-        self._hash = np.zeros(cells.shape[1], dtype=np.int64)
-        for cell in cells:
-            self._hash += self._number[cell]  # wraps around, as a hash may
+        self._number, self._hash = hashed(cells, strict, random)
 
     def find(
         self, error: np.ndarray, counts: np.ndarray, most: np.ndarray
@@ -123,16 +127,10 @@ class WholeSums:
             if found is None and turn == _NUDGES - 1:  # takes longest
                 found = search.pairs()
             for out, into in zip(*(found or search.nearest()), strict=True):
-                self._apply(error, counts, out, into)
+                exchange(self._cells, error, counts, out, into)
             if found is not None:
                 return True
         return False
-
-    def _apply(self, error: np.ndarray, counts: np.ndarray, out: int, into: int) -> None:
-        counts[out] -= 1
-        counts[into] += 1
-        np.subtract.at(error, self._cells[:, out], 1)
-        np.add.at(error, self._cells[:, into], 1)
 
     def _between(self, error: np.ndarray, counts: np.ndarray, most: np.ndarray) -> bool:
         """Move records between blocks until each has as many as it wants; say whether it has."""
@@ -151,7 +149,7 @@ class WholeSums:
             if off.max() <= 0 or off.min() >= 0 or not (len(outs) and len(into)):
                 return False
             best = self._nearest(error, outs, -1), self._nearest(error, into, 1)
-            self._apply(error, counts, *best)
+            exchange(self._cells, error, counts, *best)
         return False
 
     def _off(self, names: np.ndarray, error: np.ndarray) -> np.ndarray:
@@ -211,11 +209,7 @@ class ExactMoves:
         """
         self._cells = cells
         self._starts = starts
-        whole = np.iinfo(np.int64)
-        self._number = random.integers(whole.min, whole.max, int(starts[-1])) * strict
-        self._hash = np.zeros(cells.shape[1], dtype=np.int64)
-        for cell in cells:
-            self._hash += self._number[cell]  # wraps around, as a hash may
+        self._number, self._hash = hashed(cells, strict, random)
 
     def find(self, error: np.ndarray, held: np.ndarray, able: np.ndarray) -> list[Exchange]:
         """Return exchanges, to be done together, that bring cells nearer to their targets.
@@ -269,8 +263,8 @@ class ExactMoves:
         """Return an exchange from the full cells into the lacking ones, or none."""
         out = self._inside(tables, full, held)
         into = self._inside(tables, lacking, able)
-        match = _match(self._rest(tables, out), self._rest(tables, into))
-        return [] if match is None else [(int(out[match[0]]), int(into[match[1]]))]
+        found = match(self._rest(tables, out), self._rest(tables, into))
+        return [] if found is None else [(int(out[found[0]]), int(into[found[1]]))]
 
     def _through_third(
         self, table: int, full: int, lacking: int, held: np.ndarray, able: np.ndarray
@@ -289,8 +283,8 @@ class ExactMoves:
                 continue
             into = first_into[self._cells[table, first_into] == third]
             out = last_out[self._cells[table, last_out] == third]
-            one = _match(out_rest, self._rest((table,), into))
-            two = _match(self._rest((table,), out), into_rest)
+            one = match(out_rest, self._rest((table,), into))
+            two = match(self._rest((table,), out), into_rest)
             if one is not None and two is not None:
                 return [
                     (int(first_out[one[0]]), int(into[one[1]])),
@@ -313,9 +307,3 @@ def _in_two_tables(
         for two in range(one + 1, len(wrong)):
             for (a, b), (c, d) in product(first, wrong[two]):
                 yield (one, two), (a, c), (b, d)
-
-
-def _match(one: np.ndarray, two: np.ndarray) -> tuple[int, int] | None:
-    """Return positions of equal values, or None."""
-    _, first, second = np.intersect1d(one, two, return_indices=True)
-    return (int(first[0]), int(second[0])) if len(first) else None

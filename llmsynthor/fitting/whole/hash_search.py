@@ -63,10 +63,10 @@ class HashSearch:
 
     def single(self) -> Exchanges | None:
         """Return one candidate for one, or None."""
-        match = _match(self.hashes[self._held] - self.goal, self.hashes[self._able])
-        if match is None:
+        found = match(self.hashes[self._held] - self.goal, self.hashes[self._able])
+        if found is None:
             return None
-        return [int(self._held[match[0]])], [int(self._able[match[1]])]
+        return [int(self._held[found[0]])], [int(self._able[found[1]])]
 
     def in_two(self) -> Exchanges | None:
         """Return two for two: one of the likeliest exchanges, and what mends the rest; or None."""
@@ -90,10 +90,10 @@ class HashSearch:
         a, b = _pairs(self.counts[outs])
         c, d = _pairs((self.most - self.counts)[into])
         out_sums = self.hashes[outs[a]] + self.hashes[outs[b]] - self.goal
-        match = _match(out_sums, self.hashes[into[c]] + self.hashes[into[d]])
-        if match is None:
+        found = match(out_sums, self.hashes[into[c]] + self.hashes[into[d]])
+        if found is None:
             return None
-        one, two = match
+        one, two = found
         return (
             [int(outs[a[one]]), int(outs[b[one]])],
             [int(into[c[two]]), int(into[d[two]])],
@@ -123,8 +123,8 @@ class HashSearch:
         """
         size = max(_MOST_COUNTED // max(len(self.strict), 1), 50)
         outs, into = (
-            self._some(self._held, min(_SIDE, size)),
-            self._some(self._able, min(_POOL, size)),
+            some(self._held, min(_SIDE, size), self.random),
+            some(self._able, min(_POOL, size), self.random),
         )
         if not (len(outs) and len(into)):
             return outs[:0], into[:0]
@@ -177,10 +177,25 @@ class HashSearch:
         size = (self.cells[:, distinct] < len(self.error) - 1).sum(axis=0)
         order = np.argsort(size + self.random.random(len(distinct)), kind="stable")
         small, others = distinct[order[: _POOL // 2]], distinct[order[_POOL // 2 :]]
-        return np.concatenate([small, self._some(others, _POOL - len(small))])
+        return np.concatenate([small, some(others, _POOL - len(small), self.random)])
 
-    def _some(self, rows: np.ndarray, number: int) -> np.ndarray:
-        return some(rows, number, self.random)
+
+def hashed(
+    cells: np.ndarray, strict: np.ndarray, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a random number for each cell, 0 where it is not strict, and each candidate's hash.
+
+    Args:
+        cells: Cells of each candidate, shape `(rows, candidates)`.
+        strict: Shape `(cells,)`.
+        random: Draws the numbers.
+    """
+    whole = np.iinfo(np.int64)
+    number = random.integers(whole.min, whole.max, len(strict)) * strict
+    found = np.zeros(cells.shape[1], dtype=np.int64)
+    for cell in cells:
+        found += number[cell]  # wraps around, as a hash may
+    return number, found
 
 
 def some(rows: np.ndarray, number: int, random: np.random.Generator) -> np.ndarray:
@@ -238,7 +253,7 @@ def _pairs(copies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return first[able], second[able]
 
 
-def _match(one: np.ndarray, two: np.ndarray) -> tuple[int, int] | None:
+def match(one: np.ndarray, two: np.ndarray) -> tuple[int, int] | None:
     """Return positions of equal values, or None."""
     if not (len(one) and len(two)):
         return None

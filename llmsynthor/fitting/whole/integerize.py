@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmsynthor.fitting.whole.copies import Copies
-from llmsynthor.fitting.whole.exchanges import ExactMoves, WholeSums, blocks_of
+from llmsynthor.fitting.whole.exchanges import ExactMoves, WholeSums, blocks_of, exchange
 from llmsynthor.fitting.whole.mutations import Mutants, Mutations
 from llmsynthor.fitting.whole.pivotal import round_pivotal
 from llmsynthor.fitting.whole.zone_programs import LocalPrograms
@@ -108,7 +108,7 @@ def integerize(
         found = _Rounding(
             taken, share, importance, None if allowed is None else allowed.take(live), random
         )
-        found.zones = None if zones is None or found.counts_once else zones[live]
+        found.zones = None if zones is None or found.once else zones[live]
         found.start(even, check)
         found.mend(_TURNS if thorough else 1, check)
         return found
@@ -118,7 +118,7 @@ def integerize(
         if rounding.done or rounding.badness[0] > _MOST_TO_MOVE:
             break
         if rounding.zones is not None:  # few cells are left: go on from there
-            rounding.vary(None if last_resort is None else last_resort.take(live))
+            rounding.variety = None if last_resort is None else last_resort.take(live)
             rounding.mend(_TURNS, check)
             break
         rounding = min(rounding, rounded(last_resort), key=lambda found: found.badness)
@@ -145,6 +145,9 @@ class _Rounding:
         error: Held minus wanted, the cells of all tables in a row.
         most: Most copies that a candidate may have.
         mutants: What mutations made of copies, turn by turn.
+        once: Whether each record counts once in every table, for want of members.
+        variety: In what candidates may change.
+        zones: Of each candidate, where wrong cells are mended zone by zone.
     """
 
     def __init__(
@@ -157,11 +160,11 @@ class _Rounding:
     ) -> None:
         self.random = random
         self.mutants: list[Mutants] = []
-        self._variety = variety
+        self.variety = variety
         self.share = share
         self._starts = np.cumsum([0, *(len(target) for target in controls.target)])
         self._cells = all_cells(controls, self._starts)
-        self._once = all(index.ndim == 1 for index in controls.index)
+        self.once = all(index.ndim == 1 for index in controls.index)
         slots = [1 if index.ndim == 1 else len(index) for index in controls.index]
         first = [0, *np.cumsum(slots).tolist()]
         of_records = [i for i, index in enumerate(controls.index) if index.ndim == 1]
@@ -176,7 +179,7 @@ class _Rounding:
         )
         even = all(np.ndim(i) == 0 for i in given)
         self._importance = np.array(given) if even else None
-        if not self._once:  # a cell of no importance for those who are not there
+        if not self.once:  # a cell of no importance for those who are not there
             self._target = np.append(self._target, 1.0)
             self._by_cell = np.append(self._by_cell, 0.0)
             self._square = _squares(self._cells, np.cumsum([0, *slots]), self._by_cell)
@@ -190,15 +193,11 @@ class _Rounding:
         self.counts = np.zeros(len(share), dtype=np.int64)
         self.error = -self._target
 
-    def vary(self, variety: Variety | None) -> None:
-        """Let the same candidates change in other ways from now on."""
-        self._variety = variety
-
     def mend(self, turns: int, check: Callable[[], None]) -> None:
         """Mutate, exchange and move in turns; keep the best of what they lead to."""
         if self.zones is not None:
             self.mend_zones(check)
-        elif not self._once:  # mutations cannot mend how many members there are
+        elif not self.once:  # mutations cannot mend how many members there are
             self.exchange_pools(check)
         best = self._state()
         idle = 0
@@ -235,13 +234,8 @@ class _Rounding:
         )
         held = [np.bincount(cell, self.counts, cells) for cell in self._cells]
         self.error = np.sum(held, axis=0) - self._target
-        if not self._once:
+        if not self.once:
             self.error[-1] = 0.0
-
-    @property
-    def counts_once(self) -> bool:
-        """Return whether each record counts once in every table, for want of members."""
-        return self._once
 
     @property
     def done(self) -> bool:
@@ -252,14 +246,8 @@ class _Rounding:
         return np.asarray(self._strict & (np.abs(self.error) >= 1 - _NEARLY_WHOLE))
 
     def _apply(self, out: int, into: int) -> None:
-        self.counts[out] -= 1
-        self.counts[into] += 1
-        if self._once:
-            self.error[self._cells[:, out]] -= 1
-            self.error[self._cells[:, into]] += 1
-        else:
-            np.subtract.at(self.error, self._cells[:, out], 1)
-            np.add.at(self.error, self._cells[:, into], 1)
+        exchange(self._cells, self.error, self.counts, out, into)
+        if not self.once:
             self.error[-1] = 0.0
 
     def _score(self) -> np.ndarray:
@@ -307,9 +295,9 @@ class _Rounding:
     def _turbulence(self, out: int, pool: np.ndarray) -> np.ndarray:
         """Return half the weighted square of what an exchange changes, for each of `pool`."""
         cells, own = self._cells[:, pool].T, self._cells[:, out]
-        if self._once and self._importance is not None:
+        if self.once and self._importance is not None:
             return np.asarray((cells != own) @ self._importance)
-        if self._once:
+        if self.once:
             both = (self._by_cell[cells] + self._by_cell[own]) / 2
             return np.asarray(np.where(cells != own, both, 0.0).sum(axis=1))
         shared = (self._by_cell * np.bincount(own, minlength=len(self._by_cell)))[cells].sum(axis=1)
@@ -327,7 +315,7 @@ class _Rounding:
     def settle_sums(self, check: Callable[[], None]) -> None:
         """Mend all wrong cells at once where records count several times in a table."""
         errors = np.where(self._strict, self.error, 0.0).round(3).tobytes()
-        if self._once or self.done or errors == self._hopeless:
+        if self.once or self.done or errors == self._hopeless:
             return
         check()
         wrong = self.error[self._strict]
@@ -340,7 +328,7 @@ class _Rounding:
         self._sums = self._sums or WholeSums(
             self._cells,
             self._strict,
-            blocks_of(self._variety, len(self.share)),
+            blocks_of(self.variety, len(self.share)),
             self._once_rows,
             self.random,
         )
@@ -351,7 +339,7 @@ class _Rounding:
 
     def move(self, check: Callable[[], None]) -> None:
         """Remove errors by exact moves, as long as there are some that help."""
-        while self._once and 0 < self._wrong().sum() <= _MOST_TO_MOVE:
+        while self.once and 0 < self._wrong().sum() <= _MOST_TO_MOVE:
             check()
             errors = np.where(self._wrong(), self.error, 0.0).round(3).tobytes()
             if errors == self._hopeless:
@@ -369,12 +357,12 @@ class _Rounding:
 
     def mutate(self, check: Callable[[], None], heat: float) -> None:
         """Change one copy of some candidates in a variable or more."""
-        if self._variety is None or self.done:
+        if self.variety is None or self.done:
             return
         closed = (self._target <= 0) & (self._by_cell > 0)
         by_cell = np.minimum(self._by_cell, 1.0)
-        copies = Copies(self._variety, self._cells, self.counts, self.error, closed, by_cell)
-        mutations = Mutations(copies, self._variety, self.random)
+        copies = Copies(self.variety, self._cells, self.counts, self.error, closed, by_cell)
+        mutations = Mutations(copies, self.variety, self.random)
         mutations.mend(check, self._wrong, heat)
         self.mutants.append(mutations.settle(self.counts))
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from llmsynthor.fitting.whole.hash_search import some
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -88,14 +90,12 @@ class LocalPrograms:
         return [zone for zone, rows in self._rows.items() if touched[rows].any()]
 
     def _pool(self, zones: list[int], counts: np.ndarray, most: np.ndarray) -> np.ndarray:
-        found = []
+        able: list[np.ndarray] = []
         size = max(1, 2 * _POOL // (1 + len(zones)))
         for zone in zones:
             rows = self._rows[zone]
-            for able in (rows[counts[rows] > 0], rows[counts[rows] < most[rows]]):
-                few = len(able) <= size
-                found.append(able if few else self._random.choice(able, size, replace=False))
-        return np.unique(np.concatenate(found))
+            able += [rows[counts[rows] > 0], rows[counts[rows] < most[rows]]]
+        return np.unique(np.concatenate([some(rows, size, self._random) for rows in able]))
 
     def _solve(
         self,
