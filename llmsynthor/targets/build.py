@@ -67,7 +67,7 @@ def gather_tables(
         unsure = ANYTHING if zones is None else unsure
     places = zones.names() if zones else ()
     legal = {*variables, *places}
-    kept: list[tuple[RawTable, str | None]] = []
+    kept: list[RawTable] = []
     bins: dict[str, dict[str, Interval]] = {}
     for spec in loaded.job.tables:
         try:
@@ -79,7 +79,7 @@ def gather_tables(
             problems += error.problems
             continue
         if set(raw.scope) <= legal:
-            kept.append((raw, spec.counts))
+            kept.append(raw)
             for name, intervals in own.items():
                 bins.setdefault(name, {}).update(intervals)
     raws, statistic_problems = _read_statistics(loaded.job, inputs, variables, unsure)
@@ -90,7 +90,7 @@ def gather_tables(
         raws, more = [], {}
     for name, intervals in more.items():
         bins.setdefault(name, {}).update(intervals)
-    counted = (raw.figures for raw, _ in kept if raw.measure == "count")
+    counted = (raw.rows.values for raw in kept if raw.measure == "count")
     add_mean_bins(bins, raws, variables, sum(next(counted, [loaded.job.records])))
     _cut_sizes(loaded.job, bins)
     variables_built = [_variable(n, spec, bins.get(n, {})) for n, spec in variables.items()]
@@ -101,11 +101,8 @@ def gather_tables(
     domain = Domain(tuple(variables_built))
     members = _members(loaded.job, domain)
     built, unfilled = fill_unknown(
-        [raw for raw, _ in kept],
-        [
-            _build(raw, domain, loaded.job.released, _counted(raw, counts, members), zones)
-            for raw, counts in kept
-        ],
+        kept,
+        [_build(raw, domain, loaded.job.released, members, zones) for raw in kept],
         domain,
         may_differ=loaded.job.reconcile != "error",
     )
@@ -159,10 +156,10 @@ def _check_geographies(raw: RawTable, zones: Zones) -> None:
             f"both `{clean(found[0])}` and `{clean(found[1])}` are columns; a table has one "
             f"geography, for the crosswalk {clean(zones.file)} gives the coarser ones"
         )
-        raise TableError.of([Problem(message, raw.file, 1)])
+        raise TableError.of([Problem(message, raw.spec.file, 1)])
     for name in found:
-        keys = [key[raw.scope.index(name)] for key in raw.keys]
-        check_zones(raw.file, name, zones, keys, raw.lines)
+        keys = [key[raw.scope.index(name)] for key in raw.rows.keys]
+        check_zones(raw.spec.file, name, zones, keys, raw.rows.lines)
 
 
 def _cut_sizes(job: Job, bins: dict[str, dict[str, Interval]]) -> None:
@@ -234,7 +231,7 @@ def _published_bins(
         if spec is None or spec.type == "category":
             continue
         first: dict[str, int] = {}
-        for line, key in zip(raw.lines, raw.keys, strict=True):
+        for line, key in zip(raw.rows.lines, raw.rows.keys, strict=True):
             first.setdefault(key[position], line)
         own = bins[name] = {}
         for label, line in first.items():
@@ -242,8 +239,8 @@ def _published_bins(
                 own[label] = parse_bin(label, spec.type, spec.min, spec.max)
             except ValueError as error:
                 hint = no_label_hint(label, ())
-                problems.append(Problem(f"{clean(name)}: {error}", raw.file, line, hint=hint))
-        problems += _overlaps(raw.file, name, own, first)
+                problems.append(Problem(f"{clean(name)}: {error}", raw.spec.file, line, hint=hint))
+        problems += _overlaps(raw.spec.file, name, own, first)
     if problems:
         raise TableError.of(sorted(problems, key=lambda problem: problem.line or 0))
     return bins
@@ -286,18 +283,18 @@ def _build(
     axes = [
         _zone_axis(zones, name)
         if zones is not None and name in places
-        else _axis(domain[name], [key[i] for key in raw.keys], raw.groups.get(name))
+        else _axis(domain[name], [key[i] for key in raw.rows.keys], raw.spec.groups.get(name))
         for i, name in enumerate(raw.scope)
     ]
     shape = [len(labels) for labels, _, _ in axes]
     cells = tuple(
-        np.array([labels[key[i]] for key in raw.keys]) for i, (_, labels, _) in enumerate(axes)
+        np.array([labels[key[i]] for key in raw.rows.keys]) for i, (_, labels, _) in enumerate(axes)
     )
-    figures = _spread(shape, cells, raw.figures)
+    figures = _spread(shape, cells, raw.rows.values)
     return Table(
-        name=raw.name,
-        file=raw.file,
-        role="released" if raw.name in released else raw.role,
+        name=raw.spec.known_as,
+        file=raw.spec.file,
+        role="released" if raw.spec.known_as in released else raw.spec.role,
         scope=tuple(
             zones.variable if zones is not None and name in places else name for name in raw.scope
         ),
@@ -306,19 +303,17 @@ def _build(
         figures=figures,
         measure=raw.measure,
         rounding=raw.rounding,
-        moe=None if raw.moes is None else _spread(shape, cells, raw.moes),
-        tolerance=raw.tolerance,
-        weight=raw.weight,
-        members=members,
+        moe=None if raw.rows.moes is None else _spread(shape, cells, raw.rows.moes),
+        tolerance=raw.spec.tolerance,
+        weight=raw.spec.weight,
+        members=_counted(raw, members),
     )
 
 
-def _counted(raw: RawTable, counts: str | None, members: Members | None) -> Members | None:
+def _counted(raw: RawTable, members: Members | None) -> Members | None:
     """Return the members that a table counts, or None where it counts records."""
-    if members is None or counts == "records":
-        return None
-    own = any(name in members.own.positions for name in raw.scope)
-    return members if own or counts == "members" else None
+    own = members is not None and any(name in members.own.positions for name in raw.scope)
+    return members if raw.spec.counts == "members" or (own and not raw.spec.counts) else None
 
 
 def _spread(
