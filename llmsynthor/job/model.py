@@ -295,9 +295,9 @@ class Job(JobModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Job:
-        problems = inconsistencies(self)
+        problems = "; ".join(message for _, message in inconsistencies(self))
         if problems:
-            raise ValueError("; ".join(message for _, message in problems))
+            raise ValueError(problems)
         return self
 
     @property
