@@ -16,7 +16,7 @@ from llmsynthor.candidates.background import Background, stratified_draw
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Members
     from llmsynthor.targets.table import TableSet
 
 _REPAIRS = 40

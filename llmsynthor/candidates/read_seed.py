@@ -35,8 +35,7 @@ if TYPE_CHECKING:
     from llmsynthor.candidates.sampler import Sampler
     from llmsynthor.files.inputs import Inputs
     from llmsynthor.job.seed_sample import SeedSampleSpec
-    from llmsynthor.targets.domain import Domain
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Domain, Members
 
 FEW = 0.01
 """Share of the records that may be left out for what is wrong in them."""

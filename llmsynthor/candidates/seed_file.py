@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from llmsynthor.files.inputs import Inputs
     from llmsynthor.files.records import Records
     from llmsynthor.job.seed_sample import SeedColumns
-    from llmsynthor.targets.domain import Domain, Variable
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Domain, Members, Variable
 
 
 _Kind = Literal["wrong", "rule", "weight"]

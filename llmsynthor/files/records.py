@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from llmsynthor.errors import InputError, MicrodataError, Problem
-from llmsynthor.files.decoding import decoded
-from llmsynthor.files.workbook import read_sheet
+from llmsynthor.files.decoding import decoded, read_sheet
 from llmsynthor.job.file_form import Form
 from llmsynthor.text import clean
 

@@ -11,9 +11,8 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from llmsynthor.errors import Problem, TableError
-from llmsynthor.files.decoding import decoded
+from llmsynthor.files.decoding import decoded, read_sheet
 from llmsynthor.files.records import SEPARATORS
-from llmsynthor.files.workbook import read_sheet
 from llmsynthor.text import clean, count_of
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What a table file names and the job does not know: columns, headers, labels, each with a way out."""
+"""What a table's entry names wrongly: columns, headers, labels, groups, each with a way out."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from llmsynthor.job.schema_walk import written
 from llmsynthor.text import and_more, clean, did_you_mean, first_of, listed, nearest, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Container, Mapping, Sequence
+    from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 
     from llmsynthor.files.rows import TextTable
     from llmsynthor.job.tables import TableSpec
-    from llmsynthor.job.variables import VariableSpec
+    from llmsynthor.job.variables import CategoryVariable, VariableSpec
 
 _SHOWN = 12
 _FEW = 1
@@ -112,3 +112,51 @@ def check_headers(spec: TableSpec, text: TextTable, variables: Mapping[str, Vari
 def _listed(names: Sequence[str]) -> str:
     shown = quoted(names)
     return and_more(shown, _SHOWN) if len(shown) > _SHOWN else listed(shown)
+
+
+_FEW_SHOWN = 6
+
+
+def wrong_groups(
+    spec: TableSpec, scope: Container[str], variables: Mapping[str, VariableSpec]
+) -> list[Problem]:
+    """Return what is wrong with the `groups` of a table's entry.
+
+    Args:
+        spec: The table's entry in the job.
+        scope: The variables that the file has.
+        variables: The job's variables.
+    """
+    found: list[str] = []
+    for name, groups in spec.groups.items():
+        where = f"`groups.{clean(name)}`"
+        variable = variables.get(name)
+        if variable is None or name not in scope:
+            found.append(f"{where} groups `{clean(name)}`, which is no column of the file")
+        elif variable.type != "category":
+            found.append(f"{where} is for categories; the bins of a number come from the file")
+        else:
+            found += [f"{where} {wrong}" for wrong in _wrong_partition(groups, variable)]
+    return [Problem(message, spec.file) for message in found]
+
+
+def _wrong_partition(
+    groups: Mapping[str, Sequence[str]], variable: CategoryVariable
+) -> Iterator[str]:
+    empty = [label for label, inside in groups.items() if not inside]
+    if empty:
+        yield f"has no category in the group {_shown(empty)}; leave the group out"
+    held = [category for inside in groups.values() for category in inside]
+    stray = [c for c in dict.fromkeys(held) if c not in variable.values]
+    if stray:
+        yield f"has {_shown(stray)}, which the variable does not have as a category"
+    twice = [c for c in dict.fromkeys(held) if held.count(c) > 1]
+    if twice:
+        yield f"has {_shown(twice)} more than once; each category stands in one group"
+    missing = [c for c in variable.values if c not in held]
+    if missing:
+        yield f"lacks {_shown(missing)}; each category stands in one group"
+
+
+def _shown(labels: Sequence[str]) -> str:
+    return and_more(quoted(labels), _FEW_SHOWN)

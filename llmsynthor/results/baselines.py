@@ -25,8 +25,7 @@ from llmsynthor.targets.table import Table
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from llmsynthor.targets.domain import Domain
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Domain, Members
 
 Scope = tuple[str, ...]
 Margin = Callable[[Scope], np.ndarray]

@@ -18,7 +18,6 @@ from llmsynthor.candidates import seed_sample as seedsample
 from llmsynthor.errors import RunDirectoryError
 from llmsynthor.store.lines import Figures, Line
 from llmsynthor.targets import domain, zones
-from llmsynthor.targets import levels as members
 from llmsynthor.targets import table as tables
 
 if TYPE_CHECKING:

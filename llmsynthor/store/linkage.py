@@ -11,7 +11,7 @@ import polars as pl
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Members
 
 
 @dataclass

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from llmsynthor.job.tables import Reconcile, ScaleTo
-    from llmsynthor.targets.domain import Domain
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Domain, Members
     from llmsynthor.targets.margins import Margin
     from llmsynthor.targets.table import Table, TableSet
 

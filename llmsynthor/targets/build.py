@@ -14,10 +14,8 @@ from llmsynthor.files.inputs import Inputs
 from llmsynthor.files.unknown_names import no_label_hint
 from llmsynthor.job.partial import ANYTHING
 from llmsynthor.targets.bins import add_mean_bins, statistic_bins
-from llmsynthor.targets.build_statistics import build_statistics
-from llmsynthor.targets.domain import Domain, Variable
-from llmsynthor.targets.levels import Members
-from llmsynthor.targets.read_statistics import read_statistics
+from llmsynthor.targets.domain import Domain, Members, Variable
+from llmsynthor.targets.read_statistics import build_statistics, read_statistics
 from llmsynthor.targets.read_table import RawTable, read_raw_table
 from llmsynthor.targets.suppressed import fill_unknown
 from llmsynthor.targets.table import Table, TableSet

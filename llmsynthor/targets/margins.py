@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmsynthor.files.bins import cell_label
-from llmsynthor.targets.partitions import common_groups
 from llmsynthor.text import clean
 
 if TYPE_CHECKING:
@@ -137,3 +136,23 @@ def _common_categories(
         inside = [variable.labels[position] for position in np.flatnonzero(group == place)]
         labels[place] = " or ".join(inside)
     return group, [str(label) for label in labels]
+
+
+def common_groups(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return code -> cell of the finest partition that two groupings of codes can be summed to.
+
+    Codes that share a group in either fall together. Cells are numbered by their first codes.
+
+    Example:
+        >>> common_groups(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 2])).tolist()
+        [0, 0, 0, 1]
+    """
+    least = np.arange(len(first))
+    while True:
+        before = least
+        for own in (first, second):
+            smallest = np.full(int(own.max()) + 1, len(first))
+            np.minimum.at(smallest, own, least)
+            least = smallest[own]
+        if (least == before).all():
+            return np.unique(least, return_inverse=True)[1]

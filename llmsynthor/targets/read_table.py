@@ -13,8 +13,13 @@ from llmsynthor.files.offices import form_of
 from llmsynthor.files.reshape import FIGURES, MOE, named_in, shape
 from llmsynthor.files.rows import TextTable, named_columns, read_rows
 from llmsynthor.files.totals import Rows, Sum, is_total_word, split_totals, totals_of
-from llmsynthor.files.unknown_names import check_headers, no_label_hint, suggestion, unknown_columns
-from llmsynthor.targets.partitions import wrong_groups
+from llmsynthor.files.unknown_names import (
+    check_headers,
+    no_label_hint,
+    suggestion,
+    unknown_columns,
+    wrong_groups,
+)
 from llmsynthor.text import clean
 
 if TYPE_CHECKING:

@@ -14,8 +14,7 @@ from llmsynthor.targets.bins import start_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from llmsynthor.targets.domain import Domain, Variable
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Domain, Members, Variable
     from llmsynthor.targets.read_statistics import RawStatistics
     from llmsynthor.targets.statistic import Statistic
     from llmsynthor.targets.zones import Zones

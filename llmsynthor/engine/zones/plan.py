@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmsynthor.engine.executors.processes import cores
 from llmsynthor.errors import Problem, TableError
-from llmsynthor.targets.by_zone import over_parts, without_zones
-from llmsynthor.targets.chunking import Chunking, chunk_zones
+from llmsynthor.targets.by_zone import Chunking, chunk_zones, over_parts, without_zones
 from llmsynthor.text import clean
 
 if TYPE_CHECKING:

@@ -14,8 +14,7 @@ from llmsynthor.text import clean, many
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from llmsynthor.targets.domain import Domain, Variable
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Domain, Members, Variable
     from llmsynthor.targets.table import Table, TableSet
 
 _MOST_TABLES = (2400, 60)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from llmsynthor.results.evaluation.records import Records
     from llmsynthor.store.directory import RunDirectory
     from llmsynthor.store.lines import Manifest
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Members
 
 MOST_TRIPLES = 2000
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from llmsynthor.results.exports.layout import Filled, Mapped
     from llmsynthor.results.exports.records import Records
     from llmsynthor.store.directory import RunDirectory
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Members
 
 _ROWS = 50_000
 """Records that are made into text at once."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from llmsynthor.results.exports.layout import Filled, Fixed, Mapped
     from llmsynthor.results.exports.records import Records
     from llmsynthor.store.directory import RunDirectory
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Members
 
 RecordKind = Literal["households", "persons"]
 FILES: dict[RecordKind, str] = {

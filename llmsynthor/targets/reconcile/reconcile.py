@@ -17,9 +17,8 @@ from llmsynthor.targets.agreement import (
     same_total,
 )
 from llmsynthor.targets.build import with_sizes
-from llmsynthor.targets.reconcile.draft import Draft, covered, drafted
+from llmsynthor.targets.reconcile.draft import Draft, covered, drafted, scaled_to
 from llmsynthor.targets.reconcile.least_squares import nearest_agreeing
-from llmsynthor.targets.reconcile.scale_to import scaled_to
 from llmsynthor.text import and_more, clean, count_of
 
 if TYPE_CHECKING:
