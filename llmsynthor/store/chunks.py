@@ -36,7 +36,7 @@ _MOST_ZONES_NAMED = 3
 _ANEW = "`llmsynthor run JOB --overwrite` starts the run anew"
 _KINDS = {
     name: kind
-    for module in (domain, members, seedsample, tables, zones)
+    for module in (domain, seedsample, tables, zones)
     for name, kind in vars(module).items()
     if isinstance(kind, type) and dataclasses.is_dataclass(kind)
 }

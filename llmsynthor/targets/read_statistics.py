@@ -18,7 +18,7 @@ from llmsynthor.job.file_form import FileSpec
 from llmsynthor.job.statistics import MEAN, RATE, SHARE, SUM, is_of_number, listed, quantile_level
 from llmsynthor.job.tables import TableSpec
 from llmsynthor.targets.read_table import labels_of_rows, raise_all, read_columns, repeated
-from llmsynthor.targets.statistic import Group, Statistic
+from llmsynthor.targets.statistic import Group, Measure, Statistic
 from llmsynthor.text import clean
 
 if TYPE_CHECKING:
@@ -206,10 +206,7 @@ def build_statistics(
     problems: list[Problem] = []
     for raw in raws:
         own = _Builder(raw, domain, members)
-        if raw.spec.given:
-            found += own.shares(problems)
-        else:
-            found += [own.of_column(column) for column in raw.columns if own.given(column)]
+        found += own.shares(problems) if raw.spec.given else own.of_columns()
     return tuple(found), problems
 
 
@@ -256,78 +253,53 @@ class _Builder:
             words = f"{words} among {among}" if words else among
         return Group(words, masks)
 
-    @staticmethod
-    def given(column: Column) -> bool:
-        """Return whether a column has any figure."""
-        return not all(math.isnan(value) for value in column.values)
-
-    def of_column(self, column: Column) -> Statistic:
-        """Return the statistic of a column of means, sums, quantiles or rates."""
-        rows = [row for row, value in enumerate(column.values) if not math.isnan(value)]
-        level = quantile_level(column.name)
-        of = self.spec.of
-        outcome = (
-            {} if isinstance(of, str) else {n: self._mask(n, c) for n, c in (of or {}).items()}
-        )
-        return self._statistic(
-            {MEAN: "mean", SUM: "sum", RATE: "rate"}.get(column.name, "quantile"),
-            of if isinstance(of, str) else _words(of or {}),
-            [self._group(self.raw.scope, self.raw.keys[row]) for row in rows],
-            [column.values[row] for row in rows],
-            column.rounding,
-            level or 0.0,
-            outcome,
-            self.raw.scope,
-        )
+    def of_columns(self) -> list[Statistic]:
+        """Return the statistics of the columns of means, sums, quantiles or rates."""
+        found = []
+        for column in self.raw.columns:
+            rows = [row for row, value in enumerate(column.values) if not math.isnan(value)]
+            if rows:
+                found.append(self._statistic(column, rows, self.raw.scope, self.spec.of or {}))
+        return found
 
     def shares(self, problems: list[Problem]) -> list[Statistic]:
         """Return a rate for each combination of categories that shares within groups are of."""
         raw, given = self.raw, self.spec.given
         column = next(c for c in raw.columns if c.name == SHARE)
-        places = [raw.scope.index(name) for name in given]
-        others = [i for i, name in enumerate(raw.scope) if name not in given]
-        by_outcome: dict[tuple[str, ...], dict[tuple[str, ...], int]] = {}
-        totals: dict[tuple[str, ...], list[int]] = {}
-        for row, key in enumerate(raw.keys):
-            if math.isnan(column.values[row]):
-                continue
-            group = tuple(key[i] for i in places)
-            by_outcome.setdefault(tuple(key[i] for i in others), {})[group] = row
-            totals.setdefault(group, []).append(row)
-        self._check_sums(column, totals, len(by_outcome), others, problems)
-        found = []
-        names = [raw.scope[i] for i in others]
-        for outcome, rows in by_outcome.items():
-            chosen = dict(zip(names, outcome, strict=True))
-            found.append(
-                self._statistic(
-                    "rate",
-                    _words(chosen),
-                    [self._group(given, group) for group in rows],
-                    [column.values[row] for row in rows.values()],
-                    column.rounding,
-                    0.0,
-                    {n: self._mask(n, label) for n, label in chosen.items()},
-                    given,
-                )
-            )
-        return found
+        others = [name for name in raw.scope if name not in given]
+        by_outcome: dict[tuple[str, ...], list[int]] = {}
+        by_group: dict[tuple[str, ...], list[int]] = {}
+        for row, value in enumerate(column.values):
+            if not math.isnan(value):
+                by_outcome.setdefault(self._key(row, others), []).append(row)
+                by_group.setdefault(self._key(row, given), []).append(row)
+        self._check_sums(column, by_group, len(by_outcome), others, problems)
+        return [
+            self._statistic(column, rows, given, dict(zip(others, outcome, strict=True)))
+            for outcome, rows in by_outcome.items()
+        ]
+
+    def _key(self, row: int, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the labels of some of the scope's variables."""
+        return tuple(self.raw.keys[row][self.raw.scope.index(name)] for name in names)
 
     def _check_sums(
         self,
         column: Column,
         totals: Mapping[tuple[str, ...], Sequence[int]],
         outcomes: int,
-        others: Sequence[int],
+        others: Sequence[str],
         problems: list[Problem],
     ) -> None:
         """Add the groups whose shares add up to more than 1, or to less though all are given."""
-        names = [self.raw.scope[i] for i in others]
-        labels = {
-            name: {key[i] for key in self.raw.keys} for name, i in zip(names, others, strict=True)
-        }
         whole = all(
-            np.logical_or.reduce([self._mask(n, x) for x in labels[n]]).all() for n in names
+            np.logical_or.reduce(
+                [
+                    self._mask(n, label)
+                    for label in {key[self.raw.scope.index(n)] for key in self.raw.keys}
+                ]
+            ).all()
+            for n in others
         )
         for group, rows in totals.items():
             total = math.fsum(column.values[row] for row in rows)
@@ -340,27 +312,28 @@ class _Builder:
 
     def _statistic(
         self,
-        measure: str,
-        of: str,
-        groups: Sequence[Group],
-        figures: Sequence[float],
-        rounding: float,
-        level: float,
-        outcome: Mapping[str, np.ndarray],
+        column: Column,
+        rows: Sequence[int],
         scope: Sequence[str],
+        of: str | Mapping[str, str | list[str]],
     ) -> Statistic:
+        """Return what some rows of a column say of groups by the variables in `scope`.
+
+        `of` is a variable, or the categories that a rate counts.
+        """
+        measures: dict[str, Measure] = {MEAN: "mean", SUM: "sum", RATE: "rate", SHARE: "rate"}
         return Statistic(
             name=self.spec.known_as,
             file=self.raw.file,
             role=self.spec.role,
-            measure=measure,  # type: ignore[arg-type]
-            of=of,
-            groups=tuple(groups),
-            figures=np.array(figures),
-            rounding=np.full(len(figures), rounding),
+            measure=measures.get(column.name, "quantile"),
+            of=of if isinstance(of, str) else _words(of),
+            groups=tuple(self._group(scope, self._key(row, scope)) for row in rows),
+            figures=np.array([column.values[row] for row in rows]),
+            rounding=np.full(len(rows), column.rounding),
             tolerance=self.spec.tolerance,
-            level=level,
-            outcome=outcome,
+            level=quantile_level(column.name) or 0.0,
+            outcome={} if isinstance(of, str) else {n: self._mask(n, x) for n, x in of.items()},
             members=self.members,
             scope=tuple(scope),
         )

@@ -138,13 +138,6 @@ def renumbered(group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return values[order], rank[inverse]
 
 
-def ranks_of(labels: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
-    """Return distinct labels in the order of their first place, and each row's position in them."""
-    known: dict[str, int] = {}
-    group = np.array([known.setdefault(label, len(known)) for label in labels], dtype=np.int32)
-    return tuple(known), group
-
-
 class _Crosswalk(TableSpec):
     """A crosswalk read as a table is: what is said of its form stands in `zones`."""
 
@@ -186,11 +179,12 @@ def read_crosswalk(spec: ZonesSpec, inputs: Inputs, variables: Mapping[str, Vari
     if given is not None and given.type == "category":
         place = dict(zip(zones, rows, strict=True))
         rows = [place[zone] for zone in given.values]
-    levels = tuple(
-        Level(name, *ranks_of([columns[name][row] for row in rows])) for name in spec.within
-    )
+    levels = []
+    for name in spec.within:
+        places, group = renumbered(np.array([columns[name][row] for row in rows], dtype=object))
+        levels.append(Level(name, tuple(places), group))
     labels = tuple(columns[spec.variable][row] for row in rows)
-    return Zones(spec.variable, labels, levels, spec.crosswalk)
+    return Zones(spec.variable, labels, tuple(levels), spec.crosswalk)
 
 
 def check_zones(
