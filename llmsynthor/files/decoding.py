@@ -33,11 +33,6 @@ _LEAST_WIDE = 0.6
 def decoded(file: str, content: bytes, form: Form) -> str:
     """Return the characters of a text file.
 
-    Args:
-        file: The path as the job writes it, for messages.
-        content: The file's bytes.
-        form: How it is written, as far as the user says so.
-
     Raises:
         TableError: The file is empty, is no text, or is stored otherwise.
     """
@@ -109,11 +104,6 @@ _SHOWN = 12
 
 def read_sheet(file: str, content: bytes, form: Form) -> list[list[str]]:
     """Return the rows of a sheet from its first line on, "" where a cell is empty.
-
-    Args:
-        file: The path as the job writes it, for messages.
-        content: The file's bytes.
-        form: Names the sheet, if it is not the only one.
 
     Raises:
         TableError: The reader is not installed, or the file, or its sheet, cannot be read.

@@ -184,13 +184,6 @@ def check_sum(
 
     Shares must add up to 1, but for the rounding that the printed digits explain, unless the job
     says `normalize: true`.
-
-    Args:
-        spec: The table's entry in the job.
-        column: `count` or `share`.
-        texts: As the file has them.
-        figures: Their numbers.
-        labels: Variable -> the label of each row.
     """
     unknown = any(math.isnan(value) for value in figures)
     total = math.fsum(value for value in figures if not math.isnan(value))

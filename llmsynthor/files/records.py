@@ -102,10 +102,7 @@ class RecordFile:
             )
 
     def read(self, columns: Sequence[str] | None = None) -> Records:
-        """Return the records.
-
-        Args:
-            columns: Names of the columns that are wanted; None is all.
+        """Return the records, with all columns or those of some names.
 
         Raises:
             MicrodataError: They cannot be read.

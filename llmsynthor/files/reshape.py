@@ -30,11 +30,6 @@ def named_in(spec: TableSpec) -> set[str]:
 def shape(spec: TableSpec, text: TextTable, variables: Container[str]) -> TextTable:
     """Return a file's columns under the job's names, in long form, with the rows that are wanted.
 
-    Args:
-        spec: The table's entry in the job.
-        text: The file.
-        variables: Names of the job's variables.
-
     Raises:
         TableError: The entry names what is not in the file, or two things at once.
     """

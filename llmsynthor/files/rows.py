@@ -71,10 +71,6 @@ class TextTable:
 def read_rows(spec: TableSpec, inputs: Inputs) -> list[Row]:
     """Return the rows of a CSV, parquet or XLSX file, blank ones too, header first.
 
-    Args:
-        spec: The table's entry in the job.
-        inputs: The job's files.
-
     Raises:
         TableError: With what is wrong with the file.
     """
@@ -93,10 +89,7 @@ def read_rows(spec: TableSpec, inputs: Inputs) -> list[Row]:
 def named_columns(spec: TableSpec, rows: Sequence[Row], known: Container[str]) -> TextTable:
     """Return the rows below the header as columns, without blank rows and notes at the end.
 
-    Args:
-        spec: The table's entry in the job.
-        rows: As `read_rows` gives them.
-        known: Names of columns that the job knows: they tell a wrong separator.
+    Names that are `known` tell a wrong separator.
 
     Raises:
         TableError: With every problem, each with its line.

@@ -167,14 +167,7 @@ def totals_of(
     groups: Iterable[str] | None,
     declared: Sequence[str],
 ) -> dict[str, Meaning]:
-    """Return which of a variable's labels are totals, each with the labels that it sums.
-
-    Args:
-        labels: As they stand in the file, mapped.
-        variable: The variable, None where the job describes it wrongly.
-        groups: The groups that the table counts instead of categories.
-        declared: Labels that the job calls totals.
-    """
+    """Return which of a variable's labels are totals, each with the labels that it sums."""
     labels = list(dict.fromkeys(labels))
     if variable is None:
         return {}

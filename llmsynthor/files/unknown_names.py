@@ -41,11 +41,7 @@ def unknown_columns(
 ) -> list[Problem]:
     """Return the columns that are no variable; many of them that are like none in one problem.
 
-    Args:
-        file: For messages.
-        scope: The columns.
-        known: The job's variables.
-        unsure: Names that may be variables.
+    Columns that are `unsure` may be variables.
     """
     if not scope:
         return [Problem("there is no column with a variable, only figures", file, 1)]
@@ -75,11 +71,6 @@ def unknown_columns(
 
 def check_headers(spec: TableSpec, text: TextTable, variables: Mapping[str, VariableSpec]) -> None:
     """Refuse a wide file some of whose columns are taken for categories and are like none.
-
-    Args:
-        spec: The table's entry.
-        text: The file in long form.
-        variables: The job's variables.
 
     Raises:
         TableError: Names them all at once.
@@ -120,13 +111,7 @@ _FEW_SHOWN = 6
 def wrong_groups(
     spec: TableSpec, scope: Container[str], variables: Mapping[str, VariableSpec]
 ) -> list[Problem]:
-    """Return what is wrong with the `groups` of a table's entry.
-
-    Args:
-        spec: The table's entry in the job.
-        scope: The variables that the file has.
-        variables: The job's variables.
-    """
+    """Return what is wrong with the `groups` of a table's entry."""
     found: list[str] = []
     for name, groups in spec.groups.items():
         where = f"`groups.{clean(name)}`"

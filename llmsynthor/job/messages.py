@@ -42,12 +42,7 @@ _GROUPED = re.compile(r"\d{1,3}([,._ '\u00a0\u202f])\d{3}(?:\1\d{3})*")
 
 
 def describe_all(nodes: Nodes, errors: Sequence[Mapping[str, Any]]) -> list[Problem]:
-    """Return one problem for each place that pydantic complains of.
-
-    Args:
-        nodes: Where the job's values stand.
-        errors: `ValidationError.errors()`; those of the whole job are left out.
-    """
+    """Return one problem for each place that pydantic complains of; not for those of the whole job."""
     found = [
         (find_spot(error["loc"], unknown=error["type"] == "extra_forbidden"), error)
         for error in errors
@@ -73,10 +68,6 @@ def meant_keys(
     nodes: Nodes, errors: Sequence[Mapping[str, Any]]
 ) -> list[tuple[tuple[str, ...], Any, str]]:
     """Return each key in place of which another seems to be meant.
-
-    Args:
-        nodes: Where the job's values stand.
-        errors: `ValidationError.errors()`.
 
     Returns:
         The steps to the mapping that it stands in, the key as YAML reads it, the key that is meant.

@@ -73,13 +73,7 @@ ANYTHING: Container[str] = _Anything()
 def read_partly(
     nodes: Nodes, content: dict[Any, Any], errors: Sequence[Mapping[str, Any]]
 ) -> tuple[Job, Gaps]:
-    """Return the job without what is wrong; a misspelt key is taken as the one that is meant.
-
-    Args:
-        nodes: Where the file's values stand.
-        content: Its content, which is no job.
-        errors: What pydantic says of it.
-    """
+    """Return the job without what is wrong; a misspelt key is taken as the one that is meant."""
     content = deepcopy(content)
     for steps, wrong, meant in meant_keys(nodes, errors):
         inside: Any = content

@@ -185,13 +185,7 @@ def written(content: object) -> str:
 def unknown_key(
     name: str, parent: dict[str, Any], present: Iterable[str]
 ) -> tuple[str, str | None]:
-    """Return what to say of a key that is not known, and the key that seems to be meant.
-
-    Args:
-        name: The key.
-        parent: The schema of the mapping that it stands in.
-        present: The keys that the mapping has.
-    """
+    """Return what to say of a key that is not known, and the key that seems to be meant."""
     keys = keys_of(parent)
     near = nearest(name, keys)
     if near in set(present):

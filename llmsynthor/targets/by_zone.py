@@ -51,14 +51,7 @@ class Chunking:
 
 
 def chunk_zones(tables: TableSet, zones: Zones, records: int, chunk_records: int) -> Chunking:
-    """Return the zones of a job in chunks.
-
-    Args:
-        tables: The job's tables.
-        zones: Its zones.
-        records: Records of the job.
-        chunk_records: Records of a chunk, about; a zone is never cut.
-    """
+    """Return the zones of a job in chunks of about so many records; a zone is never cut."""
     size = _sizes(tables, zones, records, chunk_records)
     total = float(size.sum())
     limit = min(1.0, _SLACK * total / np.ceil(total))

@@ -235,10 +235,7 @@ class Members:
         return np.arange(self.most)[:, None] < self.sizes(codes)
 
     def each(self, codes: np.ndarray) -> np.ndarray:
-        """Return a row for each member, slot by slot: its record's codes and its own.
-
-        Args:
-            codes: Wide codes.
+        """Return a row for each member of wide codes, slot by slot: its record's codes and its own.
 
         Returns:
             Shape `(members, record's and members' variables)`.

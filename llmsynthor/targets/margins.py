@@ -78,14 +78,7 @@ class Margin:
 def margin_of(
     domain: Domain, one: Table, other: Table, names: Sequence[str] | None = None
 ) -> Margin:
-    """Return the finest margin that two tables have in common.
-
-    Args:
-        domain: Their domain.
-        one: A table.
-        other: Another.
-        names: The variables, all of them in both scopes; default: all such.
-    """
+    """Return the finest margin that two tables have in common; or of `names`, which both have."""
     shared = [n for n in one.scope if n in other.scope] if names is None else list(names)
     parts = [_common(domain[name], one, other) for name in shared]
     return Margin(

@@ -109,14 +109,7 @@ def read_statistics(
     variables: Mapping[str, VariableSpec],
     unsure: Container[str] = (),
 ) -> RawStatistics:
-    """Read one entry of a job's statistics.
-
-    Args:
-        spec: The entry.
-        at: Where it stands in the job.
-        inputs: The job's files.
-        variables: The job's variables.
-        unsure: Names that may be variables, though the job describes them wrongly.
+    """Read one entry of a job's statistics, which stands at `at`; `unsure` as in `gather_tables`.
 
     Raises:
         TableError: With every problem of the file.

@@ -201,10 +201,6 @@ def statistic_clashes(tables: TableSet, records: int) -> list[Problem]:
 
     A table that has the number (or the categories of a rate) and the group bounds the statistic. So
     does a table of the number alone, where another says how large the groups are.
-
-    Args:
-        tables: The job's.
-        records: How many it wants: one of them makes the least difference that there can be.
     """
     problems = []
     for statistic in tables.statistics:

@@ -174,9 +174,7 @@ class Table:
     def rounding_room(self, share: np.ndarray, cells: np.ndarray | float = 1.0) -> np.ndarray:
         """Return by how much the rounding of published figures can move shares of this table.
 
-        Args:
-            share: Shares of cells, or of sums of cells.
-            cells: How many cells each of them sums.
+        They are shares of cells, or of sums of so many `cells`.
         """
         scaling = min(abs(self.total - 1.0), self.rounding * self.cells) / self.total
         return cells * (self.rounding / self.total) + share * scaling

@@ -192,13 +192,6 @@ def check_zones(
 ) -> None:
     """Refuse a table's column that has not just the places of the crosswalk.
 
-    Args:
-        file: The table's file, as the job names it.
-        name: The zone variable or a level.
-        zones: The zones of the job.
-        keys: The place of each row.
-        lines: Its line.
-
     Raises:
         TableError: Names a few of the places that are unknown or missing, and how many there are.
     """

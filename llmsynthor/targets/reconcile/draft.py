@@ -132,13 +132,7 @@ class Draft:
 
 
 def drafted(table: Table, whole: float, slack: float = 0.0) -> Draft:
-    """Return a table brought to a total.
-
-    Args:
-        table: The table.
-        whole: What its figures are to add up to.
-        slack: By how much rounding may have moved that.
-    """
+    """Return a table brought to a total, which rounding may have moved by `slack`."""
     figures = table.figures * (whole / table.total)
     unit = (
         1.0 if table.measure == "count" else whole
@@ -163,10 +157,6 @@ def possible(table: Table, others: Sequence[Table]) -> np.ndarray:
 
     A cell is not open where each value of some further variable is excluded for it by one table or
     another: nobody under 18 is at work, and of one sex only those at work are listed.
-
-    Args:
-        table: The table.
-        others: Tables that count the same.
     """
     able = np.ones(table.figures.shape, dtype=bool)
     for name in {n: None for other in others for n in other.scope if n not in table.scope}:
@@ -212,17 +202,11 @@ def _allowed(table: Table, other: Table, name: str) -> np.ndarray:
 def covered(
     draft: Draft, donors: Sequence[Draft], domain: Domain, others: Sequence[Table] = ()
 ) -> Draft:
-    """Return a table with what it leaves out and others have.
+    """Return a table with what it leaves out and donors, the most trusted first, have.
 
     A category, or bins, in which a table has nobody at all while another has some, it is taken to
     say nothing of: it gets what the other has, spread as its own margins are, and the rest of it
     counts the rest of the whole.
-
-    Args:
-        draft: The table.
-        donors: Tables that it must agree with, the most trusted first.
-        domain: Of all of them.
-        others: Tables that say where nobody can be.
     """
     able: np.ndarray | None = None
     for donor in donors:

@@ -40,13 +40,9 @@ _CG_STEPS = 2000
 
 
 def nearest_agreeing(drafts: Sequence[Draft], domain: Domain) -> list[Draft]:
-    """Return the tables of one kind with their nearest figures that agree.
+    """Return tables of one kind and one total with their nearest figures that agree.
 
     Where no such figures are found, tables keep those that they have.
-
-    Args:
-        drafts: Tables that count the same and have one total.
-        domain: Their domain.
     """
     hard = [draft for draft in drafts if not draft.table.is_soft]
     soft = [draft for draft in drafts if draft.table.is_soft]
@@ -63,13 +59,7 @@ def nearest_agreeing(drafts: Sequence[Draft], domain: Domain) -> list[Draft]:
 
 
 def agreeing_with(draft: Draft, fixed: Sequence[Draft], domain: Domain) -> Draft | None:
-    """Return a table with its nearest figures that agree with others, which stay; None: there are none.
-
-    Args:
-        draft: The table.
-        fixed: Tables with the same total.
-        domain: Of all.
-    """
+    """Return a table with its nearest figures that agree with others, which stay; None: there are none."""
     found = _solved([draft], fixed, domain)[0]
     return None if found is draft else found
 
@@ -208,11 +198,7 @@ def _equations(
 ) -> Equations:
     """Return that shared margins are the same, but for those that follow from others.
 
-    Args:
-        drafts: Tables that may change.
-        fixed: Tables that may not.
-        domain: Their domain.
-        total: What each table adds up to; None: the same, whatever it is.
+    Only `drafts` may change. Without a `total` all add up to the same, whatever it is.
     """
     rows = _Rows(drafts)
     all_cells = [np.zeros(draft.figures.shape, dtype=np.int64) for draft in drafts]

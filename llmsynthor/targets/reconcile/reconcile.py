@@ -136,11 +136,6 @@ def reconcile(tables: TableSet, policy: Reconcile, records: int) -> Reconciled:
     """Return the tables made to agree by a policy.
 
     Under `error` no figure changes, and what disagrees is left for `disagreements` to name.
-
-    Args:
-        tables: As read.
-        policy: The job's.
-        records: How many records it wants.
     """
     tables, notes = with_found_rounding(tables)
     if policy == "error":
