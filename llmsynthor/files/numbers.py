@@ -109,13 +109,7 @@ def plain_number(text: str, spec: TableSpec, column: str) -> str:
     text = _SIGN.sub("", text).strip() if spec.percent and column != "count" else text
     written = text
     if spec.thousands is not None:
-        marks = (
-            _BLANKS
-            if spec.thousands == " "
-            else _QUOTES
-            if spec.thousands == "'"
-            else spec.thousands
-        )
+        marks = {" ": _BLANKS, "'": _QUOTES}.get(spec.thousands, spec.thousands)
         grouped = rf"\d{{1,3}}(?:[{re.escape(marks)}]\d{{3}})+(?={re.escape(spec.decimal)}|$)"
         found = re.match(grouped, text)
         if found:

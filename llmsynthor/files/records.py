@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SEPARATORS = {",": "commas", ";": "`;`", "\t": "tabs", "|": "`|`"}
 _SNIFFED = 1 << 20
-_TEXT_KINDS = {".csv", ".tsv", ".tab", ".txt"}
+TEXT_KINDS = {".csv", ".tsv", ".tab", ".txt"}
 _DECIMAL_COMMA = r"(^[+-]?|\d),(\d)"
 
 
@@ -86,7 +86,7 @@ class RecordFile:
         """
         self.file, self.form = file, form or Form()
         self._comment, self._kind = comment, PurePath(file).suffix.lower()
-        if self._kind not in {*_TEXT_KINDS, ".parquet", ".xlsx"}:
+        if self._kind not in {*TEXT_KINDS, ".parquet", ".xlsx"}:
             raise MicrodataError(
                 f"{file}: the file name must end in .csv, .tsv, .txt, .xlsx or .parquet"
             )

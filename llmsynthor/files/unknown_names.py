@@ -76,7 +76,7 @@ def check_headers(spec: TableSpec, text: TextTable, variables: Mapping[str, Vari
         TableError: Names them all at once.
     """
     wide = spec.wide
-    if wide is None or wide.columns or wide.pattern is not None or text.headers is None:
+    if wide is None or not wide.takes_rest or text.headers is None:
         return
     name = wide.variables[0]
     variable, renamed = variables.get(name), spec.values.get(name, {})

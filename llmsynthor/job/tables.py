@@ -39,6 +39,11 @@ class WideColumns(JobModel):
     )
 
     @property
+    def takes_rest(self) -> bool:
+        """Return whether all columns that are nothing else are categories."""
+        return not self.columns and self.pattern is None
+
+    @property
     def variables(self) -> list[str]:
         """Return the variables that run over the columns."""
         return [self.variable] if isinstance(self.variable, str) else self.variable
@@ -58,7 +63,7 @@ class WideColumns(JobModel):
         if self.pattern is not None and sorted(_PLACE.findall(self.pattern)) != sorted(names):
             wanted = " ".join(f"{{{name}}}" for name in names)
             raise ValueError(f"`pattern` must hold each variable once in braces: `{wanted}`")
-        if len(names) > 1 and not self.columns and self.pattern is None:
+        if len(names) > 1 and self.takes_rest:
             raise ValueError("several variables need `columns` or a `pattern` that splits headers")
         for column in self.columns:
             if len(self.labels(column)) != len(names):
@@ -145,13 +150,7 @@ class TableSpec(FileSpec):
                     raise ValueError(
                         f"`{key}` and `format` exclude each other: a form knows its own"
                     )
-        wide = self.wide
-        if (
-            wide is not None
-            and self.ignore == "others"
-            and not wide.columns
-            and wide.pattern is None
-        ):
+        if self.ignore == "others" and self.wide is not None and self.wide.takes_rest:
             raise ValueError("with `ignore: others`, `wide` must name its `columns` or a `pattern`")
         for text, meaning in self.missing.items():
             if isinstance(meaning, list) and meaning[0] > meaning[1]:

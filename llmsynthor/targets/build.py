@@ -279,16 +279,19 @@ def _build(
 ) -> Table:
     places = zones.names() if zones is not None else ()
     axes = [
-        _zone_axis(zones, name)
+        (zones.places(name), zones.group(name))
         if zones is not None and name in places
         else _axis(domain[name], [key[i] for key in raw.rows.keys], raw.spec.groups.get(name))
         for i, name in enumerate(raw.scope)
     ]
-    shape = [len(labels) for labels, _, _ in axes]
-    cells = tuple(
-        np.array([labels[key[i]] for key in raw.rows.keys]) for i, (_, labels, _) in enumerate(axes)
-    )
-    figures = _spread(shape, cells, raw.rows.values)
+    labels = tuple(own for own, _ in axes)
+    cells = raw.cells(labels)
+
+    def spread(values: Sequence[float]) -> np.ndarray:
+        array = np.zeros([len(own) for own in labels])
+        array[cells] = values
+        return array
+
     return Table(
         name=raw.spec.known_as,
         file=raw.spec.file,
@@ -296,12 +299,12 @@ def _build(
         scope=tuple(
             zones.variable if zones is not None and name in places else name for name in raw.scope
         ),
-        labels=tuple(labels for labels, _, _ in axes),
-        groups=tuple(group for _, _, group in axes),
-        figures=figures,
+        labels=labels,
+        groups=tuple(group for _, group in axes),
+        figures=spread(raw.rows.values),
         measure=raw.measure,
         rounding=raw.rounding,
-        moe=None if raw.rows.moes is None else _spread(shape, cells, raw.rows.moes),
+        moe=None if raw.rows.moes is None else spread(raw.rows.moes),
         tolerance=raw.spec.tolerance,
         weight=raw.spec.weight,
         members=_counted(raw, members),
@@ -314,24 +317,10 @@ def _counted(raw: RawTable, members: Members | None) -> Members | None:
     return members if raw.spec.counts == "members" or (own and not raw.spec.counts) else None
 
 
-def _spread(
-    shape: Sequence[int], cells: tuple[np.ndarray, ...], values: Sequence[float]
-) -> np.ndarray:
-    array = np.zeros(shape)
-    array[cells] = values
-    return array
-
-
-def _zone_axis(zones: Zones, name: str) -> tuple[tuple[str, ...], dict[str, int], np.ndarray]:
-    """Return a geography's places, place -> position, and zone -> position."""
-    labels = zones.places(name)
-    return labels, {label: i for i, label in enumerate(labels)}, zones.group(name)
-
-
 def _axis(
     variable: Variable, published: Iterable[str], groups: Mapping[str, Collection[str]] | None
-) -> tuple[tuple[str, ...], dict[str, int], np.ndarray]:
-    """Return the table's labels, label -> position, and domain code -> position.
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return the table's labels, and domain code -> position among them.
 
     Args:
         variable: A variable of the table's scope.
@@ -342,30 +331,26 @@ def _axis(
     if groups is not None:
         return _grouped_axis(variable, groups)
     if not variable.is_numeric:
-        return variable.labels, dict(variable.codes), np.arange(variable.size, dtype=np.int32)
+        return variable.labels, np.arange(variable.size, dtype=np.int32)
     low, high = variable.low, variable.high
     own = {label: parse_bin(label, variable.kind, low, high) for label in dict.fromkeys(published)}
     # a gap between published bins is a bin with nobody in it
     start, intervals = variable.edges[0], []
     for label, interval in sorted(own.items(), key=lambda item: item[1].low):
         if interval.low > start:
-            intervals.append(
-                (_gap_label(variable, start, interval.low), Interval(start, interval.low))
-            )
-        intervals.append((label, interval))
+            intervals.append((_gap_label(variable, start, interval.low), start))
+        intervals.append((label, interval.low))
         start = interval.high
     if start < variable.edges[-1]:
-        top = variable.edges[-1]
-        intervals.append((_gap_label(variable, start, top), Interval(start, top)))
-    lows = np.array([interval.low for _, interval in intervals])
+        intervals.append((_gap_label(variable, start, variable.edges[-1]), start))
+    lows = np.array([low for _, low in intervals])
     group = np.searchsorted(lows, np.asarray(variable.edges[:-1]), side="right") - 1
-    labels = tuple(label for label, _ in intervals)
-    return labels, {label: i for i, label in enumerate(labels)}, group.astype(np.int32)
+    return tuple(label for label, _ in intervals), group.astype(np.int32)
 
 
 def _grouped_axis(
     variable: Variable, groups: Mapping[str, Collection[str]]
-) -> tuple[tuple[str, ...], dict[str, int], np.ndarray]:
+) -> tuple[tuple[str, ...], np.ndarray]:
     """Return an axis of groups, in the order of their first categories.
 
     The order makes groups of one category each the identity, as code that compares sizes expects.
@@ -375,7 +360,7 @@ def _grouped_axis(
     group = np.empty(variable.size, dtype=np.int32)
     for position, label in enumerate(labels):
         group[codes[label]] = position
-    return labels, {label: i for i, label in enumerate(labels)}, group
+    return labels, group
 
 
 def _gap_label(variable: Variable, low: float, high: float) -> str:

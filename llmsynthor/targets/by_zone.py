@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmsynthor.targets.domain import Domain, Variable
-from llmsynthor.targets.margins import common_groups
+from llmsynthor.targets.margins import added, common_groups
 from llmsynthor.targets.table import Table, TableSet
 from llmsynthor.targets.zones import renumbered
 
@@ -299,9 +299,9 @@ def _over(table: Table, name: str, part: np.ndarray) -> Table:
         table,
         labels=_set(table.labels, axis, tuple(table.labels[axis][p] for p in names)),
         groups=_set(table.groups, axis, of_part),
-        figures=_added(table.figures, axis, of_place, size),
+        figures=added(table.figures, axis, of_place, size),
         rounding=table.rounding * largest,
-        moe=None if table.moe is None else np.sqrt(_added(table.moe**2, axis, of_place, size)),
+        moe=None if table.moe is None else np.sqrt(added(table.moe**2, axis, of_place, size)),
     )
 
 
@@ -319,13 +319,6 @@ def summed(table: Table, name: str) -> Table:
         rounding=table.rounding * table.share.shape[axis],
         moe=None if table.moe is None else np.sqrt((table.moe**2).sum(axis=axis)),
     )
-
-
-def _added(figures: np.ndarray, axis: int, group: np.ndarray, size: int) -> np.ndarray:
-    moved = np.moveaxis(figures, axis, 0)
-    out = np.zeros((size, *moved.shape[1:]))
-    np.add.at(out, group, moved)
-    return np.moveaxis(out, 0, axis)
 
 
 def _tallied(table: Table, codes: np.ndarray, domain: Domain) -> np.ndarray:

@@ -53,9 +53,7 @@ class Margin:
         margin = figures.sum(axis=tuple(i for i in range(figures.ndim) if i not in kept))
         margin = np.moveaxis(margin, np.argsort(np.argsort(kept)), range(len(kept)))
         for axis, (name, size) in enumerate(zip(self.names, self.shape, strict=True)):
-            summed = np.zeros((size, *np.delete(margin.shape, axis)))
-            np.add.at(summed, self._along(table, name), np.moveaxis(margin, axis, 0))
-            margin = np.moveaxis(summed, 0, axis)
+            margin = added(margin, axis, self._along(table, name), size)
         return margin
 
     def cells(self, table: Table) -> np.ndarray:
@@ -73,6 +71,14 @@ class Margin:
         coarse = np.zeros(table.figures.shape[axis], dtype=np.int64)
         coarse[table.groups[axis]] = self.groups[self.names.index(name)]
         return coarse
+
+
+def added(figures: np.ndarray, axis: int, group: np.ndarray, size: int) -> np.ndarray:
+    """Return an array with what lies in one of `size` groups along an axis added up."""
+    moved = np.moveaxis(figures, axis, 0)
+    out = np.zeros((size, *moved.shape[1:]))
+    np.add.at(out, group, moved)
+    return np.moveaxis(out, 0, axis)
 
 
 def margin_of(

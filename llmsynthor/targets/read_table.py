@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from llmsynthor.errors import Problem, TableError
 from llmsynthor.files.bins import parse_bin, plain_bin
 from llmsynthor.files.numbers import check_sum, read_numbers, rounding, rounding_of_sum
@@ -51,6 +53,14 @@ class RawTable:
     measure: Literal["count", "share"]
     rounding: float
     sums: Sequence[Sum]
+
+    def cells(self, labels: Sequence[Sequence[str]]) -> tuple[np.ndarray, ...]:
+        """Return the position of each row along each variable, whose labels these are."""
+        places = [{label: i for i, label in enumerate(own)} for own in labels]
+        return tuple(
+            np.array([place[key[axis]] for key in self.rows.keys])
+            for axis, place in enumerate(places)
+        )
 
 
 def read_raw_table(

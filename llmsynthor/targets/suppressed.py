@@ -106,11 +106,11 @@ def _fill(
     raw: RawTable, table: Table, others: Sequence[Table], domain: Domain, *, may_differ: bool
 ) -> Table | list[Problem]:
     figures = table.figures.ravel().copy()
-    rows = _cells(raw, table)
+    rows = np.ravel_multi_index(raw.cells(table.labels), table.figures.shape)
     unknown = np.array([rows[row] for row in sorted(raw.rows.ranges)])
     low = np.array([raw.rows.ranges[row][0] for row in sorted(raw.rows.ranges)])
     high = np.array([raw.rows.ranges[row][1] for row in sorted(raw.rows.ranges)])
-    limits = _limits(raw, table, others, unknown, figures, domain)
+    limits = _limits(raw, table, others, rows, unknown, figures, domain)
     covered = np.zeros(len(unknown), dtype=bool)
     for limit in limits:
         covered[limit.cells] = True
@@ -142,13 +142,14 @@ def _limits(
     raw: RawTable,
     table: Table,
     others: Sequence[Table],
+    rows: np.ndarray,
     unknown: np.ndarray,
     figures: np.ndarray,
     domain: Domain,
 ) -> list[_Limit]:
     """Return what sums of unknown cells are: as the table says, as others do, and of all."""
     total, source = _total(raw, others)
-    limits = list(_own_sums(raw, _cells(raw, table), unknown, figures))
+    limits = list(_own_sums(raw, rows, unknown, figures))
     if total is not None:
         for other in others:
             limits += _margins(table, other, total, unknown, figures, domain)
@@ -183,13 +184,6 @@ def _with(
         filled_from=listed(sources),
         known_hold=not table.is_soft,
     )
-
-
-def _cells(raw: RawTable, table: Table) -> np.ndarray:
-    """Return the flat cell of each row."""
-    places = [{label: i for i, label in enumerate(own)} for own in table.labels]
-    index = [[place[key[i]] for key in raw.rows.keys] for i, place in enumerate(places)]
-    return np.ravel_multi_index(index, table.figures.shape)
 
 
 def _total(raw: RawTable, others: Sequence[Table]) -> tuple[float | None, str]:
