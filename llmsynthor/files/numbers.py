@@ -199,22 +199,15 @@ def check_sum(
     given = _given(texts, figures, labels)
     if given is not None:
         return [_conditional(spec, total, labels, *given)]
-    rescale = f"`- {{file: {spec.file}, normalize: true}}`"
+    message = f"the shares add up to {total:.6g}, not to 1"
     if abs(total - 100.0) <= 2.0:
-        return [
-            Problem(
-                f"the shares add up to {total:.6g}, not to 1; they look like percentages",
-                spec.file,
-                hint="let the job divide them by 100: `percent: true` in the table's entry",
-            )
-        ]
-    return [
-        Problem(
-            f"the shares add up to {total:.6g}, not to 1 (rounding explains up to {room:.2g})",
-            spec.file,
-            hint=f"correct them, or write counts, or let the job rescale them: {rescale}",
-        )
-    ]
+        message += "; they look like percentages"
+        hint = "let the job divide them by 100: `percent: true` in the table's entry"
+    else:
+        message += f" (rounding explains up to {room:.2g})"
+        rescale = f"`- {{file: {spec.file}, normalize: true}}`"
+        hint = f"correct them, or write counts, or let the job rescale them: {rescale}"
+    return [Problem(message, spec.file, hint=hint)]
 
 
 def _given(

@@ -260,27 +260,20 @@ def _check_separator(
     text = separator.join(columns)
     for other in SEPARATORS:
         parts = [part.strip().strip('"').strip() for part in text.split(other)]
-        alone = len(columns) == 1 and len(parts) > 1
-        if other != separator and len(parts) > 1 and (alone or any(p in known for p in parts)):
+        if other == separator or len(parts) == 1:
+            continue
+        if len(columns) == 1 or any(part in known for part in parts):
             key = spec.form.key("separator", other)
-            advice = (
-                "leave `separator` out"
-                if other == ","
-                else f"say so in the job: `- {{file: {file}, {key[1:-1]}}}`"
-                if "file" in spec.form.keys
-                else f"say so in {spec.form.said_in}: {key}"
+            advice = f"say so in {spec.form.said_in}: {key}"
+            if other == ",":
+                advice = "leave `separator` out"
+            elif "file" in spec.form.keys:
+                advice = f"say so in the job: `- {{file: {file}, {key[1:-1]}}}`"
+            message = (
+                f"the columns are separated by {SEPARATORS[other]}, and read as if by "
+                f"{SEPARATORS.get(separator, separator)}"
             )
-            raise TableError.of(
-                [
-                    Problem(
-                        f"the columns are separated by {SEPARATORS[other]}, "
-                        f"and read as if by {SEPARATORS.get(separator, separator)}",
-                        file,
-                        line,
-                        hint=advice,
-                    )
-                ]
-            )
+            raise TableError.of([Problem(message, file, line, hint=advice)])
 
 
 def _ragged(file: str, line: int, row: Sequence[str], wanted: int) -> Problem:

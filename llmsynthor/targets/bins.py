@@ -211,12 +211,10 @@ def _bins_of_labels(
     raw: RawStatistics, variables: Mapping[str, VariableSpec], problems: list[Problem]
 ) -> Bins:
     """Return the bins that groups, `among` and the outcome of a rate are made of."""
-    spec = raw.spec
-    rows = [
-        (name, key[i], row) for i, name in enumerate(raw.scope) for row, key in enumerate(raw.keys)
-    ]
-    labels: list[tuple[str, str, int | None]] = [*rows]
-    labels += [(name, label, None) for _, name, label in _chosen(spec)]
+    labels: list[tuple[str, str, int | None]] = []
+    for i, name in enumerate(raw.scope):
+        labels += [(name, key[i], row) for row, key in enumerate(raw.keys)]
+    labels += [(name, label, None) for _, name, label in _chosen(raw.spec)]
     bins: Bins = {}
     for name, label, row in labels:
         variable = variables.get(name)

@@ -152,11 +152,7 @@ def without_zones(tables: TableSet) -> TableSet:
 def over_parts(tables: TableSet, chunking: Chunking) -> TableSet:
     """Return the tables over parts of chunks in place of zones, for the coarse step."""
     zones = _zones(tables)
-    labels = tuple(
-        f"chunk {chunk}" if not number else f"chunk {chunk}, part {number}"
-        for chunk, number in _numbered(chunking)
-    )
-    variable = Variable(zones.variable, "category", labels)
+    variable = Variable(zones.variable, "category", _names_of_parts(chunking))
     kept = [
         _over(table, zones.variable, chunking.part) if zones.variable in table.scope else table
         for table in tables.tables
@@ -336,15 +332,14 @@ def _alike(first: Table, second: Table) -> bool:
     )
 
 
-def _numbered(chunking: Chunking) -> list[tuple[int, int]]:
-    """Return each part's chunk and its number in it, from 1; 0 where it is the only one."""
+def _names_of_parts(chunking: Chunking) -> tuple[str, ...]:
+    """Return what each part is called: its chunk, and its number in it where there are several."""
     parts = np.bincount(chunking.chunk_of_part)
-    seen = [0] * len(parts)
-    found = []
+    seen, names = [0] * len(parts), []
     for chunk in chunking.chunk_of_part.tolist():
         seen[chunk] += 1
-        found.append((chunk, seen[chunk] if parts[chunk] > 1 else 0))
-    return [(chunk, number) for chunk, number in found]
+        names.append(f"chunk {chunk}" + (f", part {seen[chunk]}" if parts[chunk] > 1 else ""))
+    return tuple(names)
 
 
 def _set(items: tuple, position: int, item: object) -> tuple:  # type: ignore[type-arg]

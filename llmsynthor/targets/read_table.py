@@ -216,32 +216,28 @@ def _without_totals(
 def _figure_column(spec: TableSpec, text: TextTable, variables: Mapping[str, VariableSpec]) -> str:
     columns = list(text.columns)
     found = [name for name in columns if name in FIGURES]
-    if len(found) != 1:
+    if len(found) == 1:
+        return found[0]
+    if found:
+        what = "both `count` and `share`"
+        hint = "leave one out in the table's entry, for example `ignore: [share]`"
+    else:
+        what = "neither `count` nor `share`"
+        hint = "`columns: {NAME IN THE FILE: count}` in the table's entry renames a column"
         heads = {name.casefold() for name in columns}
-        over = [
-            name
-            for name, variable in variables.items()
-            if variable.type == "category"
-            and len(heads & {v.casefold() for v in variable.values}) > 1
-        ]
-        wide = (
-            f"; where columns are categories, `wide: {{variable: {clean(over[0])}}}`"
-            if over
-            else ""
-        )
-        what = "both `count` and `share`" if found else "neither `count` nor `share`"
-        message = (
-            f"the file has {what}; one column must hold the figures "
-            f"(columns: {', '.join(map(clean, columns))})"
-        )
-        hint = (
-            "leave one out in the table's entry, for example `ignore: [share]`"
-            if found
-            else "`columns: {NAME IN THE FILE: count}` in the table's entry renames a column" + wide
-        )
-        header = max(text.lines[0] - 1, 1) if text.lines else 1
-        raise TableError.of([Problem(message, spec.file, header, hint=hint)])
-    return found[0]
+        for name, variable in variables.items():
+            if (
+                variable.type == "category"
+                and len(heads & {v.casefold() for v in variable.values}) > 1
+            ):
+                hint += f"; where columns are categories, `wide: {{variable: {clean(name)}}}`"
+                break
+    message = (
+        f"the file has {what}; one column must hold the figures "
+        f"(columns: {', '.join(map(clean, columns))})"
+    )
+    header = max(text.lines[0] - 1, 1) if text.lines else 1
+    raise TableError.of([Problem(message, spec.file, header, hint=hint)])
 
 
 def labels_of_rows(
