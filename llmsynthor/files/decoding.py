@@ -28,6 +28,10 @@ _LOOKED_AT = 4096
 """Bytes that tell whether a file is text."""
 _LEAST_WIDE = 0.6
 """Share of every other byte that is 0 in UTF-16 without a mark."""
+_INSTALL = (
+    "install the reader: pip install 'llmsynthor[excel]' (in a clone: pip install '.[excel]')"
+)
+_SHOWN = 12
 
 
 def decoded(file: str, content: bytes, form: Form) -> str:
@@ -94,12 +98,6 @@ def _not_utf8(file: str, content: bytes, start: int, form: Form) -> Problem:
             "say how it is stored{place}, for example {key}", "encoding", "latin-1", _SAVE
         ),
     )
-
-
-_INSTALL = (
-    "install the reader: pip install 'llmsynthor[excel]' (in a clone: pip install '.[excel]')"
-)
-_SHOWN = 12
 
 
 def read_sheet(file: str, content: bytes, form: Form) -> list[list[str]]:

@@ -23,6 +23,7 @@ NO_LABEL = (
     "in the table's entry, `values: {VARIABLE: {LABEL IN THE FILE: label}}` renames a label, and "
     "`totals: [LABEL]` says that one stands for a total"
 )
+_MOST_LABELS = 6
 
 
 def suggestion(given: str, known: Collection[str]) -> str:
@@ -105,9 +106,6 @@ def _listed(names: Sequence[str]) -> str:
     return and_more(shown, _SHOWN) if len(shown) > _SHOWN else listed(shown)
 
 
-_FEW_SHOWN = 6
-
-
 def wrong_groups(
     spec: TableSpec, scope: Container[str], variables: Mapping[str, VariableSpec]
 ) -> list[Problem]:
@@ -144,4 +142,4 @@ def _wrong_partition(
 
 
 def _shown(labels: Sequence[str]) -> str:
-    return and_more(quoted(labels), _FEW_SHOWN)
+    return and_more(quoted(labels), _MOST_LABELS)

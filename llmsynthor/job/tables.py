@@ -13,6 +13,10 @@ from pydantic_core import PydanticCustomError
 from llmsynthor.job.file_form import FileSpec
 from llmsynthor.job.variables import JobModel
 
+Range = Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=2, max_length=2)]
+_PLACE = re.compile(r"\{([^{}]*)\}")
+_OWN_LAYOUT = ("separator", "skip_rows", "comment", "footer_rows")
+
 
 @dataclass(frozen=True)
 class Office:
@@ -54,11 +58,6 @@ OfficeName = Annotated[
     AfterValidator(_known),
     Field(json_schema_extra=lambda schema: schema.update(enum=list(OFFICES))),
 ]
-
-
-Range = Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=2, max_length=2)]
-_PLACE = re.compile(r"\{([^{}]*)\}")
-_OWN_LAYOUT = ("separator", "skip_rows", "comment", "footer_rows")
 
 
 class WideColumns(JobModel):

@@ -29,6 +29,10 @@ _LEAST_ROOM = 0.5
 """Share of those cells that zones get however many cells all chunks have in common."""
 _SLACK = 1.15
 """How much larger than the average a chunk may be, where it need not be as large as may be."""
+_USED = ("control", "released")
+_NEARLY_WHOLE = 1e-6
+_PART = 0.5
+"""Records; how far a cell gives way whose figure is no whole number, as if it had been rounded."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,12 +130,6 @@ def _sizes(tables: TableSet, zones: Zones, records: int, chunk_records: int) -> 
     room = max(MOST_CELLS - common, MOST_CELLS * _LEAST_ROOM)
     own = records * tables.marginal(zones.variable)
     return np.asarray(np.maximum(own / chunk_records, cells / room))
-
-
-_USED = ("control", "released")
-_NEARLY_WHOLE = 1e-6
-_PART = 0.5
-"""Records; how far a cell gives way whose figure is no whole number, as if it had been rounded."""
 
 
 def without_zones(tables: TableSet) -> TableSet:

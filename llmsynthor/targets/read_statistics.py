@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from llmsynthor.targets.domain import Domain, Members
 
 _KINDS = "`mean`, `sum`, `median` or a quantile such as `q10`"
+_ROOM = 1e-9
 
 
 @dataclass(frozen=True)
@@ -186,9 +187,6 @@ def _column(
         values.append(value)
         plain.append("" if math.isnan(value) else written)
     return Column(name, values, rounding(plain))
-
-
-_ROOM = 1e-9
 
 
 def build_statistics(

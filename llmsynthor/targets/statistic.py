@@ -24,6 +24,13 @@ Measure = Literal["mean", "sum", "quantile", "rate"]
 _RECORDS_A_CELL = 8
 """Where there are fewer, cells are followed but need not be met: rounding could not meet so many."""
 _MOST_CELLS = 20_000
+_HINT = (
+    "tables are met to the record: correct one of the two, give the statistic `role: validate`, or "
+    "the table a `tolerance`"
+)
+_NOISE = 1e-9
+_Bounds = tuple[float, float, float]
+"""The least, the most, and by how much rounding of a table may move them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,15 +192,6 @@ def _parts(masks: Sequence[np.ndarray]) -> np.ndarray:
     _, first, part = np.unique(np.stack(masks), axis=1, return_index=True, return_inverse=True)
     rank = np.argsort(np.argsort(first))
     return np.asarray(rank[part.ravel()], dtype=np.int32)
-
-
-_HINT = (
-    "tables are met to the record: correct one of the two, give the statistic `role: validate`, or "
-    "the table a `tolerance`"
-)
-_NOISE = 1e-9
-_Bounds = tuple[float, float, float]
-"""The least, the most, and by how much rounding of a table may move them."""
 
 
 def statistic_clashes(tables: TableSet, records: int) -> list[Problem]:

@@ -30,6 +30,9 @@ _UNCHANGED = 1e-10
 _NEARLY_WHOLE = 1e-7
 _MOST_LOOKED_AT = 50_000_000
 """Cells, each for every value of a further variable."""
+_SWEEPS = 300
+_FITTED = 1e-11
+"""As a share of all, what a margin may be off by."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,11 +258,6 @@ def _covered_by(
         uncovered=draft.uncovered | inside,
         donors=draft.donors + names,
     )
-
-
-_SWEEPS = 300
-_FITTED = 1e-11
-"""As a share of all, what a margin may be off by."""
 
 
 def scaled_to(
