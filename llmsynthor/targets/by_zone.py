@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmsynthor.targets.domain import Domain, Variable
-from llmsynthor.targets.margins import added, common_groups
+from llmsynthor.targets.margins import added, common_groups, renumbered
 from llmsynthor.targets.table import Table, TableSet
-from llmsynthor.targets.zones import renumbered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

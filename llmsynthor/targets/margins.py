@@ -155,3 +155,17 @@ def common_groups(first: np.ndarray, second: np.ndarray) -> np.ndarray:
             least = smallest[own]
         if (least == before).all():
             return np.unique(least, return_inverse=True)[1]
+
+
+def renumbered(group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the values of `group` in the order of their first place, and each one's rank in it.
+
+    Example:
+        >>> renumbered(np.array([7, 7, 3]))
+        (array([7, 3]), array([0, 0, 1], dtype=int32))
+    """
+    values, first, inverse = np.unique(group, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty(len(order), dtype=np.int32)
+    rank[order] = np.arange(len(order), dtype=np.int32)
+    return values[order], rank[inverse]

@@ -13,6 +13,7 @@ from llmsynthor.errors import Problem, TableError
 from llmsynthor.files.rows import named_columns, read_rows
 from llmsynthor.job.tables import TableSpec
 from llmsynthor.targets.domain import Variable
+from llmsynthor.targets.margins import renumbered
 from llmsynthor.text import clean, count_of, did_you_mean, first_of, quoted
 
 if TYPE_CHECKING:
@@ -122,20 +123,6 @@ class Zones:
             for level in self.levels
         ]
         return pl.DataFrame(columns)
-
-
-def renumbered(group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the values of `group` in the order of their first place, and each one's rank in it.
-
-    Example:
-        >>> renumbered(np.array([7, 7, 3]))
-        (array([7, 3]), array([0, 0, 1], dtype=int32))
-    """
-    values, first, inverse = np.unique(group, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    rank = np.empty(len(order), dtype=np.int32)
-    rank[order] = np.arange(len(order), dtype=np.int32)
-    return values[order], rank[inverse]
 
 
 class _Crosswalk(TableSpec):
