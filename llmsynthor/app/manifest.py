@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from llmsynthor import __version__
 from llmsynthor.errors import ExitCode
-from llmsynthor.job.fingerprint import fingerprinted
 from llmsynthor.job.load import dump_job, read_resolved
+from llmsynthor.job.model import fingerprinted
 from llmsynthor.llm.providers.base import Stop, simplest
 from llmsynthor.llm.providers.discovery import AUTO
 from llmsynthor.llm.providers.replay import REPLY_LOG, read_reply_line, replies_in

@@ -29,7 +29,7 @@ from llmsynthor.targets.agreement import disagreements
 from llmsynthor.targets.build import gather_tables
 from llmsynthor.targets.by_zone import whole
 from llmsynthor.targets.reconcile.reconcile import Reconciled, measures_with, reconcile
-from llmsynthor.targets.statistic_clashes import statistic_clashes
+from llmsynthor.targets.statistic import statistic_clashes
 from llmsynthor.text import clean
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Members
     from llmsynthor.targets.table import Table, TableSet
 
 _REPAIRS = 40

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmsynthor.candidates.proposals import MemberBlock, Proposal
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Members
 
 LAYOUTS = 64
 """Most layouts of one proposal; the least likely beyond are left out, and their share goes to the

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from llmsynthor.targets.domain import Domain
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Domain, Members
 
 _REASON_LENGTH = 400
 _MOST = 1000

@@ -37,8 +37,7 @@ if TYPE_CHECKING:
     from llmsynthor.files.inputs import Inputs
     from llmsynthor.files.records import Records
     from llmsynthor.job.seed_sample import SeedColumns, SeedSampleSpec
-    from llmsynthor.targets.domain import Domain, Variable
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Domain, Members, Variable
 
 FEW = 0.01
 """Share of the records that may be left out for what is wrong in them."""

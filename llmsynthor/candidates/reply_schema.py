@@ -11,8 +11,7 @@ from llmsynthor.targets.domain import Domain
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from llmsynthor.targets.domain import Variable
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Members, Variable
 
 MOST_LABELS = 500
 """Categories and bins that a schema lists in all; OpenAI takes 1,000 enum values, and each category

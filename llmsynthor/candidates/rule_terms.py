@@ -12,8 +12,7 @@ from llmsynthor.text import did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from llmsynthor.targets.domain import Domain
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Domain, Members
 
 AGGREGATES = ("COUNT", "ANY", "ALL", "MIN", "MAX", "SUM", "AVG")
 FUNCTIONS: dict[str, tuple[int, int | None]] = {

@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmsynthor.job.model import RuleSpec
-    from llmsynthor.targets.domain import Domain, Variable
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Domain, Members, Variable
 
 _GRID_LIMIT = 200_000
 _POINTS_PER_BIN = 16

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
     from llmsynthor.candidates.covering import EmptyCell
     from llmsynthor.candidates.rules import Rule
-    from llmsynthor.targets.domain import Domain
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Domain, Members
     from llmsynthor.targets.table import Table
 
 _DRAWS = 4000

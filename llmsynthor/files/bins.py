@@ -117,12 +117,6 @@ def refine(
     """Return edges and labels of the coarsest bins of which every published bin is a union.
 
     A bin that was published as such keeps its published label.
-
-    Args:
-        kind: `integer` or `number`.
-        low: The variable's `min`.
-        high: The variable's `max`.
-        published: Label -> interval, over all tables.
     """
     edges = {float(low), float(high + gap_above(kind))}
     for interval in published.values():

@@ -109,13 +109,7 @@ def plain_number(text: str, spec: TableSpec, column: str) -> str:
     text = _SIGN.sub("", text).strip() if spec.percent and column != "count" else text
     written = text
     if spec.thousands is not None:
-        marks = (
-            _BLANKS
-            if spec.thousands == " "
-            else _QUOTES
-            if spec.thousands == "'"
-            else spec.thousands
-        )
+        marks = {" ": _BLANKS, "'": _QUOTES}.get(spec.thousands, spec.thousands)
         grouped = rf"\d{{1,3}}(?:[{re.escape(marks)}]\d{{3}})+(?={re.escape(spec.decimal)}|$)"
         found = re.match(grouped, text)
         if found:
@@ -184,13 +178,6 @@ def check_sum(
 
     Shares must add up to 1, but for the rounding that the printed digits explain, unless the job
     says `normalize: true`.
-
-    Args:
-        spec: The table's entry in the job.
-        column: `count` or `share`.
-        texts: As the file has them.
-        figures: Their numbers.
-        labels: Variable -> the label of each row.
     """
     unknown = any(math.isnan(value) for value in figures)
     total = math.fsum(value for value in figures if not math.isnan(value))
@@ -212,22 +199,15 @@ def check_sum(
     given = _given(texts, figures, labels)
     if given is not None:
         return [_conditional(spec, total, labels, *given)]
-    rescale = f"`- {{file: {spec.file}, normalize: true}}`"
+    message = f"the shares add up to {total:.6g}, not to 1"
     if abs(total - 100.0) <= 2.0:
-        return [
-            Problem(
-                f"the shares add up to {total:.6g}, not to 1; they look like percentages",
-                spec.file,
-                hint="let the job divide them by 100: `percent: true` in the table's entry",
-            )
-        ]
-    return [
-        Problem(
-            f"the shares add up to {total:.6g}, not to 1 (rounding explains up to {room:.2g})",
-            spec.file,
-            hint=f"correct them, or write counts, or let the job rescale them: {rescale}",
-        )
-    ]
+        message += "; they look like percentages"
+        hint = "let the job divide them by 100: `percent: true` in the table's entry"
+    else:
+        message += f" (rounding explains up to {room:.2g})"
+        rescale = f"`- {{file: {spec.file}, normalize: true}}`"
+        hint = f"correct them, or write counts, or let the job rescale them: {rescale}"
+    return [Problem(message, spec.file, hint=hint)]
 
 
 def _given(

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from llmsynthor.errors import InputError, MicrodataError, Problem
-from llmsynthor.files.decoding import decoded
-from llmsynthor.files.workbook import read_sheet
+from llmsynthor.files.decoding import decoded, read_sheet
 from llmsynthor.job.file_form import Form
 from llmsynthor.text import clean
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 SEPARATORS = {",": "commas", ";": "`;`", "\t": "tabs", "|": "`|`"}
 _SNIFFED = 1 << 20
-_TEXT_KINDS = {".csv", ".tsv", ".tab", ".txt"}
+TEXT_KINDS = {".csv", ".tsv", ".tab", ".txt"}
 _DECIMAL_COMMA = r"(^[+-]?|\d),(\d)"
 
 
@@ -87,7 +86,7 @@ class RecordFile:
         """
         self.file, self.form = file, form or Form()
         self._comment, self._kind = comment, PurePath(file).suffix.lower()
-        if self._kind not in {*_TEXT_KINDS, ".parquet", ".xlsx"}:
+        if self._kind not in {*TEXT_KINDS, ".parquet", ".xlsx"}:
             raise MicrodataError(
                 f"{file}: the file name must end in .csv, .tsv, .txt, .xlsx or .parquet"
             )
@@ -103,10 +102,7 @@ class RecordFile:
             )
 
     def read(self, columns: Sequence[str] | None = None) -> Records:
-        """Return the records.
-
-        Args:
-            columns: Names of the columns that are wanted; None is all.
+        """Return the records, with all columns or those of some names.
 
         Raises:
             MicrodataError: They cannot be read.

@@ -19,21 +19,25 @@ MOE = "moe"
 _SHOWN = 12
 
 
+def _columns_by_key(spec: TableSpec) -> dict[str, Iterable[str]]:
+    """Return the columns of the file that each key of a table's entry names."""
+    return {
+        "columns": spec.columns,
+        "wide.columns": spec.wide.columns if spec.wide is not None else (),
+        "bins": [column for pair in spec.bins.values() for column in pair],
+        "ignore": spec.ignore if isinstance(spec.ignore, list) else (),
+        "where": spec.where,
+        "drop": spec.drop,
+    }
+
+
 def named_in(spec: TableSpec) -> set[str]:
     """Return the columns of the file that a table's entry names."""
-    wide = set(spec.wide.columns) if spec.wide is not None else set()
-    ends = {column for pair in spec.bins.values() for column in pair}
-    listed = set(spec.ignore) if isinstance(spec.ignore, list) else set()
-    return wide | ends | listed | {*spec.columns, *spec.where, *spec.drop}
+    return set().union(*_columns_by_key(spec).values())
 
 
 def shape(spec: TableSpec, text: TextTable, variables: Container[str]) -> TextTable:
     """Return a file's columns under the job's names, in long form, with the rows that are wanted.
-
-    Args:
-        spec: The table's entry in the job.
-        text: The file.
-        variables: Names of the job's variables.
 
     Raises:
         TableError: The entry names what is not in the file, or two things at once.
@@ -58,14 +62,8 @@ def shape(spec: TableSpec, text: TextTable, variables: Container[str]) -> TextTa
 
 
 def _must_be_there(spec: TableSpec, columns: Sequence[str]) -> None:
-    wide = spec.wide.columns if spec.wide is not None else {}
-    ends = [column for pair in spec.bins.values() for column in pair]
-    listed = spec.ignore if isinstance(spec.ignore, list) else []
     problems = []
-    for key, names in (
-        ("columns", spec.columns), ("wide.columns", wide), ("bins", ends), ("ignore", listed),
-        ("where", spec.where), ("drop", spec.drop),
-    ):  # fmt: skip
+    for key, names in _columns_by_key(spec).items():
         absent = [name for name in names if name not in columns]
         if absent:
             has = f" (it has {first_of([clean(column) for column in columns], _SHOWN)})"

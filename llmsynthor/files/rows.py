@@ -11,9 +11,8 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from llmsynthor.errors import Problem, TableError
-from llmsynthor.files.decoding import decoded
-from llmsynthor.files.records import SEPARATORS
-from llmsynthor.files.workbook import read_sheet
+from llmsynthor.files.decoding import decoded, read_sheet
+from llmsynthor.files.records import SEPARATORS, TEXT_KINDS
 from llmsynthor.text import clean, count_of
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from llmsynthor.files.inputs import Inputs
     from llmsynthor.job.tables import TableSpec
 
-_TEXT_KINDS = {".csv", ".tsv", ".tab", ".txt"}
 _OTHER_KINDS = {
     ".xls": "save the sheet as .xlsx or CSV",
     ".ods": "save the sheet as .xlsx or CSV",
@@ -72,10 +70,6 @@ class TextTable:
 def read_rows(spec: TableSpec, inputs: Inputs) -> list[Row]:
     """Return the rows of a CSV, parquet or XLSX file, blank ones too, header first.
 
-    Args:
-        spec: The table's entry in the job.
-        inputs: The job's files.
-
     Raises:
         TableError: With what is wrong with the file.
     """
@@ -85,7 +79,7 @@ def read_rows(spec: TableSpec, inputs: Inputs) -> list[Row]:
     if kind == ".xlsx":
         rows = enumerate(read_sheet(spec.file, content, spec.form), start=1)
         return [Row(line, cells) for line, cells in rows if line > spec.skip_rows]
-    if kind not in _TEXT_KINDS:
+    if kind not in TEXT_KINDS:
         message = "the file name must end in .csv, .tsv, .txt, .xlsx or .parquet"
         raise TableError.of([Problem(message, spec.file, hint=_OTHER_KINDS.get(kind))])
     return list(_text_rows(spec, decoded(spec.file, content, spec.form)))
@@ -94,10 +88,7 @@ def read_rows(spec: TableSpec, inputs: Inputs) -> list[Row]:
 def named_columns(spec: TableSpec, rows: Sequence[Row], known: Container[str]) -> TextTable:
     """Return the rows below the header as columns, without blank rows and notes at the end.
 
-    Args:
-        spec: The table's entry in the job.
-        rows: As `read_rows` gives them.
-        known: Names of columns that the job knows: they tell a wrong separator.
+    Names that are `known` tell a wrong separator.
 
     Raises:
         TableError: With every problem, each with its line.
@@ -197,39 +188,22 @@ def _parquet_rows(file: str, content: bytes) -> list[Row]:
     return [Row(1, list(frame.columns)), *(Row(line, list(row)) for line, row in rows)]
 
 
-class _Lines:
-    """The lines of a text without those that are skipped or comments; knows where it is."""
-
-    def __init__(self, text: str, skipped: int, comment: str | None) -> None:
-        self._lines = enumerate(io.StringIO(text, newline=""), start=1)
-        self._skipped, self._comment = skipped, comment
-        self.first: int | None = None
-        self.last = skipped
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        for number, line in self._lines:
-            is_comment = self._comment is not None and line.lstrip().startswith(self._comment)
-            if number > self._skipped and not is_comment:
-                self.first, self.last = self.first or number, number
-                return line
-        raise StopIteration
-
-
 def _text_rows(spec: TableSpec, text: str) -> Iterator[Row]:
     """Yield each row with the line on which it begins."""
-    lines = _Lines(text, spec.skip_rows, spec.comment)
-    reader = csv.reader(lines, delimiter=spec.separated_by, strict=True)
+    lines = [
+        (number, line)
+        for number, line in enumerate(io.StringIO(text, newline=""), start=1)
+        if number > spec.skip_rows
+        and not (spec.comment is not None and line.lstrip().startswith(spec.comment))
+    ]
+    reader = csv.reader((line for _, line in lines), delimiter=spec.separated_by, strict=True)
+    begin = 0
     try:
         for row in reader:
-            yield Row(lines.first or lines.last, row)
-            lines.first = None
+            yield Row(lines[begin][0], row)
+            begin = reader.line_num
     except csv.Error as error:
-        raise TableError.of(
-            [_bad_quotes(spec.file, lines.first or lines.last, str(error))]
-        ) from None
+        raise TableError.of([_bad_quotes(spec.file, lines[begin][0], str(error))]) from None
 
 
 def _bad_quotes(file: str, line: int, reason: str) -> Problem:
@@ -286,27 +260,20 @@ def _check_separator(
     text = separator.join(columns)
     for other in SEPARATORS:
         parts = [part.strip().strip('"').strip() for part in text.split(other)]
-        alone = len(columns) == 1 and len(parts) > 1
-        if other != separator and len(parts) > 1 and (alone or any(p in known for p in parts)):
+        if other == separator or len(parts) == 1:
+            continue
+        if len(columns) == 1 or any(part in known for part in parts):
             key = spec.form.key("separator", other)
-            advice = (
-                "leave `separator` out"
-                if other == ","
-                else f"say so in the job: `- {{file: {file}, {key[1:-1]}}}`"
-                if "file" in spec.form.keys
-                else f"say so in {spec.form.said_in}: {key}"
+            advice = f"say so in {spec.form.said_in}: {key}"
+            if other == ",":
+                advice = "leave `separator` out"
+            elif "file" in spec.form.keys:
+                advice = f"say so in the job: `- {{file: {file}, {key[1:-1]}}}`"
+            message = (
+                f"the columns are separated by {SEPARATORS[other]}, and read as if by "
+                f"{SEPARATORS.get(separator, separator)}"
             )
-            raise TableError.of(
-                [
-                    Problem(
-                        f"the columns are separated by {SEPARATORS[other]}, "
-                        f"and read as if by {SEPARATORS.get(separator, separator)}",
-                        file,
-                        line,
-                        hint=advice,
-                    )
-                ]
-            )
+            raise TableError.of([Problem(message, file, line, hint=advice)])
 
 
 def _ragged(file: str, line: int, row: Sequence[str], wanted: int) -> Problem:

@@ -45,24 +45,35 @@ class Sum:
 
 
 @dataclass(frozen=True)
-class Cells:
+class Rows:
     """The rows of a table.
 
     Attributes:
-        scope: Its variables.
-        keys: Per row the labels.
+        keys: Per row the labels of the table's variables.
         values: Per row the figure, NaN where it is not known.
-        lines: Per row its line.
+        texts: The figures as plain numbers.
+        lines: Per row its line in the file (parquet: its row).
         ranges: Row -> the least and the most of a figure that is not known.
-        room: Row numbers -> by how much rounding may move their sum.
+        moes: Per row the published margin of error; None where the file has no column `moe`.
     """
 
-    scope: tuple[str, ...]
-    keys: Sequence[tuple[str, ...]]
-    values: Sequence[float]
-    lines: Sequence[int]
+    keys: list[tuple[str, ...]]
+    values: list[float]
+    texts: list[str]
+    lines: list[int]
     ranges: Mapping[int, tuple[float, float]]
-    room: Callable[[Sequence[int]], float]
+    moes: list[float] | None
+
+    def take(self, kept: Sequence[int]) -> Rows:
+        """Return some of the rows."""
+        return Rows(
+            [self.keys[row] for row in kept],
+            [self.values[row] for row in kept],
+            [self.texts[row] for row in kept],
+            [self.lines[row] for row in kept],
+            {i: self.ranges[row] for i, row in enumerate(kept) if row in self.ranges},
+            self.moes and [self.moes[row] for row in kept],
+        )
 
 
 def is_total_word(label: str, declared: Iterable[str]) -> bool:
@@ -71,66 +82,63 @@ def is_total_word(label: str, declared: Iterable[str]) -> bool:
 
 
 def split_totals(
-    file: str, cells: Cells, meanings: Sequence[Mapping[str, Meaning]]
-) -> tuple[list[int], list[Sum], list[Problem]]:
+    file: str,
+    scope: Sequence[str],
+    rows: Rows,
+    meanings: Sequence[Mapping[str, Meaning]],
+    room: Callable[[Sequence[int]], float],
+) -> tuple[Rows, list[Sum], list[Problem]]:
     """Return the rows that are no totals, what those that are say, and where they do not add up.
 
     Args:
         file: For messages.
-        cells: All rows.
+        scope: The table's variables.
+        rows: All rows.
         meanings: Per variable the labels that are totals, each with the labels that it sums.
+        room: Row numbers -> by how much rounding may move their sum.
     """
-    is_total = [any(k in m for k, m in zip(key, meanings, strict=True)) for key in cells.keys]
+    is_total = [any(k in m for k, m in zip(key, meanings, strict=True)) for key in rows.keys]
     kept = [row for row, total in enumerate(is_total) if not total]
-    place = {row: i for i, row in enumerate(kept)}
     sums: list[Sum] = []
     problems: list[Problem] = []
     index: dict[tuple[int, ...], dict[tuple[str, ...], list[int]]] = {}
-    for row, total in enumerate(is_total):
-        if not total:
+    for row, key in enumerate(rows.keys):
+        if not is_total[row] or math.isnan(rows.values[row]):
             continue
-        key = cells.keys[row]
         summed = tuple(i for i, k in enumerate(key) if k in meanings[i])
         if summed not in index:
-            index[summed] = _index(cells.keys, kept, summed)
-        near = index[summed].get(tuple(k for i, k in enumerate(key) if i not in summed), [])
-        inside = [
-            r for r in near if all(_has(meanings[i][key[i]], cells.keys[r][i]) for i in summed)
-        ]
-        found = Sum(
-            tuple(place[r] for r in inside),
-            cells.values[row],
-            cells.lines[row],
-            cell_label(cells.scope, key),
+            by_rest = index[summed] = {}
+            for i, r in enumerate(kept):
+                by_rest.setdefault(_without(rows.keys[r], summed), []).append(i)
+        inside = tuple(
+            i
+            for i in index[summed].get(_without(key, summed), ())
+            if all(_has(meanings[at][key[at]], rows.keys[kept[i]][at]) for at in summed)
         )
-        if math.isnan(found.figure):
-            continue
-        problems += _differs(file, cells, found, inside, row)
+        found = Sum(inside, rows.values[row], rows.lines[row], cell_label(scope, key))
+        cells = [kept[i] for i in inside]
+        problems += _differs(file, rows, found, cells, room([*cells, row]))
         sums.append(found)
-    return kept, sums, _only_totals(file, cells, meanings) or problems
+    return rows.take(kept), sums, _only_totals(file, scope, rows, meanings) or problems
 
 
-def _index(
-    keys: Sequence[tuple[str, ...]], rows: Iterable[int], summed: Sequence[int]
-) -> dict[tuple[str, ...], list[int]]:
-    found: dict[tuple[str, ...], list[int]] = {}
-    for row in rows:
-        rest = tuple(k for i, k in enumerate(keys[row]) if i not in summed)
-        found.setdefault(rest, []).append(row)
-    return found
+def _without(key: Sequence[str], summed: Sequence[int]) -> tuple[str, ...]:
+    return tuple(label for i, label in enumerate(key) if i not in summed)
 
 
 def _has(meaning: Meaning, label: str) -> bool:
     return meaning is None or label in meaning
 
 
-def _differs(file: str, cells: Cells, found: Sum, inside: Sequence[int], row: int) -> list[Problem]:
+def _differs(
+    file: str, rows: Rows, found: Sum, inside: Sequence[int], room: float
+) -> list[Problem]:
     """Return that a total is not the sum of its cells, if it cannot be."""
-    known = math.fsum(cells.values[r] for r in inside if r not in cells.ranges)
-    bounds = [cells.ranges[r] for r in inside if r in cells.ranges]
+    known = math.fsum(rows.values[r] for r in inside if r not in rows.ranges)
+    bounds = [rows.ranges[r] for r in inside if r in rows.ranges]
     low = known + math.fsum(b[0] for b in bounds)
     high = known + math.fsum(b[1] for b in bounds)
-    room = cells.room([*inside, row]) + 1e-9 * max(1.0, abs(found.figure))
+    room += 1e-9 * max(1.0, abs(found.figure))
     if low - room <= found.figure <= high + room:
         return []
     say = f"at least {low:.10g}" if found.figure < low and bounds else f"at most {high:.10g}"
@@ -140,11 +148,11 @@ def _differs(file: str, cells: Cells, found: Sum, inside: Sequence[int], row: in
 
 
 def _only_totals(
-    file: str, cells: Cells, meanings: Sequence[Mapping[str, Meaning]]
+    file: str, scope: Sequence[str], rows: Rows, meanings: Sequence[Mapping[str, Meaning]]
 ) -> list[Problem]:
     found = []
-    for i, name in enumerate(cells.scope):
-        labels = {key[i] for key in cells.keys}
+    for i, name in enumerate(scope):
+        labels = {key[i] for key in rows.keys}
         if labels and labels <= set(meanings[i]):
             shown = ", ".join(f"`{clean(label)}`" for label in sorted(labels)[:3])
             message = f"every row is a total of `{clean(name)}` ({shown})"
@@ -159,14 +167,7 @@ def totals_of(
     groups: Iterable[str] | None,
     declared: Sequence[str],
 ) -> dict[str, Meaning]:
-    """Return which of a variable's labels are totals, each with the labels that it sums.
-
-    Args:
-        labels: As they stand in the file, mapped.
-        variable: The variable, None where the job describes it wrongly.
-        groups: The groups that the table counts instead of categories.
-        declared: Labels that the job calls totals.
-    """
+    """Return which of a variable's labels are totals, each with the labels that it sums."""
     labels = list(dict.fromkeys(labels))
     if variable is None:
         return {}

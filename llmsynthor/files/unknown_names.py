@@ -1,4 +1,4 @@
-"""What a table file names and the job does not know: columns, headers, labels, each with a way out."""
+"""What a table's entry names wrongly: columns, headers, labels, groups, each with a way out."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from llmsynthor.job.schema_walk import written
 from llmsynthor.text import and_more, clean, did_you_mean, first_of, listed, nearest, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Container, Mapping, Sequence
+    from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 
     from llmsynthor.files.rows import TextTable
     from llmsynthor.job.tables import TableSpec
-    from llmsynthor.job.variables import VariableSpec
+    from llmsynthor.job.variables import CategoryVariable, VariableSpec
 
 _SHOWN = 12
 _FEW = 1
@@ -23,6 +23,7 @@ NO_LABEL = (
     "in the table's entry, `values: {VARIABLE: {LABEL IN THE FILE: label}}` renames a label, and "
     "`totals: [LABEL]` says that one stands for a total"
 )
+_MOST_LABELS = 6
 
 
 def suggestion(given: str, known: Collection[str]) -> str:
@@ -41,11 +42,7 @@ def unknown_columns(
 ) -> list[Problem]:
     """Return the columns that are no variable; many of them that are like none in one problem.
 
-    Args:
-        file: For messages.
-        scope: The columns.
-        known: The job's variables.
-        unsure: Names that may be variables.
+    Columns that are `unsure` may be variables.
     """
     if not scope:
         return [Problem("there is no column with a variable, only figures", file, 1)]
@@ -76,16 +73,11 @@ def unknown_columns(
 def check_headers(spec: TableSpec, text: TextTable, variables: Mapping[str, VariableSpec]) -> None:
     """Refuse a wide file some of whose columns are taken for categories and are like none.
 
-    Args:
-        spec: The table's entry.
-        text: The file in long form.
-        variables: The job's variables.
-
     Raises:
         TableError: Names them all at once.
     """
     wide = spec.wide
-    if wide is None or wide.columns or wide.pattern is not None or text.headers is None:
+    if wide is None or not wide.takes_rest or text.headers is None:
         return
     name = wide.variables[0]
     variable, renamed = variables.get(name), spec.values.get(name, {})
@@ -112,3 +104,42 @@ def check_headers(spec: TableSpec, text: TextTable, variables: Mapping[str, Vari
 def _listed(names: Sequence[str]) -> str:
     shown = quoted(names)
     return and_more(shown, _SHOWN) if len(shown) > _SHOWN else listed(shown)
+
+
+def wrong_groups(
+    spec: TableSpec, scope: Container[str], variables: Mapping[str, VariableSpec]
+) -> list[Problem]:
+    """Return what is wrong with the `groups` of a table's entry."""
+    found: list[str] = []
+    for name, groups in spec.groups.items():
+        where = f"`groups.{clean(name)}`"
+        variable = variables.get(name)
+        if variable is None or name not in scope:
+            found.append(f"{where} groups `{clean(name)}`, which is no column of the file")
+        elif variable.type != "category":
+            found.append(f"{where} is for categories; the bins of a number come from the file")
+        else:
+            found += [f"{where} {wrong}" for wrong in _wrong_partition(groups, variable)]
+    return [Problem(message, spec.file) for message in found]
+
+
+def _wrong_partition(
+    groups: Mapping[str, Sequence[str]], variable: CategoryVariable
+) -> Iterator[str]:
+    empty = [label for label, inside in groups.items() if not inside]
+    if empty:
+        yield f"has no category in the group {_shown(empty)}; leave the group out"
+    held = [category for inside in groups.values() for category in inside]
+    stray = [c for c in dict.fromkeys(held) if c not in variable.values]
+    if stray:
+        yield f"has {_shown(stray)}, which the variable does not have as a category"
+    twice = [c for c in dict.fromkeys(held) if held.count(c) > 1]
+    if twice:
+        yield f"has {_shown(twice)} more than once; each category stands in one group"
+    missing = [c for c in variable.values if c not in held]
+    if missing:
+        yield f"lacks {_shown(missing)}; each category stands in one group"
+
+
+def _shown(labels: Sequence[str]) -> str:
+    return and_more(quoted(labels), _MOST_LABELS)

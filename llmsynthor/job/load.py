@@ -178,9 +178,7 @@ def _wrong_entry(nodes: Nodes, error: Mapping[str, Any], known: str) -> Problem:
     words = {"extra_forbidden": "unknown key", "missing": "this key is needed"}.get(
         error["type"], str(error["msg"]).removeprefix("Value error, ")
     )
-    place = nodes.place(steps)
-    message = f"{clean('.'.join(steps))}: {words}; {known}"
-    return Problem(message, place.file, place.line, place.column)
+    return nodes.place(steps).problem(f"{clean('.'.join(steps))}: {words}; {known}")
 
 
 def dump_job(job: Job) -> str:

@@ -6,7 +6,6 @@ import datetime
 import re
 from typing import TYPE_CHECKING, Any
 
-from llmsynthor.errors import Problem
 from llmsynthor.job.schema_walk import (
     Spot,
     choices_of,
@@ -25,6 +24,7 @@ from llmsynthor.text import clean, did_you_mean, nearest
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from llmsynthor.errors import Problem
     from llmsynthor.job.yaml_nodes import Nodes
 
 _PATTERNS = {
@@ -42,12 +42,7 @@ _GROUPED = re.compile(r"\d{1,3}([,._ '\u00a0\u202f])\d{3}(?:\1\d{3})*")
 
 
 def describe_all(nodes: Nodes, errors: Sequence[Mapping[str, Any]]) -> list[Problem]:
-    """Return one problem for each place that pydantic complains of.
-
-    Args:
-        nodes: Where the job's values stand.
-        errors: `ValidationError.errors()`; those of the whole job are left out.
-    """
+    """Return one problem for each place that pydantic complains of; not for those of the whole job."""
     found = [
         (find_spot(error["loc"], unknown=error["type"] == "extra_forbidden"), error)
         for error in errors
@@ -73,10 +68,6 @@ def meant_keys(
     nodes: Nodes, errors: Sequence[Mapping[str, Any]]
 ) -> list[tuple[tuple[str, ...], Any, str]]:
     """Return each key in place of which another seems to be meant.
-
-    Args:
-        nodes: Where the job's values stand.
-        errors: `ValidationError.errors()`.
 
     Returns:
         The steps to the mapping that it stands in, the key as YAML reads it, the key that is meant.
@@ -126,8 +117,14 @@ def _describe(nodes: Nodes, spot: Spot, error: Mapping[str, Any], told: str | No
         example = example_of(steps[-1], spot.schema)
         place = nodes.place(steps)
         message = "this key is needed" + (f"; add for example `{example}`" if example else "")
-    elif kind in {"union_tag_not_found", "union_tag_invalid"}:
-        return _bad_type(nodes, spot, error)
+    elif kind == "union_tag_not_found":
+        place, steps = nodes.place(steps), (*steps, "type")
+        message = "this key is needed: `category`, `integer` or `number`"
+    elif kind == "union_tag_invalid":
+        steps, given = (*steps, "type"), str(error["ctx"]["tag"])
+        place = nodes.place(steps)
+        message = f"must be `category`, `integer` or `number`, got `{clean(given, _LONGEST)}`"
+        message += did_you_mean(given, ("category", "integer", "number"))
     elif kind == "value_error":
         place, message = nodes.place(steps), str(error["msg"]).removeprefix("Value error, ")
     elif kind == "recursion_loop":
@@ -135,7 +132,7 @@ def _describe(nodes: Nodes, spot: Spot, error: Mapping[str, Any], told: str | No
     else:
         place, message = nodes.place(steps), _bad_value(nodes, spot, error)
     where = clean(".".join(steps))
-    return Problem(f"{where}: {message}", place.file, place.line, place.column)
+    return place.problem(f"{where}: {message}")
 
 
 def bad_key(
@@ -165,24 +162,7 @@ def bad_key(
     near = nearest(text, keys_of(schema)) if schema is not None else None
     if near is not None:
         message = f"{where}unknown key `{text}`{reading.rstrip(',')}; did you mean `{near}`?"
-    if node is None:
-        place = nodes.place(parent)
-        return Problem(message, place.file, place.line, place.column)
-    return Problem(message, str(nodes.path), node.start_mark.line + 1, node.start_mark.column + 1)
-
-
-def _bad_type(nodes: Nodes, spot: Spot, error: Mapping[str, Any]) -> Problem:
-    steps = (*spot.steps, "type")
-    where = clean(".".join(steps))
-    if error["type"] == "union_tag_not_found":
-        place = nodes.place(spot.steps)
-        message = "this key is needed: `category`, `integer` or `number`"
-        return Problem(f"{where}: {message}", place.file, place.line, place.column)
-    place = nodes.place(steps)
-    given = error["ctx"]["tag"]
-    message = f"must be `category`, `integer` or `number`, got `{clean(str(given), _LONGEST)}`"
-    message += did_you_mean(str(given), ("category", "integer", "number"))
-    return Problem(f"{where}: {message}", place.file, place.line, place.column)
+    return (nodes.place(parent) if node is None else nodes.at(node)).problem(message)
 
 
 def _bad_value(nodes: Nodes, spot: Spot, error: Mapping[str, Any]) -> str:

@@ -73,13 +73,7 @@ ANYTHING: Container[str] = _Anything()
 def read_partly(
     nodes: Nodes, content: dict[Any, Any], errors: Sequence[Mapping[str, Any]]
 ) -> tuple[Job, Gaps]:
-    """Return the job without what is wrong; a misspelt key is taken as the one that is meant.
-
-    Args:
-        nodes: Where the file's values stand.
-        content: Its content, which is no job.
-        errors: What pydantic says of it.
-    """
+    """Return the job without what is wrong; a misspelt key is taken as the one that is meant."""
     content = deepcopy(content)
     for steps, wrong, meant in meant_keys(nodes, errors):
         inside: Any = content
@@ -100,14 +94,16 @@ def _without(content: dict[Any, Any], bad: set[str]) -> tuple[Job, Gaps]:
         if key in content and key not in bad:
             adapter: TypeAdapter[Any] = TypeAdapter(info.rebuild_annotation())
             values[key] = adapter.validate_python(content[key], strict=True)
-    if "variables" in bad:
-        values["variables"] = _good_variables(content.get("variables"))
+    given = content.get("variables")
+    if "variables" in bad and isinstance(given, dict):
+        named = ((name, entry) for name, entry in given.items() if isinstance(name, str))
+        values["variables"] = {n: spec for n, entry in named for spec in _good(VariableSpec, entry)}
     kept: dict[str, list[int]] = {}
     models = {"tables": TableSpec, "statistics": StatisticSpec, "rules": RuleSpec}
     for key, model in models.items():
         given = content.get(key)
         if key in bad and isinstance(given, list):
-            good = [(i, item) for i, e in enumerate(given) for item in _good(TypeAdapter(model), e)]
+            good = [(i, item) for i, e in enumerate(given) for item in _good(model, e)]
             kept[key] = [i for i, _ in good]
             values[key] = [item for _, item in good]
     return Job.model_construct(**values), Gaps(frozenset(bad), _unsure(content, bad), kept)
@@ -128,18 +124,9 @@ def _unsure(content: dict[Any, Any], bad: set[str]) -> Container[str]:
     return found
 
 
-def _good_variables(given: object) -> dict[str, Any]:
-    adapter: TypeAdapter[Any] = TypeAdapter(VariableSpec)
-    named = given.items() if isinstance(given, dict) else ()
-    return {
-        name: spec
-        for name, entry in named
-        if isinstance(name, str)
-        for spec in _good(adapter, entry)
-    }
-
-
-def _good(adapter: TypeAdapter[Any], entry: object) -> list[Any]:
+def _good(kind: Any, entry: object) -> list[Any]:  # noqa: ANN401 - an alias is no type
+    """Return what an entry is, if it is right."""
+    adapter: TypeAdapter[Any] = TypeAdapter(kind)
     try:
         return [adapter.validate_python(entry)]
     except ValidationError:

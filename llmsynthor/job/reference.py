@@ -15,11 +15,7 @@ Paths are relative to the job file. `--set key.inner=value` changes a key for on
 
 
 def job_reference(schema: Schema) -> str:
-    """Return the reference of all keys, one section for each block of a job.
-
-    Args:
-        schema: As `job.job_schema` gives it.
-    """
+    """Return the reference of all keys, one section for each block of a job."""
     definitions = schema["$defs"]
     parts = [_HEAD, _section("The job", schema, definitions)]
     seen: list[str] = []

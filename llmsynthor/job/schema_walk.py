@@ -137,9 +137,8 @@ def kind_of(schema: dict[str, Any]) -> str:
 
 def _kind(option: dict[str, Any]) -> str:
     if "enum" in option or "const" in option:
-        return listed(
-            [f"`{shown_choice(c)}`" for c in option.get("enum", [option.get("const")])], "or"
-        )
+        choices = option.get("enum", [option.get("const")])
+        return listed(['`"\\t"`' if c == "\t" else f"`{c}`" for c in choices], "or")
     kind = option.get("type")
     if kind == "integer":
         return f"a whole number{_bounds(option)}"
@@ -154,11 +153,6 @@ def _kind(option: dict[str, Any]) -> str:
     if "properties" in option:
         return f"a mapping with {listed(quoted(list(option['properties'])[:4]))}"
     return "a mapping" if kind == "object" or "discriminator" in option else "a text"
-
-
-def shown_choice(choice: object) -> str:
-    """Return a choice as one writes it in YAML."""
-    return '"\\t"' if choice == "\t" else str(choice)
 
 
 def _bounds(option: dict[str, Any]) -> str:
@@ -185,13 +179,7 @@ def written(content: object) -> str:
 def unknown_key(
     name: str, parent: dict[str, Any], present: Iterable[str]
 ) -> tuple[str, str | None]:
-    """Return what to say of a key that is not known, and the key that seems to be meant.
-
-    Args:
-        name: The key.
-        parent: The schema of the mapping that it stands in.
-        present: The keys that the mapping has.
-    """
+    """Return what to say of a key that is not known, and the key that seems to be meant."""
     keys = keys_of(parent)
     near = nearest(name, keys)
     if near in set(present):

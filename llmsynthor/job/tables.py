@@ -3,18 +3,61 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from llmsynthor.job.file_form import FileSpec
-from llmsynthor.job.offices import OFFICES, OfficeName, describe_offices
 from llmsynthor.job.variables import JobModel
 
 Range = Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=2, max_length=2)]
 _PLACE = re.compile(r"\{([^{}]*)\}")
 _OWN_LAYOUT = ("separator", "skip_rows", "comment", "footer_rows")
+
+
+@dataclass(frozen=True)
+class Office:
+    """A publisher's form.
+
+    Attributes:
+        reader: Module that reads it; see `files.offices.Form`.
+        download: Which of the office's files are meant, for people.
+        separator: What stands between the columns.
+    """
+
+    reader: str
+    download: str
+    separator: str = ","
+
+
+OFFICES = {
+    "acs": Office("llmsynthor.files.offices.acs", "data.census.gov"),
+    "eurostat": Office("llmsynthor.files.offices.eurostat", "TSV of the bulk download", "\t"),
+    "nomis": Office("llmsynthor.files.offices.nomis", "CSV"),
+}
+"""Name in a table's `format` -> the office's form."""
+
+
+def _known(name: str) -> str:
+    if name not in OFFICES:
+        raise PydanticCustomError("unknown_office", "no such form")
+    return name
+
+
+def describe_offices(schema: dict[str, Any]) -> None:
+    """Complete the schema of the key `format`."""
+    forms = [f"`{name}` ({office.download})" for name, office in OFFICES.items()]
+    schema["description"] = f"A publisher's own form: {', '.join(forms)}."
+
+
+OfficeName = Annotated[
+    str,
+    AfterValidator(_known),
+    Field(json_schema_extra=lambda schema: schema.update(enum=list(OFFICES))),
+]
 
 
 class WideColumns(JobModel):
@@ -39,6 +82,11 @@ class WideColumns(JobModel):
     )
 
     @property
+    def takes_rest(self) -> bool:
+        """Return whether all columns that are nothing else are categories."""
+        return not self.columns and self.pattern is None
+
+    @property
     def variables(self) -> list[str]:
         """Return the variables that run over the columns."""
         return [self.variable] if isinstance(self.variable, str) else self.variable
@@ -58,7 +106,7 @@ class WideColumns(JobModel):
         if self.pattern is not None and sorted(_PLACE.findall(self.pattern)) != sorted(names):
             wanted = " ".join(f"{{{name}}}" for name in names)
             raise ValueError(f"`pattern` must hold each variable once in braces: `{wanted}`")
-        if len(names) > 1 and not self.columns and self.pattern is None:
+        if len(names) > 1 and self.takes_rest:
             raise ValueError("several variables need `columns` or a `pattern` that splits headers")
         for column in self.columns:
             if len(self.labels(column)) != len(names):
@@ -145,13 +193,7 @@ class TableSpec(FileSpec):
                     raise ValueError(
                         f"`{key}` and `format` exclude each other: a form knows its own"
                     )
-        wide = self.wide
-        if (
-            wide is not None
-            and self.ignore == "others"
-            and not wide.columns
-            and wide.pattern is None
-        ):
+        if self.ignore == "others" and self.wide is not None and self.wide.takes_rest:
             raise ValueError("with `ignore: others`, `wide` must name its `columns` or a `pattern`")
         for text, meaning in self.missing.items():
             if isinstance(meaning, list) and meaning[0] > meaning[1]:

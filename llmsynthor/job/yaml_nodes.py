@@ -43,6 +43,14 @@ class Place:
     line: int | None = None
     column: int | None = None
 
+    def problem(self, message: str) -> Problem:
+        """Return what is wrong here."""
+        return Problem(message, self.file, self.line, self.column)
+
+
+def _at(file: str | Path, mark: yaml.Mark) -> Place:
+    return Place(str(file), mark.line + 1, mark.column + 1)
+
 
 @dataclass(frozen=True)
 class Nodes:
@@ -72,17 +80,16 @@ class Nodes:
             _, key, node = found
             inside = isinstance(node, (yaml.MappingNode, yaml.SequenceNode))
             mark = key.start_mark if inside else node.start_mark
-        return Place(str(self.path), mark.line + 1, mark.column + 1)
+        return _at(self.path, mark)
 
     def key_place(self, steps: Sequence[str | int]) -> Place:
         """Return the place of a key itself, not of its value."""
         path = tuple(map(str, steps))
         parent = self.walk(path[:-1])
-        children = _children(parent) if parent is not None else []
-        key = next((key for name, key, _ in children if name == path[-1]), None)
+        key = next((key for name, key, _ in _children(parent) if name == path[-1]), None)
         if key is None or self._option(path) is not None:
             return self.place(path)
-        return Place(str(self.path), key.start_mark.line + 1, key.start_mark.column + 1)
+        return self.at(key)
 
     def written(self, steps: Sequence[str | int]) -> str | None:
         """Return an unquoted value as the file has it, None if it is quoted or not in the file."""
@@ -91,6 +98,10 @@ class Nodes:
         node = self.walk(steps)
         plain = isinstance(node, yaml.ScalarNode) and node.style is None
         return str(node.value) if plain and node is not None else None
+
+    def at(self, node: yaml.Node) -> Place:
+        """Return the place of a node."""
+        return _at(self.path, node.start_mark)
 
     def key_node(self, steps: Sequence[str | int], key: object) -> yaml.ScalarNode | None:
         """Return the node of a key of the mapping at `steps`, by what YAML makes of it.
@@ -106,24 +117,18 @@ class Nodes:
 
     def value_is_empty(self, key: yaml.ScalarNode | None) -> bool:
         """Return whether nothing stands at a key of the file."""
-        pairs = (
-            (own, value)
+        return key is not None and any(
+            own is key and isinstance(value, yaml.ScalarNode) and not value.value
             for node in _all(self.root)
             if isinstance(node, yaml.MappingNode)
             for own, value in node.value
-        )
-        return key is not None and any(
-            own is key and isinstance(value, yaml.ScalarNode) and not value.value
-            for own, value in pairs
         )
 
     def walk(self, steps: Sequence[str | int]) -> yaml.Node | None:
         """Return the node of a key, or None."""
         node: yaml.Node | None = self.root
-        for step in steps:
-            if node is None:
-                return None
-            node = next((v for k, _, v in _children(node) if k == str(step)), None)
+        for step in map(str, steps):
+            node = next((value for key, _, value in _children(node) if key == step), None)
         return node
 
     def _option(self, path: tuple[str, ...]) -> str | None:
@@ -200,7 +205,7 @@ def yaml_problem(file: str, error: yaml.YAMLError) -> Problem:
     if reason.startswith("found unexpected end of stream") and error.context_mark is not None:
         mark = error.context_mark
     message = f"not valid YAML: {plain or clean(reason)}"
-    return Problem(message, file, mark.line + 1, mark.column + 1)
+    return _at(file, mark).problem(message)
 
 
 def _odd(file: str, root: yaml.Node) -> list[Problem]:
@@ -209,9 +214,8 @@ def _odd(file: str, root: yaml.Node) -> list[Problem]:
         if isinstance(node, yaml.MappingNode):
             found += _repeated(file, node)
         elif isinstance(node, yaml.ScalarNode) and (reading := misread(node)):
-            mark = node.start_mark
             message = f"YAML reads `{clean(node.value)}` as {reading}; {quoted_or_plain(node)}"
-            found.append(Problem(message, file, mark.line + 1, mark.column + 1))
+            found.append(_at(file, node.start_mark).problem(message))
     return found
 
 
@@ -245,11 +249,10 @@ def _repeated(file: str, node: yaml.MappingNode) -> list[Problem]:
     for key, _ in node.value:
         if not isinstance(key, yaml.ScalarNode) or key.tag.endswith(":merge"):
             continue
-        mark = key.start_mark
         if key.value in first:
             message = f"key `{clean(key.value)}` is given twice, first on line {first[key.value]}"
-            found.append(Problem(message, file, mark.line + 1, mark.column + 1))
-        first.setdefault(key.value, mark.line + 1)
+            found.append(_at(file, key.start_mark).problem(message))
+        first.setdefault(key.value, key.start_mark.line + 1)
     return found
 
 
@@ -269,7 +272,7 @@ def _all(root: yaml.Node) -> Iterator[yaml.Node]:
             waiting += reversed(node.value)
 
 
-def _children(node: yaml.Node) -> list[tuple[str, yaml.Node, yaml.Node]]:
+def _children(node: yaml.Node | None) -> list[tuple[str, yaml.Node, yaml.Node]]:
     if isinstance(node, yaml.MappingNode):
         return [(str(key.value), key, value) for key, value in node.value]
     if isinstance(node, yaml.SequenceNode):

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
     from llmsynthor.job.model import Job
     from llmsynthor.store.directory import RunDirectory
-    from llmsynthor.targets.domain import Variable
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Members, Variable
     from llmsynthor.targets.table import TableSet
 
 DICTIONARY = "data_dictionary.json"

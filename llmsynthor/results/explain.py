@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
     from llmsynthor.candidates.sampler import Sampler
     from llmsynthor.store.directory import RunDirectory
-    from llmsynthor.targets.domain import Variable
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Members, Variable
 
 BACKGROUND_MEANS = (
     "no proposal: drawn from the tables alone, which needs no model; the record stands here because "

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from llmsynthor.candidates.sampler import Sampler
     from llmsynthor.store.directory import RunDirectory
     from llmsynthor.store.materialize import Materializer
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Members
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from llmsynthor.candidates import seed_sample as seedsample
 from llmsynthor.errors import RunDirectoryError
 from llmsynthor.store.lines import Figures, Line
 from llmsynthor.targets import domain, zones
-from llmsynthor.targets import levels as members
 from llmsynthor.targets import table as tables
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ _MOST_ZONES_NAMED = 3
 _ANEW = "`llmsynthor run JOB --overwrite` starts the run anew"
 _KINDS = {
     name: kind
-    for module in (domain, members, seedsample, tables, zones)
+    for module in (domain, seedsample, tables, zones)
     for name, kind in vars(module).items()
     if isinstance(kind, type) and dataclasses.is_dataclass(kind)
 }

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from llmsynthor.job.tables import Reconcile, ScaleTo
-    from llmsynthor.targets.domain import Domain
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Domain, Members
     from llmsynthor.targets.margins import Margin
     from llmsynthor.targets.table import Table, TableSet
 
@@ -58,10 +57,6 @@ def disagreements(tables: TableSet, policy: Reconcile = "error") -> list[Problem
     A table with cells that are not known is compared where its margins are. Totals are compared
     where both tables give counts; margins of the variables that two tables share are compared as
     shares, on the finest bins that both can be summed to.
-
-    Args:
-        tables: As they are used.
-        policy: The job's, which has been followed already.
     """
     advice = _ADVICE if policy == "error" else _advice_after(policy)
     found = [clash.problem for clash in clashes(tables)]
@@ -125,13 +120,7 @@ def _wrong_sizes(tables: TableSet, members: Members) -> list[Clash]:
 
 
 def larger_sizes(table: Table, members: Members, total: float) -> str:
-    """Return which `max` of the size would allow so many members, "" where that is not the cause.
-
-    Args:
-        table: It counts records by their size.
-        members: What the members are.
-        total: How many of them there should be.
-    """
+    """Return which `max` of the size would allow so many members, "" where that is not the cause."""
     variable = members.record[members.size]
     axis = table.scope.index(members.size)
     last = int(table.groups[axis][-1])
@@ -283,13 +272,7 @@ def _open(table: Table) -> np.ndarray:
 
 
 def differs(margin: Margin, tables: Sequence[Table], shares: Sequence[np.ndarray]) -> np.ndarray:
-    """Return which cells of a margin two tables give otherwise, beyond rounding.
-
-    Args:
-        margin: That they have in common.
-        tables: Both.
-        shares: Of each table the shares of the margin's cells.
-    """
+    """Return which cells of a margin two tables, with these shares, give otherwise beyond rounding."""
     allowed = sum(
         table.rounding_room(share, margin.summed(np.ones_like(table.share), table))
         for table, share in zip(tables, shares, strict=True)

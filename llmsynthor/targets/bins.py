@@ -211,12 +211,10 @@ def _bins_of_labels(
     raw: RawStatistics, variables: Mapping[str, VariableSpec], problems: list[Problem]
 ) -> Bins:
     """Return the bins that groups, `among` and the outcome of a rate are made of."""
-    spec = raw.spec
-    rows = [
-        (name, key[i], row) for i, name in enumerate(raw.scope) for row, key in enumerate(raw.keys)
-    ]
-    labels: list[tuple[str, str, int | None]] = [*rows]
-    labels += [(name, label, None) for _, name, label in _chosen(spec)]
+    labels: list[tuple[str, str, int | None]] = []
+    for i, name in enumerate(raw.scope):
+        labels += [(name, key[i], row) for row, key in enumerate(raw.keys)]
+    labels += [(name, label, None) for _, name, label in _chosen(raw.spec)]
     bins: Bins = {}
     for name, label, row in labels:
         variable = variables.get(name)
@@ -248,16 +246,13 @@ def _quantile_bins(
             if level is not None and not whole:
                 inside = spec.min < value < spec.max
             if not inside:
-                what = "between" if level is not None and not whole else "from"
-                to = "and" if what == "between" else "to"
-                problems.append(
-                    raw.problem(
-                        f"`{column.name}` is {format_number(value)}, which is not {what} "
-                        f"{format_number(spec.min)} {to} {format_number(spec.max)}, the limits of "
-                        f"`{clean(str(raw.spec.of))}`",
-                        row,
-                    )
+                ends = "between {} and {}" if level is not None and not whole else "from {} to {}"
+                ends = ends.format(format_number(spec.min), format_number(spec.max))
+                message = (
+                    f"`{column.name}` is {format_number(value)}, which is not {ends}, the limits of "
+                    f"`{clean(str(raw.spec.of))}`"
                 )
+                problems.append(raw.problem(message, row))
             elif level is not None:
                 cuts = [math.floor(value), math.floor(value) + 1] if whole else [value]
                 low = float(spec.min)
@@ -276,10 +271,5 @@ def _check_order(raw: RawStatistics, problems: list[Problem]) -> None:
     for lower, higher in pairwise(ordered):
         for row, (a, b) in enumerate(zip(lower.values, higher.values, strict=True)):
             if b < a:
-                problems.append(
-                    raw.problem(
-                        f"`{higher.name}` is {format_number(b)}, below `{lower.name}`, "
-                        f"{format_number(a)}",
-                        row,
-                    )
-                )
+                message = f"`{higher.name}` is {format_number(b)}, below `{lower.name}`, "
+                problems.append(raw.problem(message + format_number(a), row))

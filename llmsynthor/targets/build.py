@@ -14,10 +14,8 @@ from llmsynthor.files.inputs import Inputs
 from llmsynthor.files.unknown_names import no_label_hint
 from llmsynthor.job.partial import ANYTHING
 from llmsynthor.targets.bins import add_mean_bins, statistic_bins
-from llmsynthor.targets.build_statistics import build_statistics
-from llmsynthor.targets.domain import Domain, Variable
-from llmsynthor.targets.levels import Members
-from llmsynthor.targets.read_statistics import read_statistics
+from llmsynthor.targets.domain import Domain, Members, Variable
+from llmsynthor.targets.read_statistics import build_statistics, read_statistics
 from llmsynthor.targets.read_table import RawTable, read_raw_table
 from llmsynthor.targets.suppressed import fill_unknown
 from llmsynthor.targets.table import Table, TableSet
@@ -67,7 +65,7 @@ def gather_tables(
         unsure = ANYTHING if zones is None else unsure
     places = zones.names() if zones else ()
     legal = {*variables, *places}
-    kept: list[tuple[RawTable, str | None]] = []
+    kept: list[RawTable] = []
     bins: dict[str, dict[str, Interval]] = {}
     for spec in loaded.job.tables:
         try:
@@ -79,7 +77,7 @@ def gather_tables(
             problems += error.problems
             continue
         if set(raw.scope) <= legal:
-            kept.append((raw, spec.counts))
+            kept.append(raw)
             for name, intervals in own.items():
                 bins.setdefault(name, {}).update(intervals)
     raws, statistic_problems = _read_statistics(loaded.job, inputs, variables, unsure)
@@ -90,7 +88,7 @@ def gather_tables(
         raws, more = [], {}
     for name, intervals in more.items():
         bins.setdefault(name, {}).update(intervals)
-    counted = (raw.figures for raw, _ in kept if raw.measure == "count")
+    counted = (raw.rows.values for raw in kept if raw.measure == "count")
     add_mean_bins(bins, raws, variables, sum(next(counted, [loaded.job.records])))
     _cut_sizes(loaded.job, bins)
     variables_built = [_variable(n, spec, bins.get(n, {})) for n, spec in variables.items()]
@@ -101,11 +99,8 @@ def gather_tables(
     domain = Domain(tuple(variables_built))
     members = _members(loaded.job, domain)
     built, unfilled = fill_unknown(
-        [raw for raw, _ in kept],
-        [
-            _build(raw, domain, loaded.job.released, _counted(raw, counts, members), zones)
-            for raw, counts in kept
-        ],
+        kept,
+        [_build(raw, domain, loaded.job.released, members, zones) for raw in kept],
         domain,
         may_differ=loaded.job.reconcile != "error",
     )
@@ -159,10 +154,10 @@ def _check_geographies(raw: RawTable, zones: Zones) -> None:
             f"both `{clean(found[0])}` and `{clean(found[1])}` are columns; a table has one "
             f"geography, for the crosswalk {clean(zones.file)} gives the coarser ones"
         )
-        raise TableError.of([Problem(message, raw.file, 1)])
+        raise TableError.of([Problem(message, raw.spec.file, 1)])
     for name in found:
-        keys = [key[raw.scope.index(name)] for key in raw.keys]
-        check_zones(raw.file, name, zones, keys, raw.lines)
+        keys = [key[raw.scope.index(name)] for key in raw.rows.keys]
+        check_zones(raw.spec.file, name, zones, keys, raw.rows.lines)
 
 
 def _cut_sizes(job: Job, bins: dict[str, dict[str, Interval]]) -> None:
@@ -234,7 +229,7 @@ def _published_bins(
         if spec is None or spec.type == "category":
             continue
         first: dict[str, int] = {}
-        for line, key in zip(raw.lines, raw.keys, strict=True):
+        for line, key in zip(raw.rows.lines, raw.rows.keys, strict=True):
             first.setdefault(key[position], line)
         own = bins[name] = {}
         for label, line in first.items():
@@ -242,8 +237,8 @@ def _published_bins(
                 own[label] = parse_bin(label, spec.type, spec.min, spec.max)
             except ValueError as error:
                 hint = no_label_hint(label, ())
-                problems.append(Problem(f"{clean(name)}: {error}", raw.file, line, hint=hint))
-        problems += _overlaps(raw.file, name, own, first)
+                problems.append(Problem(f"{clean(name)}: {error}", raw.spec.file, line, hint=hint))
+        problems += _overlaps(raw.spec.file, name, own, first)
     if problems:
         raise TableError.of(sorted(problems, key=lambda problem: problem.line or 0))
     return bins
@@ -284,61 +279,48 @@ def _build(
 ) -> Table:
     places = zones.names() if zones is not None else ()
     axes = [
-        _zone_axis(zones, name)
+        (zones.places(name), zones.group(name))
         if zones is not None and name in places
-        else _axis(domain[name], [key[i] for key in raw.keys], raw.groups.get(name))
+        else _axis(domain[name], [key[i] for key in raw.rows.keys], raw.spec.groups.get(name))
         for i, name in enumerate(raw.scope)
     ]
-    shape = [len(labels) for labels, _, _ in axes]
-    cells = tuple(
-        np.array([labels[key[i]] for key in raw.keys]) for i, (_, labels, _) in enumerate(axes)
-    )
-    figures = _spread(shape, cells, raw.figures)
+    labels = tuple(own for own, _ in axes)
+    cells = raw.cells(labels)
+
+    def spread(values: Sequence[float]) -> np.ndarray:
+        array = np.zeros([len(own) for own in labels])
+        array[cells] = values
+        return array
+
     return Table(
-        name=raw.name,
-        file=raw.file,
-        role="released" if raw.name in released else raw.role,
+        name=raw.spec.known_as,
+        file=raw.spec.file,
+        role="released" if raw.spec.known_as in released else raw.spec.role,
         scope=tuple(
             zones.variable if zones is not None and name in places else name for name in raw.scope
         ),
-        labels=tuple(labels for labels, _, _ in axes),
-        groups=tuple(group for _, _, group in axes),
-        figures=figures,
+        labels=labels,
+        groups=tuple(group for _, group in axes),
+        figures=spread(raw.rows.values),
         measure=raw.measure,
         rounding=raw.rounding,
-        moe=None if raw.moes is None else _spread(shape, cells, raw.moes),
-        tolerance=raw.tolerance,
-        weight=raw.weight,
-        members=members,
+        moe=None if raw.rows.moes is None else spread(raw.rows.moes),
+        tolerance=raw.spec.tolerance,
+        weight=raw.spec.weight,
+        members=_counted(raw, members),
     )
 
 
-def _counted(raw: RawTable, counts: str | None, members: Members | None) -> Members | None:
+def _counted(raw: RawTable, members: Members | None) -> Members | None:
     """Return the members that a table counts, or None where it counts records."""
-    if members is None or counts == "records":
-        return None
-    own = any(name in members.own.positions for name in raw.scope)
-    return members if own or counts == "members" else None
-
-
-def _spread(
-    shape: Sequence[int], cells: tuple[np.ndarray, ...], values: Sequence[float]
-) -> np.ndarray:
-    array = np.zeros(shape)
-    array[cells] = values
-    return array
-
-
-def _zone_axis(zones: Zones, name: str) -> tuple[tuple[str, ...], dict[str, int], np.ndarray]:
-    """Return a geography's places, place -> position, and zone -> position."""
-    labels = zones.places(name)
-    return labels, {label: i for i, label in enumerate(labels)}, zones.group(name)
+    own = members is not None and any(name in members.own.positions for name in raw.scope)
+    return members if raw.spec.counts == "members" or (own and not raw.spec.counts) else None
 
 
 def _axis(
     variable: Variable, published: Iterable[str], groups: Mapping[str, Collection[str]] | None
-) -> tuple[tuple[str, ...], dict[str, int], np.ndarray]:
-    """Return the table's labels, label -> position, and domain code -> position.
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return the table's labels, and domain code -> position among them.
 
     Args:
         variable: A variable of the table's scope.
@@ -349,30 +331,26 @@ def _axis(
     if groups is not None:
         return _grouped_axis(variable, groups)
     if not variable.is_numeric:
-        return variable.labels, dict(variable.codes), np.arange(variable.size, dtype=np.int32)
+        return variable.labels, np.arange(variable.size, dtype=np.int32)
     low, high = variable.low, variable.high
     own = {label: parse_bin(label, variable.kind, low, high) for label in dict.fromkeys(published)}
     # a gap between published bins is a bin with nobody in it
     start, intervals = variable.edges[0], []
     for label, interval in sorted(own.items(), key=lambda item: item[1].low):
         if interval.low > start:
-            intervals.append(
-                (_gap_label(variable, start, interval.low), Interval(start, interval.low))
-            )
-        intervals.append((label, interval))
+            intervals.append((_gap_label(variable, start, interval.low), start))
+        intervals.append((label, interval.low))
         start = interval.high
     if start < variable.edges[-1]:
-        top = variable.edges[-1]
-        intervals.append((_gap_label(variable, start, top), Interval(start, top)))
-    lows = np.array([interval.low for _, interval in intervals])
+        intervals.append((_gap_label(variable, start, variable.edges[-1]), start))
+    lows = np.array([low for _, low in intervals])
     group = np.searchsorted(lows, np.asarray(variable.edges[:-1]), side="right") - 1
-    labels = tuple(label for label, _ in intervals)
-    return labels, {label: i for i, label in enumerate(labels)}, group.astype(np.int32)
+    return tuple(label for label, _ in intervals), group.astype(np.int32)
 
 
 def _grouped_axis(
     variable: Variable, groups: Mapping[str, Collection[str]]
-) -> tuple[tuple[str, ...], dict[str, int], np.ndarray]:
+) -> tuple[tuple[str, ...], np.ndarray]:
     """Return an axis of groups, in the order of their first categories.
 
     The order makes groups of one category each the identity, as code that compares sizes expects.
@@ -382,7 +360,7 @@ def _grouped_axis(
     group = np.empty(variable.size, dtype=np.int32)
     for position, label in enumerate(labels):
         group[codes[label]] = position
-    return labels, {label: i for i, label in enumerate(labels)}, group
+    return labels, group
 
 
 def _gap_label(variable: Variable, low: float, high: float) -> str:

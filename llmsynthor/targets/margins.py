@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmsynthor.files.bins import cell_label
-from llmsynthor.targets.partitions import common_groups
 from llmsynthor.text import clean
 
 if TYPE_CHECKING:
@@ -54,9 +53,7 @@ class Margin:
         margin = figures.sum(axis=tuple(i for i in range(figures.ndim) if i not in kept))
         margin = np.moveaxis(margin, np.argsort(np.argsort(kept)), range(len(kept)))
         for axis, (name, size) in enumerate(zip(self.names, self.shape, strict=True)):
-            summed = np.zeros((size, *np.delete(margin.shape, axis)))
-            np.add.at(summed, self._along(table, name), np.moveaxis(margin, axis, 0))
-            margin = np.moveaxis(summed, 0, axis)
+            margin = added(margin, axis, self._along(table, name), size)
         return margin
 
     def cells(self, table: Table) -> np.ndarray:
@@ -76,17 +73,18 @@ class Margin:
         return coarse
 
 
+def added(figures: np.ndarray, axis: int, group: np.ndarray, size: int) -> np.ndarray:
+    """Return an array with what lies in one of `size` groups along an axis added up."""
+    moved = np.moveaxis(figures, axis, 0)
+    out = np.zeros((size, *moved.shape[1:]))
+    np.add.at(out, group, moved)
+    return np.moveaxis(out, 0, axis)
+
+
 def margin_of(
     domain: Domain, one: Table, other: Table, names: Sequence[str] | None = None
 ) -> Margin:
-    """Return the finest margin that two tables have in common.
-
-    Args:
-        domain: Their domain.
-        one: A table.
-        other: Another.
-        names: The variables, all of them in both scopes; default: all such.
-    """
+    """Return the finest margin that two tables have in common; or of `names`, which both have."""
     shared = [n for n in one.scope if n in other.scope] if names is None else list(names)
     parts = [_common(domain[name], one, other) for name in shared]
     return Margin(
@@ -137,3 +135,37 @@ def _common_categories(
         inside = [variable.labels[position] for position in np.flatnonzero(group == place)]
         labels[place] = " or ".join(inside)
     return group, [str(label) for label in labels]
+
+
+def common_groups(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return code -> cell of the finest partition that two groupings of codes can be summed to.
+
+    Codes that share a group in either fall together. Cells are numbered by their first codes.
+
+    Example:
+        >>> common_groups(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 2])).tolist()
+        [0, 0, 0, 1]
+    """
+    least = np.arange(len(first))
+    while True:
+        before = least
+        for own in (first, second):
+            smallest = np.full(int(own.max()) + 1, len(first))
+            np.minimum.at(smallest, own, least)
+            least = smallest[own]
+        if (least == before).all():
+            return np.unique(least, return_inverse=True)[1]
+
+
+def renumbered(group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the values of `group` in the order of their first place, and each one's rank in it.
+
+    Example:
+        >>> renumbered(np.array([7, 7, 3]))
+        (array([7, 3]), array([0, 0, 1], dtype=int32))
+    """
+    values, first, inverse = np.unique(group, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty(len(order), dtype=np.int32)
+    rank[order] = np.arange(len(order), dtype=np.int32)
+    return values[order], rank[inverse]

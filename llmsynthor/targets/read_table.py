@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from llmsynthor.errors import Problem, TableError
 from llmsynthor.files.bins import parse_bin, plain_bin
@@ -12,13 +14,18 @@ from llmsynthor.files.numbers import check_sum, read_numbers, rounding, rounding
 from llmsynthor.files.offices import form_of
 from llmsynthor.files.reshape import FIGURES, MOE, named_in, shape
 from llmsynthor.files.rows import TextTable, named_columns, read_rows
-from llmsynthor.files.totals import Cells, Sum, is_total_word, split_totals, totals_of
-from llmsynthor.files.unknown_names import check_headers, no_label_hint, suggestion, unknown_columns
-from llmsynthor.targets.partitions import wrong_groups
+from llmsynthor.files.totals import Rows, Sum, is_total_word, split_totals, totals_of
+from llmsynthor.files.unknown_names import (
+    check_headers,
+    no_label_hint,
+    suggestion,
+    unknown_columns,
+    wrong_groups,
+)
 from llmsynthor.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Container, Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     from llmsynthor.files.inputs import Inputs
     from llmsynthor.job.tables import TableSpec
@@ -32,41 +39,28 @@ class RawTable:
     """A table as its file gives it, with the job's names and categories.
 
     Attributes:
-        name: Unique name in the job.
-        file: The path as written in the job.
-        role: `control` or `validate`.
+        spec: Its entry in the job.
         scope: Variables, in the file's column order.
-        keys: Per row the labels of the scope's variables.
-        figures: Per row the count or share, NaN where it is not known.
-        measure: Which of the two.
-        lines: Per row its line in the file (parquet: its row).
+        rows: Its rows, without totals; shares rescaled, where the job says so.
+        measure: Whether figures are counts or shares.
         rounding: Largest rounding error of a figure.
-        moes: Per row the published margin of error, in the figures' unit; None where the file
-            has no column `moe`.
-        tolerance: As in the job.
-        weight: As in the job.
-        groups: Variable -> (label -> categories) where the labels are groups of categories.
-        ranges: Row -> the least and the most of a figure that is not known.
         sums: What the file itself says that some cells add up to.
-        total: What the job says that all cells add up to.
     """
 
-    name: str
-    file: str
-    role: Literal["control", "validate"]
+    spec: TableSpec
     scope: tuple[str, ...]
-    keys: list[tuple[str, ...]]
-    figures: list[float]
+    rows: Rows
     measure: Literal["count", "share"]
-    lines: list[int]
     rounding: float
-    moes: list[float] | None = None
-    tolerance: float | None = None
-    weight: float | None = None
-    groups: Mapping[str, Mapping[str, Collection[str]]] = field(default_factory=dict)
-    ranges: Mapping[int, tuple[float, float]] = field(default_factory=dict)
-    sums: Sequence[Sum] = ()
-    total: float | None = None
+    sums: Sequence[Sum]
+
+    def cells(self, labels: Sequence[Sequence[str]]) -> tuple[np.ndarray, ...]:
+        """Return the position of each row along each variable, whose labels these are."""
+        places = [{label: i for i, label in enumerate(own)} for own in labels]
+        return tuple(
+            np.array([place[key[axis]] for key in self.rows.keys])
+            for axis, place in enumerate(places)
+        )
 
 
 def read_raw_table(
@@ -114,7 +108,7 @@ def read_raw_table(
             if row not in figures.ranges
         ]
     raise_all(spec.file, problems)
-    rows = _Rows(keys, figures.values, figures.texts, lines, figures.ranges, moes)
+    rows = Rows(keys, figures.values, figures.texts, lines, figures.ranges, moes)
     if spec.add_up:
         rows = _added_up(rows)
     else:
@@ -124,19 +118,15 @@ def read_raw_table(
         labels = {name: [key[i] for key in rows.keys] for i, name in enumerate(scope)}
         problems += check_sum(spec, figure, rows.texts, rows.values, labels)
     raise_all(spec.file, problems)
-    return _raw(spec, scope, rows, sums, figure)
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Rows of a table, as `RawTable` has them; `texts` are the figures as plain numbers."""
-
-    keys: list[tuple[str, ...]]
-    values: list[float]
-    texts: list[str]
-    lines: list[int]
-    ranges: dict[int, tuple[float, float]]
-    moes: list[float] | None
+    scale = sum(rows.values) if spec.normalize else 1.0
+    scaled = replace(
+        rows,
+        values=[value / scale for value in rows.values],
+        moes=rows.moes and [value / scale for value in rows.moes],
+    )
+    if figure == "share":
+        return RawTable(spec, scope, scaled, "share", rounding(rows.texts) / scale, sums)
+    return RawTable(spec, scope, scaled, "count", (spec.rounded_to or 0.0) / 2, sums)
 
 
 def raise_all(file: str, problems: list[Problem]) -> None:
@@ -147,31 +137,6 @@ def raise_all(file: str, problems: list[Problem]) -> None:
     if more > 1:
         problems[_MOST_PROBLEMS:] = [Problem(f"and {more} more problems", file)]
     raise TableError.of(problems)
-
-
-def _raw(
-    spec: TableSpec, scope: tuple[str, ...], rows: _Rows, sums: Sequence[Sum], figure: str
-) -> RawTable:
-    scale = sum(rows.values) if spec.normalize else 1.0
-    rounded = rounding(rows.texts) / scale if figure == "share" else (spec.rounded_to or 0.0) / 2
-    return RawTable(
-        name=spec.known_as,
-        file=spec.file,
-        role=spec.role,
-        scope=scope,
-        keys=rows.keys,
-        figures=[value / scale for value in rows.values],
-        measure="share" if figure == "share" else "count",
-        lines=rows.lines,
-        rounding=rounded,
-        moes=None if rows.moes is None else [value / scale for value in rows.moes],
-        tolerance=spec.tolerance,
-        weight=spec.weight,
-        groups=spec.groups,
-        ranges=rows.ranges,
-        sums=sums,
-        total=spec.total,
-    )
 
 
 def read_columns(
@@ -185,7 +150,7 @@ def read_columns(
     return named_columns(spec, rows, known)
 
 
-def _added_up(rows: _Rows) -> _Rows:
+def _added_up(rows: Rows) -> Rows:
     """Return one row for each cell; what is not known stays in its range."""
     cells: dict[tuple[str, ...], list[int]] = {}
     for row, key in enumerate(rows.keys):
@@ -198,7 +163,7 @@ def _added_up(rows: _Rows) -> _Rows:
         if open_:
             ranges[number] = (known + sum(o[0] for o in open_), known + sum(o[1] for o in open_))
     moes = rows.moes
-    return _Rows(
+    return Rows(
         list(cells),
         values,
         [
@@ -214,11 +179,11 @@ def _added_up(rows: _Rows) -> _Rows:
 def _without_totals(
     spec: TableSpec,
     scope: tuple[str, ...],
-    rows: _Rows,
+    rows: Rows,
     variables: Mapping[str, VariableSpec],
     figure: str,
     problems: list[Problem],
-) -> tuple[_Rows, list[Sum]]:
+) -> tuple[Rows, list[Sum]]:
     """Return the rows that are no totals, and what the totals say; add what does not add up."""
     meanings = [
         totals_of(
@@ -243,49 +208,36 @@ def _without_totals(
             return len(inside) * spec.rounded_to / 2
         return rounding_of_sum(texts) if any("." in text for text in texts) else 0.0
 
-    cells = Cells(scope, rows.keys, rows.values, rows.lines, rows.ranges, room)
-    kept, sums, wrong = split_totals(spec.file, cells, meanings)
+    rows, sums, wrong = split_totals(spec.file, scope, rows, meanings, room)
     problems += wrong
-    place = {row: i for i, row in enumerate(kept)}
-    return _Rows(
-        [rows.keys[row] for row in kept],
-        [rows.values[row] for row in kept],
-        [rows.texts[row] for row in kept],
-        [rows.lines[row] for row in kept],
-        {place[row]: own for row, own in rows.ranges.items() if row in place},
-        None if rows.moes is None else [rows.moes[row] for row in kept],
-    ), sums
+    return rows, sums
 
 
 def _figure_column(spec: TableSpec, text: TextTable, variables: Mapping[str, VariableSpec]) -> str:
     columns = list(text.columns)
     found = [name for name in columns if name in FIGURES]
-    if len(found) != 1:
+    if len(found) == 1:
+        return found[0]
+    if found:
+        what = "both `count` and `share`"
+        hint = "leave one out in the table's entry, for example `ignore: [share]`"
+    else:
+        what = "neither `count` nor `share`"
+        hint = "`columns: {NAME IN THE FILE: count}` in the table's entry renames a column"
         heads = {name.casefold() for name in columns}
-        over = [
-            name
-            for name, variable in variables.items()
-            if variable.type == "category"
-            and len(heads & {v.casefold() for v in variable.values}) > 1
-        ]
-        wide = (
-            f"; where columns are categories, `wide: {{variable: {clean(over[0])}}}`"
-            if over
-            else ""
-        )
-        what = "both `count` and `share`" if found else "neither `count` nor `share`"
-        message = (
-            f"the file has {what}; one column must hold the figures "
-            f"(columns: {', '.join(map(clean, columns))})"
-        )
-        hint = (
-            "leave one out in the table's entry, for example `ignore: [share]`"
-            if found
-            else "`columns: {NAME IN THE FILE: count}` in the table's entry renames a column" + wide
-        )
-        header = max(text.lines[0] - 1, 1) if text.lines else 1
-        raise TableError.of([Problem(message, spec.file, header, hint=hint)])
-    return found[0]
+        for name, variable in variables.items():
+            if (
+                variable.type == "category"
+                and len(heads & {v.casefold() for v in variable.values}) > 1
+            ):
+                hint += f"; where columns are categories, `wide: {{variable: {clean(name)}}}`"
+                break
+    message = (
+        f"the file has {what}; one column must hold the figures "
+        f"(columns: {', '.join(map(clean, columns))})"
+    )
+    header = max(text.lines[0] - 1, 1) if text.lines else 1
+    raise TableError.of([Problem(message, spec.file, header, hint=hint)])
 
 
 def labels_of_rows(

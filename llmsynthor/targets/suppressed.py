@@ -76,11 +76,11 @@ def fill_unknown(
         may_differ: Whether other tables may say what the known cells exclude: they are made to
             agree afterwards.
     """
-    whole = [t for raw, t in zip(raws, tables, strict=True) if not raw.ranges]
+    whole = [t for raw, t in zip(raws, tables, strict=True) if not raw.rows.ranges]
     filled: list[Table] = []
     problems: list[Problem] = []
     for raw, table in zip(raws, tables, strict=True):
-        if not raw.ranges:
+        if not raw.rows.ranges:
             filled.append(table)
             continue
         made = _fill(raw, table, _like(table, whole), domain, may_differ=may_differ)
@@ -106,11 +106,11 @@ def _fill(
     raw: RawTable, table: Table, others: Sequence[Table], domain: Domain, *, may_differ: bool
 ) -> Table | list[Problem]:
     figures = table.figures.ravel().copy()
-    rows = _cells(raw, table)
-    unknown = np.array([rows[row] for row in sorted(raw.ranges)])
-    low = np.array([raw.ranges[row][0] for row in sorted(raw.ranges)])
-    high = np.array([raw.ranges[row][1] for row in sorted(raw.ranges)])
-    limits = _limits(raw, table, others, unknown, figures, domain)
+    rows = np.ravel_multi_index(raw.cells(table.labels), table.figures.shape)
+    unknown = np.array([rows[row] for row in sorted(raw.rows.ranges)])
+    low = np.array([raw.rows.ranges[row][0] for row in sorted(raw.rows.ranges)])
+    high = np.array([raw.rows.ranges[row][1] for row in sorted(raw.rows.ranges)])
+    limits = _limits(raw, table, others, rows, unknown, figures, domain)
     covered = np.zeros(len(unknown), dtype=bool)
     for limit in limits:
         covered[limit.cells] = True
@@ -119,7 +119,7 @@ def _fill(
         message = (
             f"{number} of {table.cells} cells are not known, and nothing says what all add up to"
         )
-        return [Problem(message, raw.file, hint=_HINT)]
+        return [Problem(message, raw.spec.file, hint=_HINT)]
     wrong = {limit: _impossible(raw, limit, low, high) for limit in limits}
     problems = [p for m, found in wrong.items() if not (may_differ and m.other) for p in found]
     problems = problems or _together_impossible(raw, [m for m in limits if not m.other], low, high)
@@ -142,13 +142,14 @@ def _limits(
     raw: RawTable,
     table: Table,
     others: Sequence[Table],
+    rows: np.ndarray,
     unknown: np.ndarray,
     figures: np.ndarray,
     domain: Domain,
 ) -> list[_Limit]:
     """Return what sums of unknown cells are: as the table says, as others do, and of all."""
     total, source = _total(raw, others)
-    limits = list(_own_sums(raw, _cells(raw, table), unknown, figures))
+    limits = list(_own_sums(raw, rows, unknown, figures))
     if total is not None:
         for other in others:
             limits += _margins(table, other, total, unknown, figures, domain)
@@ -185,21 +186,14 @@ def _with(
     )
 
 
-def _cells(raw: RawTable, table: Table) -> np.ndarray:
-    """Return the flat cell of each row."""
-    places = [{label: i for i, label in enumerate(own)} for own in table.labels]
-    index = [[place[key[i]] for key in raw.keys] for i, place in enumerate(places)]
-    return np.ravel_multi_index(index, table.figures.shape)
-
-
 def _total(raw: RawTable, others: Sequence[Table]) -> tuple[float | None, str]:
     """Return what all cells of a table add up to, and who says so."""
     if raw.measure == "share":
         return 1.0, _WHOLE
-    if raw.total is not None:
-        return raw.total, _GIVEN
+    if raw.spec.total is not None:
+        return raw.spec.total, _GIVEN
     for found in raw.sums:
-        if len(found.rows) == len(raw.keys):
+        if len(found.rows) == len(raw.rows.keys):
             return found.figure, _OWN
     counted = next((t for t in others if t.measure == "count"), None)
     return (None, "") if counted is None else (counted.total, f"the total of {clean(counted.file)}")
@@ -262,7 +256,7 @@ def _impossible(raw: RawTable, limit: _Limit, low: np.ndarray, high: np.ndarray)
     else:
         return []
     hint = "correct the figures, or the ranges in `missing`"
-    return [Problem(message, raw.file, hint=hint)]
+    return [Problem(message, raw.spec.file, hint=hint)]
 
 
 def _together_impossible(

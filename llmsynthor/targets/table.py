@@ -14,8 +14,7 @@ from llmsynthor.targets.bins import start_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from llmsynthor.targets.domain import Domain, Variable
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Domain, Members, Variable
     from llmsynthor.targets.read_statistics import RawStatistics
     from llmsynthor.targets.statistic import Statistic
     from llmsynthor.targets.zones import Zones
@@ -175,9 +174,7 @@ class Table:
     def rounding_room(self, share: np.ndarray, cells: np.ndarray | float = 1.0) -> np.ndarray:
         """Return by how much the rounding of published figures can move shares of this table.
 
-        Args:
-            share: Shares of cells, or of sums of cells.
-            cells: How many cells each of them sums.
+        They are shares of cells, or of sums of so many `cells`.
         """
         scaling = min(abs(self.total - 1.0), self.rounding * self.cells) / self.total
         return cells * (self.rounding / self.total) + share * scaling

@@ -13,10 +13,11 @@ from llmsynthor.errors import Problem, TableError
 from llmsynthor.files.rows import named_columns, read_rows
 from llmsynthor.job.tables import TableSpec
 from llmsynthor.targets.domain import Variable
+from llmsynthor.targets.margins import renumbered
 from llmsynthor.text import clean, count_of, did_you_mean, first_of, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from llmsynthor.files.inputs import Inputs
     from llmsynthor.job.file_form import Form
@@ -124,27 +125,6 @@ class Zones:
         return pl.DataFrame(columns)
 
 
-def renumbered(group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the values of `group` in the order of their first place, and each one's rank in it.
-
-    Example:
-        >>> renumbered(np.array([7, 7, 3]))
-        (array([7, 3]), array([0, 0, 1], dtype=int32))
-    """
-    values, first, inverse = np.unique(group, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    rank = np.empty(len(order), dtype=np.int32)
-    rank[order] = np.arange(len(order), dtype=np.int32)
-    return values[order], rank[inverse]
-
-
-def ranks_of(labels: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
-    """Return distinct labels in the order of their first place, and each row's position in them."""
-    known: dict[str, int] = {}
-    group = np.array([known.setdefault(label, len(known)) for label in labels], dtype=np.int32)
-    return tuple(known), group
-
-
 class _Crosswalk(TableSpec):
     """A crosswalk read as a table is: what is said of its form stands in `zones`."""
 
@@ -186,11 +166,12 @@ def read_crosswalk(spec: ZonesSpec, inputs: Inputs, variables: Mapping[str, Vari
     if given is not None and given.type == "category":
         place = dict(zip(zones, rows, strict=True))
         rows = [place[zone] for zone in given.values]
-    levels = tuple(
-        Level(name, *ranks_of([columns[name][row] for row in rows])) for name in spec.within
-    )
+    levels = []
+    for name in spec.within:
+        places, group = renumbered(np.array([columns[name][row] for row in rows], dtype=object))
+        levels.append(Level(name, tuple(places), group))
     labels = tuple(columns[spec.variable][row] for row in rows)
-    return Zones(spec.variable, labels, levels, spec.crosswalk)
+    return Zones(spec.variable, labels, tuple(levels), spec.crosswalk)
 
 
 def check_zones(
@@ -198,28 +179,20 @@ def check_zones(
 ) -> None:
     """Refuse a table's column that has not just the places of the crosswalk.
 
-    Args:
-        file: The table's file, as the job names it.
-        name: The zone variable or a level.
-        zones: The zones of the job.
-        keys: The place of each row.
-        lines: Its line.
-
     Raises:
         TableError: Names a few of the places that are unknown or missing, and how many there are.
     """
-    known = set(zones.places(name))
     first: dict[str, int] = {}
     for key, line in zip(keys, lines, strict=True):
         first.setdefault(key, line)
-    unknown = [key for key in first if key not in known]
     problems = []
+    unknown = _lacking(first, zones.places(name))
     if unknown:
-        message = f"{named(name, unknown)} {'is' if len(unknown) == 1 else 'are'} not in {clean(zones.file)}"
+        message = f"{named(name, unknown)} {_are(unknown)} not in {clean(zones.file)}"
         problems.append(Problem(message, file, first[unknown[0]]))
-    missing = [place for place in zones.places(name) if place not in first]
+    missing = _lacking(zones.places(name), first)
     if missing:
-        message = f"{named(name, missing)} of {clean(zones.file)} {'is' if len(missing) == 1 else 'are'} missing"
+        message = f"{named(name, missing)} of {clean(zones.file)} {_are(missing)} missing"
         hint = f"list each `{clean(name)}`, with 0 where nobody is"
         problems.append(Problem(message, file, hint=hint))
     if problems:
@@ -294,25 +267,31 @@ def _distinct(
 def _other_than_listed(
     spec: ZonesSpec, listed: Sequence[str], zones: Sequence[str]
 ) -> list[Problem]:
-    known, there = set(listed), set(zones)
     problems = []
-    stray = [zone for zone in zones if zone not in known]
+    stray = _lacking(zones, listed)
     if stray:
-        words = "is" if len(stray) == 1 else "are"
-        message = f"{named(spec.variable, stray)} {words} not in `variables.{spec.variable}.values`"
+        message = (
+            f"{named(spec.variable, stray)} {_are(stray)} not in `variables.{spec.variable}.values`"
+        )
         problems.append(Problem(message, spec.crosswalk))
-    missing = [zone for zone in listed if zone not in there]
+    missing = _lacking(listed, zones)
     if missing:
-        words = "is" if len(missing) == 1 else "are"
-        message = f"{named(spec.variable, missing)} of the job {words} missing"
+        message = f"{named(spec.variable, missing)} of the job {_are(missing)} missing"
         problems.append(Problem(message, spec.crosswalk))
     return problems
+
+
+def _lacking(places: Iterable[str], known: Iterable[str]) -> list[str]:
+    known = frozenset(known)
+    return [place for place in places if place not in known]
+
+
+def _are(places: Sequence[str]) -> str:
+    return "is" if len(places) == 1 else "are"
 
 
 def _few(problems: Sequence[Problem], file: str) -> list[Problem]:
     ordered = sorted(problems, key=lambda p: p.line or 0)
     more = len(ordered) - _MOST_PROBLEMS
-    return [
-        *ordered[:_MOST_PROBLEMS],
-        *([Problem(f"and {more} more problems", file)] if more > 0 else []),
-    ]
+    rest = [Problem(f"and {more} more problems", file)] if more > 0 else []
+    return ordered[:_MOST_PROBLEMS] + rest

@@ -17,8 +17,7 @@ from llmsynthor.candidates.library import library_share, proposal_line, read_lib
 from llmsynthor.candidates.proposals import MemberBlock, Proposal, parse_plan, read_proposal_line
 from llmsynthor.candidates.reply_schema import LONGEST_SCHEMA, plan_schema
 from llmsynthor.files.bins import Interval
-from llmsynthor.targets.domain import Domain, Variable
-from llmsynthor.targets.levels import Members
+from llmsynthor.targets.domain import Domain, Members, Variable
 from llmsynthor.targets.table import Table, TableSet
 
 RECORD = Domain(

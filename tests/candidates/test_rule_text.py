@@ -22,8 +22,7 @@ from llmsynthor.candidates.rules import broken_mask, category_series, compile_ru
 from llmsynthor.cli.main import main
 from llmsynthor.errors import JobError
 from llmsynthor.job.model import RuleSpec
-from llmsynthor.targets.domain import Domain, Variable
-from llmsynthor.targets.levels import Members
+from llmsynthor.targets.domain import Domain, Members, Variable
 
 MODE, AGE = Variable("mode", "category", ("car", "bus", "Cargo")), (0, 10, 90)
 DOMAIN = Domain(

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from llmsynthor.candidates.rules import allowed_share, broken_mask, compile_rules, violations
 from llmsynthor.errors import JobError
 from llmsynthor.job.model import RuleSpec
-from llmsynthor.targets.domain import Domain, Variable
-from llmsynthor.targets.levels import Members
+from llmsynthor.targets.domain import Domain, Members, Variable
 
 SIZES = ("0", "1", "2", "3")
 ROLES = ("head", "partner", "child")

@@ -16,9 +16,9 @@ from llmsynthor.cli.main import main
 from llmsynthor.files.offices import form_of
 from llmsynthor.files.rows import TextTable
 from llmsynthor.job.model import job_schema
-from llmsynthor.job.offices import OFFICES, Office
 from llmsynthor.job.providers import PROVIDERS, ProviderKind
 from llmsynthor.job.reference import job_reference
+from llmsynthor.job.tables import OFFICES, Office
 from llmsynthor.llm.providers.base import Reply
 from llmsynthor.results.exports.asked import opened
 from llmsynthor.results.exports.formats import EXPORTS, Format

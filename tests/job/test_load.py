@@ -6,8 +6,8 @@ import pytest
 from engine_world import JOB, load
 
 from llmsynthor.errors import JobError
-from llmsynthor.job.fingerprint import fingerprinted
 from llmsynthor.job.load import dump_job, load_job, parse_job
+from llmsynthor.job.model import fingerprinted
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,12 +13,11 @@ from zone_world import write_region
 
 from llmsynthor.cli.main import main
 from llmsynthor.store.chunks import packed, unpacked
-from llmsynthor.targets.by_zone import of_chunk, over_parts, without_zones
-from llmsynthor.targets.chunking import chunk_zones
+from llmsynthor.targets.by_zone import chunk_zones, of_chunk, over_parts, without_zones
 from llmsynthor.targets.domain import Domain, Variable
-from llmsynthor.targets.partitions import common_groups
+from llmsynthor.targets.margins import common_groups, renumbered
 from llmsynthor.targets.table import Table, TableSet
-from llmsynthor.targets.zones import Level, Zones, renumbered
+from llmsynthor.targets.zones import Level, Zones
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmsynthor.fitting.whole.mutations import Variety
-from llmsynthor.targets.domain import Domain, Variable
-from llmsynthor.targets.levels import Members
+from llmsynthor.targets.domain import Domain, Members, Variable
 from llmsynthor.targets.table import Table, TableSet
 
 if TYPE_CHECKING:

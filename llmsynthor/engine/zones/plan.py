@@ -13,8 +13,7 @@ from llmsynthor.errors import DiskError, Problem, TableError
 from llmsynthor.store.chunks import missing, read_outcome
 from llmsynthor.store.directory import ITERATIONS, PROPOSALS
 from llmsynthor.store.lines import Bulk
-from llmsynthor.targets.by_zone import over_parts, without_zones
-from llmsynthor.targets.chunking import Chunking, chunk_zones
+from llmsynthor.targets.by_zone import Chunking, chunk_zones, over_parts, without_zones
 from llmsynthor.text import clean, count_of
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pkgutil
 from typing import TYPE_CHECKING, Protocol
 
-from llmsynthor.job.offices import OFFICES
+from llmsynthor.job.tables import OFFICES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from llmsynthor.fitting.whole.copies import Copies, Place
-    from llmsynthor.targets.domain import Domain
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Domain, Members
     from llmsynthor.targets.table import Table
 
 _WALKS = 6

@@ -19,7 +19,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Members
 
 LEAN = 5e-3
 """How strongly a duel's coin leans against one unit of imbalance."""

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
     from llmsynthor.candidates.boxes import Box
     from llmsynthor.candidates.proposals import Proposal
-    from llmsynthor.targets.domain import Domain, Variable
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Domain, Members, Variable
     from llmsynthor.targets.table import Table, TableSet
 
 _Item = TypeVar("_Item")

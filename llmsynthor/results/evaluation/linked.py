@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from llmsynthor.candidates.sampler import Sampler
     from llmsynthor.job.file_form import Form
     from llmsynthor.store.directory import RunDirectory
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Members
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
     from llmsynthor.results.exports.layout import Code, Fixed, Mapped
     from llmsynthor.results.exports.records import Records
-    from llmsynthor.targets.domain import Variable
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Members, Variable
 
 _MOST_LABELS = 10_000
 """Whole numbers that a map may list; more are no codes."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmsynthor.results.exports.records import Records
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Members
 
 
 ONE = "one"

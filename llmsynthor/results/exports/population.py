@@ -14,7 +14,7 @@ from llmsynthor.results.exports.plain import write_csv
 if TYPE_CHECKING:
     from llmsynthor.results.exports.asked import Exported, ExportOptions, Opened, Table
     from llmsynthor.store.directory import RunDirectory
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Members
 
 RecordKind = Literal["households", "persons"]
 FILES: dict[RecordKind, str] = {

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmsynthor.store.directory import RunDirectory
-    from llmsynthor.targets.domain import Variable
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Members, Variable
 
 NUMBER = "number"
 """Column with each record's (or member's) number, from 0."""

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from llmsynthor.results.report.counting import Counted
     from llmsynthor.store.directory import RunDirectory
     from llmsynthor.store.lines import Bulk, Iteration, Manifest
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Members
 
 VERSION = 1
 """Of the format of `report.json`; goes up when a key changes its meaning or goes away."""

@@ -19,8 +19,7 @@ from llmsynthor.store.materialize import encode_frame
 if TYPE_CHECKING:
     from llmsynthor.candidates.sampler import Sampler
     from llmsynthor.store.directory import RunDirectory
-    from llmsynthor.targets.domain import Domain
-    from llmsynthor.targets.levels import Members
+    from llmsynthor.targets.domain import Domain, Members
 
 LARGEST_PAIR = 4_000_000
 """Cells; two variables with more combinations than that are not counted together."""

@@ -1,4 +1,7 @@
-"""Tables while they are made to agree: all brought to one total, with cells that a table does not cover."""
+"""Tables while they are made to agree: all brought to one total, with cells that a table does not cover.
+
+They can be fitted to one of them, and then to each other, one after the other in the job's order.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import numpy as np
 from llmsynthor.targets.agreement import differs
 from llmsynthor.targets.margins import margin_of
 from llmsynthor.targets.measures import Z90
+from llmsynthor.targets.reconcile.least_squares import agreeing_with
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +30,9 @@ _UNCHANGED = 1e-10
 _NEARLY_WHOLE = 1e-7
 _MOST_LOOKED_AT = 50_000_000
 """Cells, each for every value of a further variable."""
+_SWEEPS = 300
+_FITTED = 1e-11
+"""As a share of all, what a margin may be off by."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,13 +135,7 @@ class Draft:
 
 
 def drafted(table: Table, whole: float, slack: float = 0.0) -> Draft:
-    """Return a table brought to a total.
-
-    Args:
-        table: The table.
-        whole: What its figures are to add up to.
-        slack: By how much rounding may have moved that.
-    """
+    """Return a table brought to a total, which rounding may have moved by `slack`."""
     figures = table.figures * (whole / table.total)
     unit = (
         1.0 if table.measure == "count" else whole
@@ -159,10 +160,6 @@ def possible(table: Table, others: Sequence[Table]) -> np.ndarray:
 
     A cell is not open where each value of some further variable is excluded for it by one table or
     another: nobody under 18 is at work, and of one sex only those at work are listed.
-
-    Args:
-        table: The table.
-        others: Tables that count the same.
     """
     able = np.ones(table.figures.shape, dtype=bool)
     for name in {n: None for other in others for n in other.scope if n not in table.scope}:
@@ -208,17 +205,11 @@ def _allowed(table: Table, other: Table, name: str) -> np.ndarray:
 def covered(
     draft: Draft, donors: Sequence[Draft], domain: Domain, others: Sequence[Table] = ()
 ) -> Draft:
-    """Return a table with what it leaves out and others have.
+    """Return a table with what it leaves out and donors, the most trusted first, have.
 
     A category, or bins, in which a table has nobody at all while another has some, it is taken to
     say nothing of: it gets what the other has, spread as its own margins are, and the rest of it
     counts the rest of the whole.
-
-    Args:
-        draft: The table.
-        donors: Tables that it must agree with, the most trusted first.
-        domain: Of all of them.
-        others: Tables that say where nobody can be.
     """
     able: np.ndarray | None = None
     for donor in donors:
@@ -267,3 +258,95 @@ def _covered_by(
         uncovered=draft.uncovered | inside,
         donors=draft.donors + names,
     )
+
+
+def scaled_to(
+    tables: Sequence[Table], named: Table, domain: Domain, whole: float | None = None
+) -> list[Draft]:
+    """Return the tables with the total and the margins of one of them.
+
+    Each table is fitted to that one and to those fitted before it, hard ones in the job's order
+    and then the soft ones. Where rounding explains the difference nothing changes.
+
+    Args:
+        tables: Tables that count the same.
+        named: The one that the others follow.
+        domain: Of all.
+        whole: What all are brought to, that one too; None: its own total.
+    """
+    whole = _whole(tables, named) if whole is None else whole
+    slack = named.rounding * named.cells if named.measure == "count" else 0.0
+    own = drafted(named, whole)
+    found = {named.name: own if own.is_scaled else drafted(named, named.total)}
+    fixed = [own]
+    for table in sorted((t for t in tables if t is not named), key=lambda t: t.is_soft):
+        others = [t for t in tables if t is not table and not t.is_soft]
+        # an exact table has the total of all, or is multiplied: two exact ones cannot both stay
+        start = drafted(table, whole, slack if table.rounding else 0.0)
+        draft = _fitted(start, fixed, domain, others)
+        kept = not (draft.is_scaled or draft.changed_beyond_total)
+        found[table.name] = drafted(table, table.total) if kept else draft
+        fixed.append(draft)
+    return [found[table.name] for table in tables]
+
+
+def _whole(tables: Sequence[Table], named: Table) -> float:
+    """Return the total of the named table, or that which it rounds: of the first exact one."""
+    counted = [t for t in tables if t.measure == "count" and not t.is_soft]
+    if named.measure != "count":
+        return counted[0].total if counted else 1.0
+    room = named.rounding * named.cells
+    near = (t.total for t in counted if not t.rounding and abs(t.total - named.total) <= room)
+    return next(near, named.total)
+
+
+def _fitted(draft: Draft, fixed: Sequence[Draft], domain: Domain, others: Sequence[Table]) -> Draft:
+    """Return a table with the margins of others where it differs from these beyond rounding."""
+    first, near = draft, [d for d in fixed if set(d.table.scope) & set(draft.table.scope)]
+    active: list[Draft] = []
+    while True:
+        apart = [d for d in near if d not in active and _differ(draft, d, domain)]
+        if not apart:
+            return draft
+        active = [d for d in near if d in active or d in apart]
+        draft = covered(first, active, domain, others)
+        raked = _raked(draft, active, domain)
+        exact = all(_gap(raked, d, domain) <= _FITTED for d in active)
+        draft = raked if exact else agreeing_with(draft, active, domain) or raked
+
+
+def _differ(draft: Draft, other: Draft, domain: Domain) -> bool:
+    """Return whether two tables differ in the margins that they share, beyond rounding."""
+    margin = margin_of(domain, draft.table, other.table)
+    pair = (draft, other)
+    tables = [replace(d.table, rounding=0.0) if d.changed_beyond_total else d.table for d in pair]
+    shares = [margin.summed(d.share, d.table) for d in pair]
+    return bool(differs(margin, tables, shares).any())
+
+
+def _gap(draft: Draft, other: Draft, domain: Domain) -> float:
+    margin = margin_of(domain, draft.table, other.table)
+    one, two = (margin.summed(d.share, d.table) for d in (draft, other))
+    return float(np.abs(one - two).max())
+
+
+def _raked(draft: Draft, fixed: Sequence[Draft], domain: Domain) -> Draft:
+    """Return a table multiplied to the margins of others in turn, those of the first last."""
+    table, figures = draft.table, draft.figures
+    start = likely(figures)
+    aims = []
+    for other in reversed(fixed):
+        margin = margin_of(domain, table, other.table)
+        wanted = margin.summed(other.share, other.table).ravel() * draft.whole
+        aims.append((margin.cells(table), wanted))
+    for _ in range(_SWEEPS):
+        before = figures
+        for cells, wanted in aims:
+            held = np.bincount(cells.ravel(), figures.ravel(), len(wanted))
+            figures = np.where(((held <= 0) & (wanted > 0))[cells], start, figures)
+            held = np.bincount(cells.ravel(), figures.ravel(), len(wanted))
+            factor = np.divide(wanted, held, out=np.zeros(len(wanted)), where=held > 0)
+            figures = figures * factor[cells]
+        if np.abs(figures - before).max() <= _FITTED * draft.whole / 10:
+            break
+    return draft.with_figures(figures)

@@ -28,6 +28,7 @@ _STEPS = 100
 _PRECISION = 1e-10
 """How far an equation may be off, as a share of `whole`."""
 _NEARLY = 2e-9
+"""The same where it cannot be told better."""
 _RIDGE = 1e-11
 """Equations may say the same twice: this share of the diagonal makes the system regular."""
 _MOST_RIDGE = 10.0
@@ -40,13 +41,9 @@ _CG_STEPS = 2000
 
 
 def nearest_agreeing(drafts: Sequence[Draft], domain: Domain) -> list[Draft]:
-    """Return the tables of one kind with their nearest figures that agree.
+    """Return tables of one kind and one total with their nearest figures that agree.
 
     Where no such figures are found, tables keep those that they have.
-
-    Args:
-        drafts: Tables that count the same and have one total.
-        domain: Their domain.
     """
     hard = [draft for draft in drafts if not draft.table.is_soft]
     soft = [draft for draft in drafts if draft.table.is_soft]
@@ -63,13 +60,7 @@ def nearest_agreeing(drafts: Sequence[Draft], domain: Domain) -> list[Draft]:
 
 
 def agreeing_with(draft: Draft, fixed: Sequence[Draft], domain: Domain) -> Draft | None:
-    """Return a table with its nearest figures that agree with others, which stay; None: there are none.
-
-    Args:
-        draft: The table.
-        fixed: Tables with the same total.
-        domain: Of all.
-    """
+    """Return a table with its nearest figures that agree with others, which stay; None: there are none."""
     found = _solved([draft], fixed, domain)[0]
     return None if found is draft else found
 
@@ -208,11 +199,7 @@ def _equations(
 ) -> Equations:
     """Return that shared margins are the same, but for those that follow from others.
 
-    Args:
-        drafts: Tables that may change.
-        fixed: Tables that may not.
-        domain: Their domain.
-        total: What each table adds up to; None: the same, whatever it is.
+    Only `drafts` may change. Without a `total` all add up to the same, whatever it is.
     """
     rows = _Rows(drafts)
     all_cells = [np.zeros(draft.figures.shape, dtype=np.int64) for draft in drafts]
@@ -257,23 +244,16 @@ class Equations:
     right: np.ndarray
     whole: float
 
-    def hold(self, figures: np.ndarray) -> bool:
-        """Return whether the figures meet them."""
-        return self.error(figures) <= _PRECISION * self.whole
-
-    def nearly_hold(self, figures: np.ndarray) -> bool:
-        """Return whether they are met as well as can be told from not."""
-        return self.error(figures) <= _NEARLY * self.whole
-
-    def error(self, figures: np.ndarray) -> float:
-        """Return by how much the worst one is missed."""
-        return float(np.abs(self.right - self.matrix @ figures).max(initial=0.0))
+    def hold(self, figures: np.ndarray, precision: float = _PRECISION) -> bool:
+        """Return whether the figures meet them, but for a share of `whole`."""
+        error = np.abs(self.right - self.matrix @ figures).max(initial=0.0)
+        return bool(error <= precision * self.whole)
 
 
 def nearest(
     figures: np.ndarray,
     variance: np.ndarray,
-    bounds: tuple[np.ndarray, np.ndarray],
+    bounds: _Bounds,
     equations: Equations,
 ) -> np.ndarray | None:
     """Return the figures that meet the equations at the least sum of squares over variances.
@@ -294,7 +274,7 @@ def nearest(
     for _ in range(_STEPS):
         if equations.hold(dual.found) or not dual.rise():
             break
-    return dual.found if equations.nearly_hold(dual.found) else None
+    return dual.found if equations.hold(dual.found, _NEARLY) else None
 
 
 class _Dual:
@@ -308,7 +288,7 @@ class _Dual:
         self,
         figures: np.ndarray,
         variance: np.ndarray,
-        bounds: tuple[np.ndarray, np.ndarray],
+        bounds: _Bounds,
         equations: Equations,
     ) -> None:
         self._figures, self._variance, self._equations = figures, variance, equations

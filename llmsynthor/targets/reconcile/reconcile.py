@@ -17,9 +17,8 @@ from llmsynthor.targets.agreement import (
     same_total,
 )
 from llmsynthor.targets.build import with_sizes
-from llmsynthor.targets.reconcile.draft import Draft, covered, drafted
+from llmsynthor.targets.reconcile.draft import Draft, covered, drafted, scaled_to
 from llmsynthor.targets.reconcile.least_squares import nearest_agreeing
-from llmsynthor.targets.reconcile.scale_to import scaled_to
 from llmsynthor.text import and_more, clean, count_of
 
 if TYPE_CHECKING:
@@ -137,11 +136,6 @@ def reconcile(tables: TableSet, policy: Reconcile, records: int) -> Reconciled:
     """Return the tables made to agree by a policy.
 
     Under `error` no figure changes, and what disagrees is left for `disagreements` to name.
-
-    Args:
-        tables: As read.
-        policy: The job's.
-        records: How many records it wants.
     """
     tables, notes = with_found_rounding(tables)
     if policy == "error":
