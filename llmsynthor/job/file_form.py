@@ -152,9 +152,10 @@ class TextForm(JobModel):
         return Form(self.encoding, self.separated_by, self.decimal, self.sheet, self.SAID_IN, keys)
 
 
-class FileSpec(TextForm):
-    """A file as it was published, and how to read it."""
+class _Content(JobModel):
+    """What of a file is meant; a class of its own, so that its keys come before those of the form."""
 
+    file: str
     name: str | None = Field(
         None, min_length=1, description="Name in reports; default: the file's."
     )
@@ -209,6 +210,10 @@ class FileSpec(TextForm):
         description="Rows at the end that are notes: how many, or `blank`: all below the first blank "
         "line that follows the figures.",
     )
+
+
+class FileSpec(TextForm, _Content):
+    """A file as it was published, and how to read it."""
 
     @model_validator(mode="after")
     def _signs_and_ends(self) -> FileSpec:
