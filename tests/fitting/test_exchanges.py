@@ -59,7 +59,7 @@ whole = st.integers(-(2**63), 2**63 - 1)
 @given(st.lists(whole, max_size=30), st.lists(whole, max_size=30), st.lists(whole, max_size=5))
 def test_equal_hashes_are_found_and_no_others(one, two, both):
     first, second = (np.array(some + both, dtype=np.int64) for some in (one, two))
-    match = hashsearch._match(first, second)
+    match = hashsearch.match(first, second)
     assert (match is not None) == bool(set(first.tolist()) & set(second.tolist()))
     assert match is None or first[match[0]] == second[match[1]]
 
