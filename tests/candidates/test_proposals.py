@@ -168,7 +168,8 @@ def test_a_proposal_that_cannot_be_used_is_rejected_in_words(proposal, problem):
     plan = parse({"proposals": [proposal, entry()]})
     (rejection,) = plan.rejections
     assert (rejection.id, rejection.iteration, rejection.problem) == (5, 2, problem)
-    assert rejection.raw == proposal
+    said = proposal if isinstance(proposal, dict) else {"values": proposal}
+    assert (rejection.count, rejection.values) == (said.get("count"), said.get("values"))
     assert [p.id for p in plan.proposals] == [6]
 
 

@@ -13,7 +13,7 @@ from llmsynthor.candidates.background import Background, stratified_draw
 from llmsynthor.candidates.boxes import read_box
 from llmsynthor.candidates.drawn import distinct, row_keys
 from llmsynthor.candidates.library import library_share, library_tvd, proposal_line, read_library
-from llmsynthor.candidates.proposals import Proposal
+from llmsynthor.candidates.proposals import Proposal, read_proposal_line
 from llmsynthor.candidates.rules import broken_mask, compile_rules
 from llmsynthor.candidates.sampler import Sampler
 from llmsynthor.fitting.values.curve import BinCurve
@@ -254,14 +254,10 @@ def test_the_library_is_the_mixture_of_its_proposals(tmp_path):
 def test_a_library_is_read_as_it_was_written_and_leaves_out_what_no_longer_fits(tmp_path):
     made = sampler(tmp_path)
     line = proposal_line(proposal(made, 3), 12)
-    lines = [
-        line,
-        line | {"accepted": False},
-        line | {"values": {"sex": "male"}},
-        line | {"values": line["values"] | {"sex": "gone"}},
-    ]
+    changes = [{}, {"accepted": False}, {"values": {"sex": "male"}}, {"values": line.values | {"sex": "gone"}}]  # fmt: skip
+    lines = [read_proposal_line(line.model_dump() | change) for change in changes]
     (read,) = read_library(lines, made.tables)
-    assert (read.id, read.count, read.values) == (3, 10, line["values"])
+    assert (read.id, read.count, read.values) == (3, 10, line.values)
 
 
 @pytest.mark.parametrize(
