@@ -9,7 +9,6 @@ import platform
 import socket
 import subprocess
 from datetime import UTC, datetime
-from importlib import metadata
 from typing import TYPE_CHECKING, Any, cast
 
 from llmsynthor import __version__
@@ -174,8 +173,17 @@ def time_now() -> str:
 
 
 def _versions() -> dict[str, str]:
-    libraries = {name: metadata.version(name) for name in ("numpy", "polars", "scipy")}
-    return {"llmsynthor": __version__, "python": platform.python_version(), **libraries}
+    import numpy as np
+    import polars as pl
+    import scipy
+
+    return {
+        "llmsynthor": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "polars": pl.__version__,
+        "scipy": scipy.__version__,
+    }
 
 
 _OWN_WORDS_ONLY = {
