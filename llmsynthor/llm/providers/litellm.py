@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import logging
@@ -79,6 +80,10 @@ def load_litellm() -> Any:  # noqa: ANN401 - typing litellm would make mypy read
                 warnings.simplefilter("ignore")
                 module = importlib.import_module("litellm")
                 module.ModelResponse()
+                # A finalizer of its clients imports this; where garbage is collected amid another
+                # import, that waits for ever (Python before 3.12). What is loaded needs no import.
+                with contextlib.suppress(ImportError):
+                    importlib.import_module("litellm.llms.custom_httpx.aiohttp_transport")
             _quieten(module)
             _litellm = module
     return _litellm
