@@ -45,7 +45,7 @@ def test_imports_run_down(path):
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "cli").glob("*.py")), ids=place)
-def test_commands_come_in_by_the_door(path):
+def test_commands_know_the_door_and_what_is_behind_it_in_app_only(path):
     allowed = {"", "app", "cli", *GROUND}
     assert {package(module) for module in own_imports(path)} <= allowed
 

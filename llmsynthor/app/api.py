@@ -1,4 +1,4 @@
-"""The Python door: load a job, check it, run it; what a script, a notebook and the commands call."""
+"""The Python door: load a job, check it, run it; what a script or a notebook calls."""
 
 from __future__ import annotations
 
@@ -78,9 +78,11 @@ def check(job: AnyJob, *changes: str) -> Found:
 
     Args:
         job: A job, or its file.
-        changes: `dotted.key=value` texts, for a job that is not loaded yet.
+        changes: `dotted.key=value` texts, as `load` takes them.
     """
     try:
+        if isinstance(job, LoadedJob):
+            job, changes = load(job, *changes), ()
         return Found(prepared=prepare(_source(job), changes, use="validate"))
     except InputError as error:
         return Found(error=error)
@@ -207,7 +209,8 @@ def run(
 
     Args:
         job: A job, or its file.
-        out: The run's directory; default: `runs/` and the job's name.
+        out: The run's directory; default: `runs/` and the name of the job's file, or of a job made
+            in Python the job's.
         resume: Whether to go on with the run that is there; a finished one stays as it is.
         overwrite: Whether to throw away the run that is there.
         replay: Whether to make the data again from the run's own replies; nobody is asked.

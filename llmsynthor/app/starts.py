@@ -76,6 +76,10 @@ def tables_from(
         None if variables is None else tuple(variables), types or {}, bins or {},
         tuple(map(tuple, joints)), strongest, hold_out, rare, missing, weight, epsilon, seed,
     )  # fmt: skip
+    if out is not None:
+        check_folder(Path(out), overwrite=overwrite)
+    elif overwrite:
+        raise JobError("`overwrite` is for a folder: give `out` too")
     form = form_of_options(encoding, separator, decimal)
     in_file = isinstance(microdata, str | PathLike)
     name, given = (str(microdata), {}) if in_file else ("records.csv", {"records.csv": microdata})

@@ -1,4 +1,4 @@
-"""Proposals and plans: the wire format's JSON Schema, parsing with repair, and checking."""
+"""Proposals and plans: what a reply holds, parsed with repair and checked, and the lines kept of it."""
 
 from __future__ import annotations
 

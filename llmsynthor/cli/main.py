@@ -94,7 +94,7 @@ def run(
     if zones is not None:
         if overwrite or replay or until:
             raise JobError("`--zones` goes on with chunks that are ready; give it alone")
-        _run_part(job, set_ or [], folder, zones, as_json=as_json, quiet=quiet)
+        _run_part(job, set_ or [], folder, zones, as_json=as_json, quiet=quiet, verbose=verbose)
     prepared = prepare(job, set_ or [], options.begun, use="replay" if replay else "run")
     engine = prepared.job.engine
     listener = ConsoleListener(
@@ -122,7 +122,14 @@ def run(
 
 
 def _run_part(
-    job: Path, overrides: list[str], folder: Path, zones: str, *, as_json: bool, quiet: bool
+    job: Path,
+    overrides: list[str],
+    folder: Path,
+    zones: str,
+    *,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
 ) -> NoReturn:
     """Make one part of the chunks, `zones` being `PART/PARTS`; leave with the exit code."""
     from llmsynthor.app.run import make_part
@@ -135,7 +142,9 @@ def _run_part(
             f"--zones {zones}: write it as PART/PARTS, parts counted from 1, for example `3/20`"
         )
     log = folder / f"run-{part}-of-{parts}.log"
-    with ConsoleListener(quiet=quiet, verbose=False, log=log, records=0, iterations=0) as listener:
+    with ConsoleListener(
+        quiet=quiet, verbose=verbose, log=log, records=0, iterations=0
+    ) as listener:
         found = make_part(job, overrides, folder, part, parts, listener)
     console.print_result(found, str(folder), as_json=as_json)
     raise typer.Exit(int(ExitCode.TOLERANCE_MISSED if found["failed"] else ExitCode.DONE))

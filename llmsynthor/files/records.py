@@ -37,12 +37,14 @@ class Records:
         sha256: Hash of the file's bytes.
         frame: One row per record; every column of a CSV is text, null where nothing stands.
         form: How it is written, as far as the user said so.
+        first: The line of the first record; None where records are not a line each.
     """
 
     file: str
     sha256: str
     frame: pl.DataFrame
     form: Form
+    first: int | None = None
 
     @property
     def rows(self) -> int:
@@ -60,11 +62,11 @@ class Records:
     @property
     def has_lines(self) -> bool:
         """Return whether a record is a line of the file; else it is a row."""
-        return not self.file.lower().endswith(".parquet")
+        return self.first is not None
 
     def place(self, row: int) -> int:
         """Return the line of a row, or where the file has no lines its number from 1."""
-        return row + 2 if self.has_lines else row + 1
+        return row + (1 if self.first is None else self.first)
 
 
 class RecordFile:
@@ -86,6 +88,8 @@ class RecordFile:
         """
         self.file, self.form = file, form or Form()
         self._comment, self._kind = comment, PurePath(file).suffix.lower()
+        self._first = 2
+        self._lines: int | None = None
         if self._kind not in {*TEXT_KINDS, ".parquet", ".xlsx"}:
             raise MicrodataError(
                 f"{file}: the file name must end in .csv, .tsv, .txt, .xlsx or .parquet"
@@ -116,7 +120,9 @@ class RecordFile:
         with self._errors():
             frame = self._frame(wanted)
         frame.columns = [self.columns[place] for place in wanted]
-        return Records(self.file, self.sha256, frame, self.form)
+        # comments further down, and cells of several lines, leave no telling which line a record is
+        told = self._lines is not None and self._first - 1 + frame.height == self._lines
+        return Records(self.file, self.sha256, frame, self.form, self._first if told else None)
 
     def _names(self) -> list[str]:
         """Return the header as it stands there; what else is told by the text's begin is kept."""
@@ -127,13 +133,18 @@ class RecordFile:
             used = [line for line, row in enumerate(rows) if any(cell.strip() for cell in row)]
             if not used:
                 raise MicrodataError(f"{self.file}: the file is empty")
+            self._first, self._lines = used[0] + 2, used[-1] + 1
             self._rows = rows[used[0] : used[-1] + 1]
             return self._rows[0]
         text = decoded(self.file, self._content, self.form)
-        lines = io.StringIO(text[:_SNIFFED].lstrip("\r\n"), newline="")
+        self._lines = text.rstrip("\r\n").count("\n") + 1
+        lines = list(io.StringIO(text[:_SNIFFED], newline=""))
         begin = [
             line for line in lines if self._comment is None or not line.startswith(self._comment)
         ]
+        while begin and not begin[0].strip("\r\n"):
+            begin.pop(0)
+        self._first += lines.index(begin[0]) if begin else 0
         self._content = text.encode()
         told = _separator(begin)
         self._separator = self.form.separator or told

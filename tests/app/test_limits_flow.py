@@ -84,6 +84,7 @@ def test_concurrency_and_order_of_arrival_change_nothing(tmp_path):
         ({"cost_usd": 0.01}, "budget.cost_usd 0.01", 1),
     ],
 )
+@pytest.mark.slow
 def test_a_limit_is_not_crossed_and_all_records_are_aligned(tmp_path, budget, stop, calls):
     with ScriptedServer(default=costly(1500, 1400)) as server:
         shape = engine(iterations=30)

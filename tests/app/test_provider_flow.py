@@ -24,6 +24,7 @@ def lines(folder: Path, name: str) -> list[dict]:
     return [json.loads(line) for line in (folder / "out" / name).read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_run_survives_what_providers_do(tmp_path):
     bad = [
         proposal(4, work="maybe"),

@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.slow
 def test_every_block_of_the_page_runs_in_order(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
@@ -42,6 +43,7 @@ def test_every_block_of_the_page_runs_in_order(tmp_path, monkeypatch, capsys):
     )
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_and_holds_no_outputs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shown = []
@@ -80,6 +82,7 @@ def test_what_is_not_there_is_said():
     assert all(getattr(ls, name) is not None for name in ls.__all__)
 
 
+@pytest.mark.slow
 def test_a_users_script_is_checked_by_mypy(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
@@ -351,6 +354,7 @@ def slow_plan(body: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.slow
 def test_a_script_that_is_stopped_goes_on_with_the_same_bytes(tmp_path, number):
     with ScriptedServer(default=slow_plan) as server:
         path = write_job(tmp_path, provider=provider(server.base_url))
@@ -381,6 +385,7 @@ def test_a_script_that_is_stopped_goes_on_with_the_same_bytes(tmp_path, number):
     assert data_hash(out) == data_hash(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_script_with_zones_is_not_run_again_by_its_workers(tmp_path):
     path = write_region(tmp_path / "region", executor={"processes": 2})
     script = tmp_path / "script.py"
@@ -422,3 +427,16 @@ def test_an_interrupt_of_a_notebook_is_an_ordinary_one(tmp_path):
         with pytest.raises(builtins.KeyboardInterrupt, match="`resume=True` goes on with it"):
             ls.run(path, tmp_path / "out")
     assert ls.open_run(tmp_path / "out").job.name == "small"
+
+
+def test_changes_reach_a_job_that_is_loaded_too(tmp_path):
+    job = ls.load(write_job(tmp_path))
+    assert (
+        ls.check(job, "tables=[]").problems == ls.check(tmp_path / "job.yaml", "tables=[]").problems
+    )
+    assert "nonsense" in str(ls.check(job, "nonsense.key=9").problems[0])
+
+
+def test_overwriting_without_a_folder_is_refused(tmp_path):
+    with pytest.raises(ls.InputError, match="`overwrite` is for a folder"):
+        ls.tables_from(pl.DataFrame({"a": ["x", "y"]}), overwrite=True)

@@ -266,6 +266,7 @@ randoms = st.randoms(use_true_random=True)
 
 @settings(max_examples=300, deadline=None)
 @given(random=randoms)
+@pytest.mark.slow
 def test_a_rule_means_what_polars_makes_of_its_text(random):
     text = lawful(random)
     try:
@@ -292,6 +293,7 @@ WORDS = re.split(
 
 @settings(max_examples=600, deadline=None)
 @given(text=st.text(max_size=30), random=randoms)
+@pytest.mark.slow
 def test_any_text_is_a_rule_or_an_error_and_polars_is_given_no_query(text, random):
     words = random.choices(WORDS, k=random.randrange(14))
     pieces = re.findall(r"\w+|'[^']*'|\S", lawful(random, 2))
@@ -336,10 +338,12 @@ def test_any_text_is_a_rule_or_an_error_and_polars_is_given_no_query(text, rando
     ],
     ids=range(9),
 )  # fmt: skip
+@pytest.mark.slow
 def test_a_giant_rule_is_refused_in_words(text, problem):
     assert refusal(text) == problem
 
 
+@pytest.mark.slow
 def test_thousands_of_conditions_side_by_side_are_quick():
     ages = FRAME["age"].to_list()
     text = " OR ".join(f"age = {i}" for i in range(20, 5000))

@@ -65,6 +65,7 @@ def test_off_a_terminal_an_iteration_is_a_line_with_the_worst_table(tmp_path, ca
     assert "\r" not in story
 
 
+@pytest.mark.slow
 def test_a_long_silence_is_broken(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(progress, "SILENCE_S", 0.0)
     monkeypatch.setattr(progress, "_REDRAW_S", 0.01)

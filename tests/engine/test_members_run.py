@@ -114,6 +114,7 @@ def replayed(made_once, copied) -> Path:
     return copied(made_once("homes_replayed", make_run) / "run")
 
 
+@pytest.mark.slow
 def test_tables_of_both_levels_are_met_to_the_record(finished):
     _, _, report = read(finished)
     assert {table["name"]: table["tae"] for table in report["tables"]} == {

@@ -118,6 +118,7 @@ def clash(tables: Sequence[Table], rules: Sequence[Rule], domain: Domain) -> boo
 
 @settings(max_examples=60)
 @given(SEEDS)
+@pytest.mark.slow
 def test_column_generation_finds_the_optimum_over_all_records(seed):
     random = np.random.default_rng(seed)
     domain = category_domain(*random.integers(2, 5, size=4))
@@ -171,6 +172,7 @@ def test_conflicts_are_minimal_proven_and_priced_as_by_brute_force(seed):
 
 @settings(max_examples=60)
 @given(SEEDS, st.sampled_from([None, 2, 3]))
+@pytest.mark.slow
 def test_tables_of_a_real_population_are_never_refused(seed, digits):
     random = np.random.default_rng(seed)
     domain = category_domain(*random.integers(2, 5, size=4))

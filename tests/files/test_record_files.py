@@ -405,3 +405,14 @@ def test_what_shapes_a_variable_that_no_table_has_is_said(
     assert err.splitlines()[0] == (
         f"warning: job.yaml:{line}:3: `mode` is in no control table: only {shaped}"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("w\n1\n-2\n", 3), ("\n\nw\n1\n-2\n", 5), ('w,of\n1,"a\nb"\n-2,c\n', None)],
+)
+def test_a_record_has_its_line_where_each_is_one(tmp_path, text, line):
+    (tmp_path / "r.csv").write_text(text)
+    read = read_records("r.csv", Inputs(tmp_path))
+    assert read.has_lines == (line is not None)
+    assert read.place(1) == (line or 2)

@@ -138,6 +138,7 @@ def test_half_a_provider_is_no_provider(tmp_path, capsys, given):
     assert "provider.model: this key is needed where" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_is_no_model_server_is_passed_over(tmp_path, monkeypatch, capsys):
     with ScriptedServer() as server, socket.create_server(("127.0.0.1", 0)) as silent:
         ports = (("vLLM", server.port), ("Ollama", silent.getsockname()[1]))

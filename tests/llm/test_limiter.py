@@ -111,6 +111,7 @@ def provider(server: ScriptedServer, on_retry: Any = None, **spec: object) -> Li
     return LitellmProvider(ProviderSpec(**given), backoff_s=0.05, on_retry=on_retry)
 
 
+@pytest.mark.slow
 def test_calls_back_off_together_from_a_server_that_takes_two_at_once():
     lock, inside, seen, crowded = threading.Lock(), [0], [], threading.Event()
 

@@ -279,6 +279,7 @@ def test_a_dropped_connection_is_tried_again():
     assert len(server.requests) == 2
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_is_asked_again_after_the_time_out():
     told = []
     with ScriptedServer([hang(600), reply(PLAN)]) as server:

@@ -57,6 +57,7 @@ def spec(**changes) -> ProviderSpec:
     return ProviderSpec(model="local:m.gguf", timeout_s=1.0, **changes)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_after_crashes_and_time_outs(tmp_path, library):
     library.script("answer", "crash", "answer", "hang")
     assert run(tmp_path, timeout_s=1.0) == 0
@@ -120,6 +121,7 @@ def test_a_request_that_is_too_long_is_refused(library):
     model.close()
 
 
+@pytest.mark.slow
 def test_a_time_out_ends_in_time(library):
     library.script("hang")
     model = LocalProvider(spec(retries=0), Path("m.gguf"), 0)

@@ -150,6 +150,7 @@ def test_a_group_inside_a_larger_table_is_read_from_it(tmp_path):
     assert "inside the larger table whole" in page
 
 
+@pytest.mark.slow
 def test_prompts_of_households_are_as_reviewed(tmp_path):
     groups = reply('{"groups": [["tenure", "age"], ["age", "role"]]}')
     every = [household_job.proposal(size) for size in (1, 2, 3, 4)]

@@ -77,6 +77,7 @@ def imported(folder: Path, out: Path) -> dict:
     return yaml.safe_load((out / "job.yaml").read_text())
 
 
+@pytest.mark.slow
 def test_controls_of_each_geography_are_met(tmp_path, capsys):
     out = tmp_path / "job"
     job = imported(write_setup(tmp_path / "in"), out)

@@ -102,6 +102,7 @@ def test_the_nearest_tables_agree_and_have_nobody_below_0(joints, cuts, as_share
 
 
 @given(st.lists(_joints(), min_size=4, max_size=4), _cuts())
+@pytest.mark.slow
 def test_all_others_get_the_margins_of_the_named_table(joints, cuts):
     own = [cut(j + (i == 0), *c) for i, (j, c) in enumerate(zip(joints, cuts, strict=False))]
     if not all(table.figures.any() for table in own):

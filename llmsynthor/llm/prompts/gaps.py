@@ -1,4 +1,4 @@
-"""Guidance: where the proposals fall short, and on what each of several calls looks."""
+"""Gaps: where the proposals fall short, and on what each of several calls looks."""
 
 from __future__ import annotations
 

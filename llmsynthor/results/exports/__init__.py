@@ -1,1 +1,1 @@
-"""Exports: what a run's records are handed on as, and the dictionary of their columns."""
+"""Exports: what a run's records are handed on as, and the dictionary of their columns, printed."""
