@@ -81,7 +81,7 @@ def check(job: AnyJob, *changes: str) -> Found:
         changes: `dotted.key=value` texts, as `load` takes them.
     """
     try:
-        if isinstance(job, LoadedJob):
+        if changes and isinstance(job, LoadedJob):
             job, changes = load(job, *changes), ()
         return Found(prepared=prepare(_source(job), changes, use="validate"))
     except InputError as error:
